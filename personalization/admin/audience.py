@@ -1,0 +1,158 @@
+"""A friendly form over a campaign's audience rule, and the rule in words.
+
+The rule is JSON: ``{"all": [{"field": "tier", "op": "in", "value": ["gold"]}, …]}``. The form edits the conditions it
+has a field for and hands every other condition back untouched; a rule of another shape it does not edit at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from personalization.admin.fields import WordsField
+from personalization.campaigns import audiences
+from personalization.exceptions import InvalidAudience
+from personalization.models import Campaign, Shopper
+
+SAMPLE = 5
+FIELDS = {
+    "audience_tier": ("tier", "in"),
+    "audience_city": ("city", "in"),
+    "audience_gender": ("gender", "in"),
+    "audience_age_min": ("age", ">="),
+    "audience_age_max": ("age", "<="),
+    "audience_tenure_min": ("tenure_days", ">="),
+    "audience_tenure_max": ("tenure_days", "<="),
+}
+_BY_CONDITION = {condition: name for name, condition in FIELDS.items()}
+
+
+def is_editable(rule: Any) -> bool:
+    """Return whether the form understands the rule's shape."""
+    return not rule or (isinstance(rule, dict) and set(rule) == {"all"} and isinstance(rule["all"], list))
+
+
+def split(rule: Any) -> tuple[dict[str, Any], list[Any]]:
+    """Return the values of the form's fields, and the conditions it has no field for."""
+    values: dict[str, Any] = {}
+    others: list[Any] = []
+    for condition in rule["all"] if rule and is_editable(rule) else []:
+        name = _field_of(condition)
+        if name and name not in values:
+            values[name] = condition["value"]
+        else:
+            others.append(condition)
+    return values, others
+
+
+def _field_of(condition: Any) -> str | None:
+    if not isinstance(condition, dict) or set(condition) != {"field", "op", "value"}:
+        return None
+    field, op, value = condition["field"], condition["op"], condition["value"]
+    if not isinstance(field, str) or not isinstance(op, str):
+        return None
+    if op == "in":
+        fits = isinstance(value, list) and all(isinstance(word, str) for word in value)
+    else:
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return _BY_CONDITION.get((field, op)) if fits else None
+
+
+def join(values: dict[str, Any], others: list[Any]) -> dict[str, Any]:
+    """Return the rule for these field values and conditions; empty: everybody."""
+    conditions: list[Any] = [
+        {"field": field, "op": op, "value": values[name]}
+        for name, (field, op) in FIELDS.items()
+        if values.get(name) not in (None, "", [])
+    ]
+    conditions += others
+    return {"all": conditions} if conditions else {}
+
+
+class AudienceForm(forms.Form):
+    """The conditions a marketer thinks in. All of them must hold; an empty one admits everybody."""
+
+    audience_tier = WordsField(
+        label=gettext_lazy("Loyalty tiers"), help_text=gettext_lazy("Any of these, with commas. Empty: all.")
+    )
+    audience_city = WordsField(
+        label=gettext_lazy("Cities"), help_text=gettext_lazy("Any of these, with commas. Empty: all.")
+    )
+    audience_gender = WordsField(
+        label=gettext_lazy("Genders"), help_text=gettext_lazy("As the shop records them. Empty: all.")
+    )
+    audience_age_min = forms.IntegerField(label=gettext_lazy("Age from"), required=False, min_value=0, max_value=150)
+    audience_age_max = forms.IntegerField(label=gettext_lazy("Age to"), required=False, min_value=0, max_value=150)
+    audience_tenure_min = forms.IntegerField(
+        label=gettext_lazy("Customer for at least (days)"), required=False, min_value=0, max_value=100_000
+    )
+    audience_tenure_max = forms.IntegerField(
+        label=gettext_lazy("Customer for at most (days)"), required=False, min_value=0, max_value=100_000
+    )
+
+    def rule(self, others: list[Any]) -> dict[str, Any]:
+        """Return the rule of the cleaned fields; errors of the rule are put beside the fields."""
+        for name in ("age", "tenure"):
+            low, high = (self.cleaned_data.get(f"audience_{name}_{end}") for end in ("min", "max"))
+            if low is not None and high is not None and low > high:
+                self.add_error(f"audience_{name}_max", _("This is below the lower limit."))
+        rule = join(self.cleaned_data, others)
+        try:
+            audiences.parse(rule)
+        except InvalidAudience as error:
+            self.add_error(None, error.message)
+        return rule
+
+
+@dataclass(frozen=True)
+class AudienceView:
+    """Who a rule reaches now: ``count`` is None where the rule cannot be read."""
+
+    count: int | None
+    sample: list[Shopper]
+    error: str = ""
+
+    @property
+    def sentence(self) -> str:
+        if self.count is None:
+            return self.error
+        return ngettext("%(count)d shopper now", "%(count)d shoppers now", self.count) % {"count": self.count}
+
+
+def look(campaign: Campaign, *, with_sample: bool) -> AudienceView:
+    """Count a campaign's audience and draw a small sample."""
+    try:
+        count = audiences.count(campaign)
+        sample = list(audiences.sample(campaign, SAMPLE)) if with_sample else []
+    except InvalidAudience as error:
+        return AudienceView(None, [], error.message)
+    return AudienceView(count, sample)
+
+
+def in_words(rule: Any) -> list[str]:
+    """Return the rule's conditions as sentences, whatever its shape."""
+    if not rule:
+        return [_("Everybody.")]
+    if not is_editable(rule):
+        return [str(rule)]
+    labels = {
+        "tier": _("Loyalty tier"),
+        "city": _("City"),
+        "gender": _("Gender"),
+        "age": _("Age"),
+        "tenure_days": _("Days as a customer"),
+    }
+    operators = {"in": _("one of"), ">=": _("at least"), "<=": _("at most")}
+    sentences = []
+    for condition in rule["all"]:
+        if not isinstance(condition, dict):
+            sentences.append(str(condition))
+            continue
+        field, op, value = (condition.get(part, "?") for part in ("field", "op", "value"))
+        text = ", ".join(str(word) for word in value) if isinstance(value, list) else str(value)
+        sentences.append(f"{labels.get(str(field), field)}: {operators.get(str(op), op)} {text}")
+    return sentences

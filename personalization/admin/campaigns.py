@@ -1,0 +1,298 @@
+"""The campaign pages: the list a marketer starts the day with, and one campaign from idea to outcome."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError, models
+from django.db.models import Exists, OuterRef, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+from django.forms import Field
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.template.loader import render_to_string
+from django.urls import path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from personalization import conf
+from personalization.admin import audience, forecasts, lifecycle
+from personalization.admin.base import PersonalizationAdmin
+from personalization.admin.display import badge, budget_bar, money, number
+from personalization.admin.forms import CampaignForm, friendly_formfield
+from personalization.admin.offers import CLOSED, OPEN, OfferInline
+from personalization.exceptions import InvalidTransition
+from personalization.models import Campaign, Forecast, Offer
+
+FIXED = ("delivery", "starts_at", "currency", "attribution_hours")
+"""Columns that measurement and forecast rest on: read-only once the campaign is scheduled."""
+
+
+@admin.register(Campaign)
+class CampaignAdmin(PersonalizationAdmin):
+    form = CampaignForm
+    inlines = (OfferInline,)
+    list_display = ("name", "state", "starts_at", "ends_at", "delivery", "budget", "uptake", "forecast")
+    list_filter = ("status", "delivery", "starts_at", "population")
+    search_fields = ("name", "goal")
+    ordering = ("-starts_at", "-pk")
+    actions = None
+    save_on_top = False
+    change_form_template = "admin/personalization/campaign/change_form.html"
+
+    # -- the list
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Campaign]:
+        offers = Offer.objects.filter(campaign=OuterRef("pk")).order_by().values("campaign")
+        forecast = Forecast.objects.filter(campaign=OuterRef("pk"))
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                issued=Coalesce(Subquery(offers.annotate(n=Sum("issued_count")).values("n")), 0),
+                redeemed=Coalesce(Subquery(offers.annotate(n=Sum("redeemed_count")).values("n")), 0),
+                has_forecast=Exists(forecast),
+                has_frozen_forecast=Exists(forecast.filter(frozen_at__isnull=False)),
+            )
+        )
+
+    @admin.display(description=_("state"), ordering="status")
+    def state(self, campaign: Campaign) -> Any:
+        return badge(campaign.get_status_display(), campaign.status)
+
+    @admin.display(description=_("budget used"), ordering="spent_minor")
+    def budget(self, campaign: Campaign) -> Any:
+        return budget_bar(
+            spent=campaign.spent_minor,
+            reserved=campaign.reserved_minor,
+            budget=campaign.budget_minor,
+            currency=campaign.currency,
+        )
+
+    @admin.display(description=_("uptake"), ordering="issued")
+    def uptake(self, campaign: Any) -> Any:
+        return format_html(
+            '<span class="pz-figure">{}</span>',
+            gettext("%(issued)s issued, %(redeemed)s redeemed")
+            % {"issued": number(campaign.issued), "redeemed": number(campaign.redeemed)},
+        )
+
+    @admin.display(description=_("forecast"), ordering="has_forecast")
+    def forecast(self, campaign: Any) -> Any:
+        if campaign.has_frozen_forecast:
+            return _("frozen at launch")
+        return _("computed") if campaign.has_forecast else _("none")
+
+    # -- what may be edited when
+
+    def has_change_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
+        return not (obj is not None and obj.status in CLOSED) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
+        drafted = obj is None or obj.status == Campaign.Status.DRAFT
+        return drafted and super().has_delete_permission(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> list[str]:
+        always = ["audience_words", "audience_others", "budget", "budget_text"]
+        if obj is None or obj.status in OPEN:
+            return always
+        return [*always, *FIXED, *audience.FIELDS]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Campaign | None = None) -> Any:
+        editable = obj is None or self.has_change_permission(request, obj)
+        is_open = editable and (obj is None or obj.status in OPEN)
+        budget: list[Any] = [("currency", "budget_minor" if editable else "budget_text")]
+        if obj is not None:
+            budget.append("budget")
+        return [
+            (
+                _("What and when"),
+                {
+                    "fields": ["name", "goal", "delivery", ("starts_at", "ends_at")],
+                    "description": self._reason(obj),
+                },
+            ),
+            (
+                _("Audience"),
+                {"fields": self._audience_rows(obj, editable=is_open), "classes": ["pz-audience"]},
+            ),
+            (_("Budget"), {"fields": budget}),
+            (
+                _("Measuring and order"),
+                {"fields": ["attribution_hours", "priority"], "classes": ["collapse"]},
+            ),
+        ]
+
+    def _audience_rows(self, campaign: Campaign | None, *, editable: bool) -> list[Any]:
+        rule = campaign.audience if campaign is not None else {}
+        if editable and audience.is_editable(rule):
+            rows: list[Any] = [
+                "audience_tier",
+                ("audience_city", "audience_gender"),
+                ("audience_age_min", "audience_age_max"),
+                ("audience_tenure_min", "audience_tenure_max"),
+            ]
+            return [*rows, "audience_others"] if audience.split(rule)[1] else rows
+        return ["audience_words"]
+
+    def _reason(self, campaign: Campaign | None) -> Any:
+        if campaign is None or campaign.status in OPEN:
+            return ""
+        if campaign.status == Campaign.Status.SCHEDULED:
+            return _(
+                "Delivery, start, currency and audience are fixed because the campaign is scheduled. "
+                "Send it back to draft to change them."
+            )
+        if campaign.status in CLOSED:
+            return _("The campaign is over: everything is kept as it was.")
+        return _(
+            "Delivery, start, currency and audience are fixed because the campaign has started: "
+            "its forecast and its measurement rest on them."
+        )
+
+    def formfield_for_dbfield(self, db_field: models.Field, request: HttpRequest | None, **kwargs: Any) -> Field | None:
+        return friendly_formfield(db_field.name) or super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    @admin.display(description=_("Budget"))
+    def budget_text(self, campaign: Campaign) -> str:
+        if campaign.budget_minor is None:
+            return gettext("no limit")
+        return money(campaign.budget_minor, campaign.currency)
+
+    @admin.display(description=_("Conditions"))
+    def audience_words(self, campaign: Campaign) -> Any:
+        return _bullets(audience.in_words(campaign.audience))
+
+    @admin.display(description=_("Further conditions"))
+    def audience_others(self, campaign: Campaign) -> Any:
+        return _bullets(audience.in_words({"all": audience.split(campaign.audience)[1]}))
+
+    # -- saving
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """Show or save a campaign; whoever edits an outdated page is told so and nothing is saved."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except IntegrityError:
+            # A checkout has used up what this form wanted to take away, between our check and our write.
+            text = _("Nothing is saved: meanwhile a limit or the budget has been used further. Check it again.")
+        except InvalidTransition as error:
+            text = error.message
+        self.message_user(request, text, messages.ERROR)
+        return HttpResponseRedirect(request.get_full_path())
+
+    def save_model(self, request: HttpRequest, obj: Campaign, form: Any, change: bool) -> None:
+        """Write what the form edits and nothing else: checkouts move the counters of the same row."""
+        if not change:
+            obj.created_by = request.user  # type: ignore[assignment]
+            obj.population = conf.get().population
+            obj.save()
+            return
+        # The app's order of locks: offers before their campaign.
+        list(Offer.objects.select_for_update().filter(campaign=obj).order_by("pk").values_list("pk"))
+        now = Campaign.objects.select_for_update().values_list("status", flat=True).get(pk=obj.pk)
+        if request.POST.get("_seen_status", now) != now:
+            state = dict(Campaign.Status.choices).get(now, now)
+            raise InvalidTransition(
+                gettext("Nothing is saved: the campaign is %(state)s since you opened this page.") % {"state": state}
+            )
+        obj.save(update_fields=[*form.changed_columns(), "audience"])
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Write each offer's edited columns only, for the same reason."""
+        formset.save(commit=False)
+        forms = {offer_form.instance.pk: offer_form for offer_form in formset.initial_forms}
+        for offer, _changes in formset.changed_objects:
+            offer.save(update_fields=forms[offer.pk].changed_columns())
+        for offer in formset.deleted_objects:
+            offer.delete()
+        for offer in formset.new_objects:
+            offer.save()
+
+    # -- further pages
+
+    def get_urls(self) -> list[Any]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("audience/", wrap(self.audience_page), name="personalization_campaign_audience"),
+            path(
+                "<path:object_id>/state/<slug:to>/",
+                wrap(self.state_page),
+                name="personalization_campaign_state",
+            ),
+            path(
+                "<path:object_id>/forecast/",
+                wrap(self.forecast_page),
+                name="personalization_campaign_forecast",
+            ),
+            *super().get_urls(),
+        ]
+
+    def state_page(self, request: HttpRequest, object_id: str, to: str) -> HttpResponse:
+        return lifecycle.state_view(self, request, object_id, to)
+
+    def forecast_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return forecasts.forecast_view(self, request, object_id)
+
+    def audience_view(self, request: HttpRequest, campaign: Campaign) -> audience.AudienceView:
+        """Return who the campaign reaches now; the sample only for those who may view shoppers."""
+        may_see = request.user.has_perm("personalization.view_shopper")  # type: ignore[union-attr]
+        return audience.look(campaign, with_sample=may_see)
+
+    def audience_page(self, request: HttpRequest) -> HttpResponse:
+        """Count the audience that is being typed; nothing is saved."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not (self.has_add_permission(request) or self.has_change_permission(request)):
+            raise PermissionDenied
+        stored = self.get_object(request, request.POST.get("campaign", ""))
+        campaign = stored or Campaign(population=conf.get().population)
+        if request.POST.get("delivery") in Campaign.Delivery.values:
+            campaign.delivery = request.POST["delivery"]
+        form = audience.AudienceForm(request.POST)
+        if form.is_valid():
+            campaign.audience = form.rule(audience.split(campaign.audience)[1])
+        if form.errors:
+            found = audience.AudienceView(None, [], " ".join(line for lines in form.errors.values() for line in lines))
+        else:
+            found = self.audience_view(request, campaign)
+        html = render_to_string("admin/personalization/campaign/audience_now.html", {"audience": found}, request)
+        return JsonResponse({"html": html})
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Campaign | None = None,
+    ) -> Any:
+        """Put the panels around the form: state and steps, audience, forecast, history."""
+        # The form may have put unsaved values on its instance: panels speak about what is stored.
+        stored = self.get_object(request, str(obj.pk)) if obj is not None else None
+        found = self.audience_view(request, stored or Campaign(population=conf.get().population))
+        context.update(audience=found, audience_url=reverse("admin:personalization_campaign_audience"), stored=stored)
+        if stored is not None:
+            steps = lifecycle.steps(request, stored)
+            before_launch = any(lifecycle.needs_checklist(stored, step.to) for step in steps)
+            context.update(
+                state_badge=badge(stored.get_status_display(), stored.status),
+                steps=steps,
+                checks=lifecycle.checklist(stored, found) if before_launch else [],
+                history=stored.transitions.select_related("by").order_by("-pk")[:10],
+                panel=forecasts.panel(request, stored),
+            )
+        return super().render_change_form(request, context, add=add, change=change, form_url=form_url, obj=obj)
+
+
+def _bullets(lines: list[str]) -> Any:
+    return format_html("<ul>{}</ul>", format_html_join("", "<li>{}</li>", ((line,) for line in lines)))

@@ -1,0 +1,182 @@
+"""Coupons and their money, to read. A code is shown nowhere here; finding a coupon by its code is a POST."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters
+
+from personalization.admin.base import ReadOnlyAdmin
+from personalization.admin.display import badge, change_url, json_block, money
+from personalization.admin.forms import FindCodeForm
+from personalization.campaigns import codes
+from personalization.models import Coupon, LedgerEntry, Redemption, Reservation
+
+
+@admin.register(Coupon)
+class CouponAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "state", "offer", "campaign", "shopper", "issued_at", "expires_at", "uses")
+    list_select_related = ("offer__campaign", "shopper")
+    list_filter = (("voided_at", admin.EmptyFieldListFilter), "issued_at")
+    ordering = ("-issued_at", "-pk")
+    fields = (
+        "id",
+        "state",
+        "offer",
+        "campaign",
+        "shopper",
+        "claim_no",
+        "uses",
+        "issued_at",
+        "expires_at",
+        "voided_at",
+        "decision",
+    )
+    change_list_template = "admin/personalization/coupon/change_list.html"
+
+    @admin.display(description=_("campaign"))
+    def campaign(self, coupon: Coupon) -> Any:
+        return coupon.offer.campaign
+
+    @admin.display(description=_("state"))
+    def state(self, coupon: Coupon) -> Any:
+        if coupon.voided_at is not None:
+            return badge(gettext("voided"), "expired")
+        if coupon.used_count >= coupon.max_uses:
+            return badge(gettext("used"), "redeemed")
+        if coupon.expires_at is not None and coupon.expires_at <= timezone.now():
+            return badge(gettext("expired"), "expired")
+        if coupon.reserved_count:
+            return badge(gettext("in a basket"), "held")
+        return badge(gettext("open"), "live")
+
+    @admin.display(description=_("uses"))
+    def uses(self, coupon: Coupon) -> str:
+        return gettext("%(used)d of %(most)d") % {"used": coupon.used_count, "most": coupon.max_uses}
+
+    def get_urls(self) -> list[Any]:
+        find = self.admin_site.admin_view(sensitive_post_parameters("code")(self.find_page))
+        return [path("find/", find, name="personalization_coupon_find"), *super().get_urls()]
+
+    def find_page(self, request: HttpRequest) -> HttpResponse:
+        """Find a coupon by its code, which travels in the body and is not shown again."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        form = FindCodeForm(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            found = Coupon.objects.filter(code_digest__in=codes.digests(form.cleaned_data["code"])).first()
+            if found is not None:
+                return HttpResponseRedirect(change_url(Coupon, found.pk))
+            self.message_user(request, gettext("No coupon has this code."), messages.WARNING)
+            form = FindCodeForm()
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": gettext("Find a coupon by its code"),
+            "form": form,
+            "media": self.media,
+        }
+        return TemplateResponse(request, "admin/personalization/coupon/find.html", context)
+
+
+@admin.register(Reservation)
+class ReservationAdmin(ReadOnlyAdmin):
+    list_display = (
+        "created_at",
+        "state_badge",
+        "amount",
+        "campaign",
+        "offer",
+        "coupon",
+        "shopper",
+        "expires_at",
+    )
+    list_select_related = ("campaign", "offer", "coupon", "shopper")
+    list_filter = ("state",)
+    ordering = ("-created_at", "-pk")
+    fields = (
+        "id",
+        "state_badge",
+        "amount",
+        "per_line_text",
+        "campaign",
+        "offer",
+        "coupon",
+        "shopper",
+        "basket_reference",
+        "created_at",
+        "expires_at",
+    )
+
+    @admin.display(description=_("state"), ordering="state")
+    def state_badge(self, reservation: Reservation) -> Any:
+        return badge(reservation.get_state_display(), reservation.state)
+
+    @admin.display(description=_("amount"), ordering="amount_minor")
+    def amount(self, reservation: Reservation) -> str:
+        return money(reservation.amount_minor, reservation.campaign.currency)
+
+    @admin.display(description=_("per line"))
+    def per_line_text(self, reservation: Reservation) -> Any:
+        lines, currency = reservation.per_line_minor, reservation.campaign.currency
+        if not isinstance(lines, list):
+            return json_block(lines)
+        return ", ".join(money(line, currency) for line in lines)
+
+
+@admin.register(Redemption)
+class RedemptionAdmin(ReadOnlyAdmin):
+    list_display = ("redeemed_at", "order_id", "amount", "refunded", "campaign", "offer", "coupon", "shopper")
+    list_select_related = ("campaign", "offer", "coupon", "shopper")
+    list_filter = ("redeemed_at",)
+    search_fields = ("=order_id",)
+    search_help_text = _("The order’s number, exactly.")
+    fields = (
+        "order_label",
+        "order_id",
+        "amount",
+        "refunded",
+        "campaign",
+        "offer",
+        "coupon",
+        "shopper",
+        "reservation",
+        "redeemed_at",
+    )
+
+    @admin.display(description=_("amount"), ordering="amount_minor")
+    def amount(self, redemption: Redemption) -> str:
+        return money(redemption.amount_minor, redemption.campaign.currency)
+
+    @admin.display(description=_("refunded"), ordering="refunded_minor")
+    def refunded(self, redemption: Redemption) -> str:
+        return money(redemption.refunded_minor, redemption.campaign.currency)
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(ReadOnlyAdmin):
+    list_display = ("at", "kind", "campaign", "reserved", "spent", "reservation")
+    list_select_related = ("campaign", "reservation")
+    list_filter = ("kind", "at")
+    fields = ("operation_id", "kind", "campaign", "reservation", "reserved", "spent", "at")
+
+    @admin.display(description=_("change of reserved"))
+    def reserved(self, entry: LedgerEntry) -> str:
+        return _signed(entry.reserved_delta, entry.campaign.currency)
+
+    @admin.display(description=_("change of spent"))
+    def spent(self, entry: LedgerEntry) -> str:
+        return _signed(entry.spent_delta, entry.campaign.currency)
+
+
+def _signed(minor: int, currency: str) -> str:
+    text = money(abs(minor), currency)
+    return text if not minor else f"{'+' if minor > 0 else '−'}{text}"

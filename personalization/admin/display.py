@@ -1,0 +1,163 @@
+"""How admin pages show things: money, bars, badges, links and JSON of any shape. No query, no decision.
+
+Whatever a JSON column holds, these functions return something readable; none raises.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import Model
+from django.urls import NoReverseMatch, reverse
+from django.utils.formats import number_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from personalization.pure.money import format_minor
+
+DASH = "–"
+TONES = {
+    "draft": "quiet",
+    "review": "wait",
+    "scheduled": "wait",
+    "running": "good",
+    "paused": "wait",
+    "ended": "quiet",
+    "archived": "quiet",
+    "queued": "wait",
+    "succeeded": "good",
+    "failed": "bad",
+    "cancelled": "quiet",
+    "quarantined": "bad",
+    "champion": "good",
+    "candidate": "wait",
+    "retired": "quiet",
+    "live": "good",
+    "building": "wait",
+    "held": "wait",
+    "redeemed": "good",
+    "released": "quiet",
+    "expired": "quiet",
+}
+
+
+def number(value: Any, decimals: int | None = None) -> str:
+    """Return a number with grouped thousands; anything else as text, nothing as a dash."""
+    if value is None or value == "":
+        return DASH
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if not isinstance(value, int | float) or value != value:  # NaN is unequal to itself
+        return str(value)
+    if decimals is None:
+        decimals = 0 if isinstance(value, int) or abs(value) >= 100 else 2 if abs(value) >= 1 else 4
+    return number_format(value, decimals, force_grouping=True) if abs(value) != float("inf") else str(value)
+
+
+def percent(share: Any, decimals: int = 1) -> str:
+    """Return a share between 0 and 1 as a percentage."""
+    if isinstance(share, bool) or not isinstance(share, int | float) or share != share:
+        return DASH
+    return f"{number_format(share * 100, decimals)} %"
+
+
+def money(minor: Any, currency: str) -> str:
+    """Return minor units as an amount in its currency; nothing as a dash."""
+    if isinstance(minor, bool) or not isinstance(minor, int | float) or minor != minor or abs(minor) == float("inf"):
+        return DASH
+    return format_minor(round(minor), currency)
+
+
+def badge(text: Any, state: str = "") -> SafeString:
+    """Return a state as a small label; the colour only repeats what the text says."""
+    return format_html('<span class="pz-badge pz-badge--{}">{}</span>', TONES.get(state, "quiet"), text)
+
+
+def progress(share: float, label: str) -> SafeString:
+    """Return a progress bar with its percentage as text."""
+    whole = round(min(max(share, 0.0), 1.0) * 100)
+    return format_html(
+        '<progress class="pz-progress" max="100" value="{0}" aria-label="{1}"></progress> '
+        '<span class="pz-figure">{0} %</span>',
+        whole,
+        label,
+    )
+
+
+def budget_bar(*, spent: int, reserved: int, budget: int | None, currency: str) -> SafeString:
+    """Return how much of a budget is spent and reserved: a drawn bar, and the same in words."""
+    if not budget:
+        words = _("%(spent)s spent, no limit") % {"spent": money(spent, currency)}
+        return format_html('<span class="pz-figure">{}</span>', words)
+    words = _("%(spent)s spent and %(reserved)s reserved of %(budget)s") % {
+        "spent": money(spent, currency),
+        "reserved": money(reserved, currency),
+        "budget": money(budget, currency),
+    }
+    spent_width = min(spent / budget, 1.0) * 100
+    reserved_width = min(reserved / budget, 1.0 - spent_width / 100) * 100
+    return format_html(
+        '<span class="pz-budget"><svg class="pz-bar" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" '
+        'aria-label="{words}"><rect class="pz-bar-all" width="100" height="8"></rect>'
+        '<rect class="pz-bar-spent" width="{spent}" height="8"></rect>'
+        '<rect class="pz-bar-reserved" x="{spent}" width="{reserved}" height="8"></rect></svg>'
+        '<span class="pz-figure">{share} · {budget}</span></span>',
+        words=words,
+        spent=f"{spent_width:.2f}",
+        reserved=f"{reserved_width:.2f}",
+        share=percent((spent + reserved) / budget, 0),
+        budget=money(budget, currency),
+    )
+
+
+def change_url(model: type[Model] | Model, pk: Any) -> str:
+    """Return the address of an object's admin page, or nothing where it has none."""
+    meta = model._meta
+    try:
+        return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[pk])
+    except NoReverseMatch:
+        return ""
+
+
+def link(target: Model | None, text: Any = None) -> str | SafeString:
+    """Return a link to an object's admin page."""
+    if target is None:
+        return DASH
+    return format_html('<a href="{}">{}</a>', change_url(target, target.pk), target if text is None else text)
+
+
+def pretty(value: Any) -> str:
+    """Return any JSON value as indented text."""
+    try:
+        return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    except (TypeError, ValueError):
+        return repr(value)
+
+
+def json_block(value: Any) -> str | SafeString:
+    """Return any JSON value as a block that a keyboard can scroll."""
+    if value in (None, {}, [], ""):
+        return DASH
+    return format_html('<pre class="pz-json" tabindex="0">{}</pre>', pretty(value))
+
+
+def short_figures(value: Any, limit: int = 3) -> str:
+    """Return the first plain numbers of a result as ``name value`` pairs: a line for a list."""
+    if not isinstance(value, Mapping):
+        return DASH
+    inner = value.get("metrics")
+    source = inner if isinstance(inner, Mapping) and inner else value
+    parts = [
+        f"{str(name).replace('_', ' ')} {number(figure)}"
+        for name, figure in source.items()
+        if isinstance(figure, int | float) and not isinstance(figure, bool)
+    ]
+    return " · ".join(parts[:limit]) or DASH
+
+
+def masked(value: str, keep: int = 4) -> str:
+    """Return the first characters of an identifier; the rest stays hidden."""
+    return f"{value[:keep]}…" if len(value) > keep else "…"

@@ -1,0 +1,94 @@
+"""Facts as they came in: events, what was kept aside, and the copy of the catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
+
+from personalization import conf
+from personalization.admin.base import ChoiceFilter, ReadOnlyAdmin
+from personalization.admin.display import json_block, money
+from personalization.models import CatalogItem, Event, QuarantinedEvent
+from personalization.tracking import schema
+
+
+class TypeFilter(ChoiceFilter):
+    title = _("type")
+    parameter_name = "type"
+
+    def choices_of(self) -> list[tuple[str, str]]:
+        return [(name, name.replace("_", " ")) for name in schema.names()]
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyAdmin):
+    list_display = (
+        "occurred_at",
+        "type",
+        "shopper",
+        "item_id",
+        "category",
+        "offer",
+        "value",
+        "source",
+        "is_bot",
+    )
+    list_select_related = ("shopper", "offer")
+    list_filter = (TypeFilter, "is_bot")
+    fieldsets = (
+        (None, {"fields": ("type", "shopper", "occurred_at", "item_id", "category", "offer", "value")}),
+        (_("Properties"), {"fields": ("properties_text",)}),
+        (
+            _("Origin"),
+            {"fields": ("source", "event_id", "sent_at", "received_at", "clock_corrected", "is_bot")},
+        ),
+    )
+
+    @admin.display(description=_("value"))
+    def value(self, event: Event) -> str:
+        currency = event.properties.get("currency") if isinstance(event.properties, dict) else None
+        return money(event.value_minor, str(currency or conf.get().currency))
+
+    @admin.display(description=_("properties"))
+    def properties_text(self, event: Event) -> Any:
+        return json_block(event.properties)
+
+
+@admin.register(QuarantinedEvent)
+class QuarantinedEventAdmin(ReadOnlyAdmin):
+    list_display = ("received_at", "reason", "source", "event_id", "shopper")
+    list_select_related = ("shopper",)
+    fields = ("received_at", "reason", "source", "event_id", "shopper", "payload_text")
+
+    @admin.display(description=_("payload"))
+    def payload_text(self, event: QuarantinedEvent) -> Any:
+        return json_block(event.payload)
+
+
+@admin.register(CatalogItem)
+class CatalogItemAdmin(ReadOnlyAdmin):
+    list_display = ("title", "item_id", "category", "brand", "price", "cost", "visible", "synced_at")
+    list_filter = ("visible", "population")
+    search_fields = ("title", "item_id", "category", "brand")
+    fields = (
+        "item_id",
+        "title",
+        "category",
+        "brand",
+        "price",
+        "cost",
+        "visible",
+        "label",
+        "population",
+        "synced_at",
+    )
+
+    @admin.display(description=_("price"), ordering="price_minor")
+    def price(self, item: CatalogItem) -> str:
+        return money(item.price_minor, item.currency)
+
+    @admin.display(description=_("cost"), ordering="cost_minor")
+    def cost(self, item: CatalogItem) -> str:
+        return money(item.cost_minor, item.currency)

@@ -1,0 +1,194 @@
+"""A decision told to people: what was eligible, what was left out and why, what was chosen and how likely it was.
+
+Reads :class:`personalization.models.Decision` rows of any age: whatever a JSON column holds is shown or left to the
+raw record below, and never an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from personalization import conf
+from personalization.admin.display import DASH, change_url, money, number, percent, pretty
+from personalization.models import Campaign, Decision, Offer
+from personalization.types import HEADS, Arm
+
+
+@dataclass(frozen=True)
+class OfferLine:
+    """One offer of a decision. ``heads`` are its predicted effects in the order of HEADS."""
+
+    name: str
+    url: str
+    campaign: str = ""
+    value: str = DASH
+    heads: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    position: str = ""
+    propensity: str = ""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A decision as its page shows it."""
+
+    summary: list[str]
+    chosen: list[OfferLine]
+    eligible: list[OfferLine]
+    excluded: list[OfferLine]
+    head_labels: list[str]
+    features: list[tuple[str, str]]
+    raw: str
+
+
+def explain(decision: Decision, *, with_features: bool) -> Explanation:
+    """Return the decision in words and tables; ``with_features`` includes values about the shopper."""
+    eligible, chosen, excluded = _rows(decision.eligible), _rows(decision.chosen), _pairs(decision.excluded)
+    ids = {_offer_id(row) for row in [*eligible, *chosen]} | {_as_id(key) for key, _reason in excluded}
+    offers = Offer.objects.select_related("campaign").in_bulk([pk for pk in ids if pk is not None])
+    raw = {"eligible": decision.eligible, "excluded": decision.excluded, "chosen": decision.chosen}
+    if with_features:
+        raw["features"] = decision.features
+    return Explanation(
+        summary=summary(decision, len(eligible), len(chosen), len(excluded)),
+        chosen=[_line(row, offers) for row in chosen],
+        eligible=[_line(row, offers) for row in eligible],
+        excluded=[_line({"offer": key, "reasons": reason}, offers) for key, reason in excluded],
+        head_labels=head_labels(),
+        features=feature_values(decision.features) if with_features else [],
+        raw=pretty(raw),
+    )
+
+
+def summary(decision: Decision, eligible: int, chosen: int, excluded: int) -> list[str]:
+    """Return the decision in a few sentences."""
+    slot = conf.get().slots.get(decision.slot, decision.slot)
+    lines = [
+        _("For “%(slot)s”, %(eligible)d offers were eligible and %(excluded)d were left out; %(chosen)d were chosen.")
+        % {"slot": slot, "eligible": eligible, "excluded": excluded, "chosen": chosen}
+    ]
+    if decision.arm == Arm.HOLDOUT.value:
+        lines.append(_("The shopper is in the holdout: every offer was withheld, to measure what offers add."))
+    if decision.arm == Arm.CONTROL.value:
+        lines.append(_("The shopper is in the control group: the offer was withheld."))
+    if decision.fallback:
+        lines.append(_("Fallback: %(reason)s.") % {"reason": fallback_in_words(decision.fallback)})
+    elif decision.model_version_id is None:
+        lines.append(_("No model took part."))
+    return lines
+
+
+def fallback_in_words(code: str) -> str:
+    """Return why a decision was not personal."""
+    words = {
+        "no_consent": _("the shopper has not agreed to personalisation"),
+        "no_scores": _("no scores are published yet"),
+        "unknown_shopper": _("the visitor is not known"),
+        "stale_scores": _("the scores were too old"),
+        "not_scored": _("the shopper was not in the last scoring; averages were used"),
+    }
+    return words.get(code) or str(code).replace("_", " ")
+
+
+def reason_in_words(code: Any) -> str:
+    """Return a reason code as words; an unknown code as it is."""
+    words = {
+        "campaign_not_running": _("the campaign was not running"),
+        "outside_campaign_dates": _("outside the campaign’s dates"),
+        "outside_window": _("outside the offer’s window"),
+        "all_issued": _("all coupons were issued"),
+        "sold_out": _("all redemptions were taken"),
+        "budget_used_up": _("the campaign’s budget was used up"),
+        "not_a_member": _("for other loyalty tiers"),
+        "not_in_audience": _("the shopper is not in the audience"),
+        "already_used": _("the shopper had used it already"),
+        "dismissed": _("the shopper asked for less like this"),
+        "predicted_loss": _("predicted to cost more than it brings"),
+        "by_priority": _("placed by the campaign’s priority"),
+        "predicted_for_shopper": _("predicted for this shopper"),
+        "predicted_by_kind": _("predicted from this kind of offer"),
+        "average_of_offer": _("the offer’s average"),
+        "average_of_kind": _("the average of this kind of offer"),
+        "recent_interest": _("recent interest in its category"),
+        "known_interest": _("known interest in its category"),
+    }
+    return words.get(str(code)) or str(code).replace("_", " ")
+
+
+def head_labels() -> list[str]:
+    """Return the names of the predicted effects, in the order of HEADS."""
+    words = {"view": _("View"), "click": _("Click"), "redeem": _("Redeem"), "purchase": _("Purchase")}
+    return [words.get(head, head) for head in HEADS]
+
+
+def head_texts(values: Any) -> tuple[str, ...]:
+    """Return predicted effects as percentages, padded to the length of HEADS."""
+    listed = list(values) if isinstance(values, list | tuple) else []
+    return tuple(percent(value) for value in (*listed[: len(HEADS)], *[None] * (len(HEADS) - len(listed))))
+
+
+def feature_values(features: Any) -> list[tuple[str, str]]:
+    """Return the values a decision used as pairs of words."""
+    if not isinstance(features, Mapping):
+        return [(_("Values"), pretty(features))] if features else []
+    return [
+        (
+            str(name).replace("_", " ").capitalize(),
+            pretty(value) if isinstance(value, dict | list) else number(value),
+        )
+        for name, value in features.items()
+        if value not in (None, {}, [])
+    ]
+
+
+def _line(row: Any, offers: Mapping[int, Offer]) -> OfferLine:
+    if not isinstance(row, Mapping):
+        row = {"offer": row}
+    offer = offers.get(_offer_id(row) or 0)
+    currency = offer.campaign.currency if offer is not None else conf.get().currency
+    reasons = row.get("reasons", ())
+    listed: Iterable[Any] = reasons if isinstance(reasons, list | tuple) else [reasons]
+    return OfferLine(
+        name=offer.name if offer is not None else _("Offer %(id)s (gone)") % {"id": row.get("offer", "?")},
+        url=change_url(Campaign, offer.campaign_id) if offer is not None else "",
+        campaign=offer.campaign.name if offer is not None else "",
+        value=money(row.get("value_minor"), currency),
+        heads=head_texts(row.get("heads")),
+        reasons=tuple(reason_in_words(reason) for reason in listed if reason),
+        position=str(row.get("position", "")),
+        propensity=percent(row.get("propensity")),
+    )
+
+
+def _rows(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _pairs(value: Any) -> list[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        return list(value.items())
+    pairs = []
+    for row in _rows(value):
+        if isinstance(row, Mapping):
+            pairs.append((row.get("offer"), row.get("reason", row.get("reasons", ""))))
+        else:
+            pairs.append((row, ""))
+    return pairs
+
+
+def _offer_id(row: Any) -> int | None:
+    return _as_id(row.get("offer", row.get("offer_id")) if isinstance(row, Mapping) else row)
+
+
+def _as_id(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    try:
+        pk = int(value)
+    except ValueError:
+        return None
+    return pk if 0 < pk < 2**63 else None

@@ -1,0 +1,165 @@
+"""The forms behind the campaign page: a campaign, its offers, and finding a coupon by its code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.forms.models import BaseInlineFormSet
+from django.utils.translation import gettext_lazy as _
+
+from personalization.admin import audience
+from personalization.admin.fields import MoneyField, SlotsField, WordsField
+from personalization.models import Campaign, Offer
+
+FRIENDLY_FIELDS: dict[str, tuple[type[forms.Field], dict[str, Any]]] = {
+    "budget_minor": (
+        MoneyField,
+        {
+            "label": _("Budget"),
+            "help_text": _("The most that all discounts together may cost. Empty: no limit."),
+        },
+    ),
+    "amount_minor": (MoneyField, {"label": _("Amount off"), "empty": 0}),
+    "threshold_minor": (
+        MoneyField,
+        {
+            "label": _("Minimum spend"),
+            "empty": 0,
+            "help_text": _("The basket must reach this. Empty: any basket."),
+        },
+    ),
+    "max_discount_minor": (
+        MoneyField,
+        {"label": _("Largest discount"), "help_text": _("Caps a percentage. Empty: no cap.")},
+    ),
+    "tiers": (
+        WordsField,
+        {
+            "label": _("Loyalty tiers"),
+            "help_text": _("Only shoppers in one of these, with commas or one a line. Empty: all."),
+        },
+    ),
+    "slots": (
+        SlotsField,
+        {"label": _("Slots"), "help_text": _("Where on the shop's pages the offer may stand.")},
+    ),
+}
+
+
+class _MoneyForm(forms.ModelForm):
+    """A form whose money fields follow a currency and whose model errors always find a place."""
+
+    counters: tuple[str, ...] = ()
+
+    def set_currency(self, currency: str) -> None:
+        for field in self.fields.values():
+            if isinstance(field, MoneyField):
+                field.currency = currency
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        """Show errors of fields that are not on this form (they are read-only now) above it."""
+        if field is None and isinstance(error, ValidationError) and hasattr(error, "error_dict"):
+            placed: dict[str, list[ValidationError]] = {}
+            for name, errors in error.error_dict.items():
+                placed.setdefault(name if name in self.fields else NON_FIELD_ERRORS, []).extend(errors)
+            error = ValidationError(placed)
+        super().add_error(field, error)
+
+    def _get_validation_exclusions(self) -> set[str]:
+        # CHECK constraints that involve a counter are only tested before saving if the counter is not excluded.
+        return super()._get_validation_exclusions() - set(self.counters)
+
+    def changed_columns(self) -> list[str]:
+        """Return the columns to write: never the counters, which checkouts change meanwhile."""
+        columns = {field.name for field in self._meta.model._meta.concrete_fields}
+        return [name for name in self.cleaned_data if name in columns and name != "id"]
+
+
+class CampaignForm(audience.AudienceForm, _MoneyForm):
+    """A campaign with its budget in major units and its audience as plain questions."""
+
+    counters = ("reserved_minor", "spent_minor")
+
+    class Meta:
+        model = Campaign
+        fields = ("name",)  # the admin asks for the others; ModelForm wants a list
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        rule = self.instance.audience
+        values, self._other_conditions = audience.split(rule)
+        for name, value in values.items():
+            self.initial.setdefault(name, value)
+        if not audience.is_editable(rule):
+            for name in audience.FIELDS:
+                self.fields.pop(name, None)
+        if "currency" in self.fields:
+            self.fields["currency"].widget.attrs.update(maxlength=3, size=4, autocapitalize="characters")
+        self.set_currency(self.currency_code())
+
+    def currency_code(self) -> str:
+        """Return the currency as typed, or the stored one."""
+        typed = self["currency"].value() if "currency" in self.fields else self.instance.currency
+        return str(typed or self.instance.currency).strip().upper()
+
+    def clean_currency(self) -> str:
+        code = str(self.cleaned_data["currency"]).strip().upper()
+        if len(code) != 3 or not (code.isascii() and code.isalpha()):
+            raise ValidationError(_("Give the three letters of a currency, for instance EUR."))
+        return code
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if any(name in self.fields for name in audience.FIELDS):
+            touched = set(audience.FIELDS).intersection(self.changed_data)
+            if touched and not touched.intersection(self.errors):
+                self.instance.audience = self.rule(self._other_conditions)
+        return cleaned
+
+
+class OfferForm(_MoneyForm):
+    """An offer's terms, limits and text."""
+
+    counters = ("issued_count", "reserved_count", "redeemed_count")
+
+    class Meta:
+        model = Offer
+        fields = ("name",)
+        widgets = {"body": forms.Textarea(attrs={"rows": 2})}
+
+    def __init__(self, *args: Any, currency: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.set_currency(currency)
+        slots = self.fields.get("slots")
+        if isinstance(slots, SlotsField):
+            slots.keep(_as_list(self.instance.slots))
+
+
+class OfferFormSet(BaseInlineFormSet):
+    """All offers of one campaign; they share its currency, the one just typed included."""
+
+    def get_form_kwargs(self, index: int | None) -> dict[str, Any]:
+        return {**super().get_form_kwargs(index), "currency": self.instance.currency}
+
+
+class FindCodeForm(forms.Form):
+    """A coupon's code. It travels in the body of a POST and is never shown again."""
+
+    code = forms.CharField(
+        label=_("Code"),
+        max_length=100,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "characters", "spellcheck": "false"}),
+    )
+
+
+def friendly_formfield(field_name: str) -> forms.Field | None:
+    """Return the field that people get instead of the raw column, or None where the raw one is fine."""
+    found = FRIENDLY_FIELDS.get(field_name)
+    return found[0](**found[1]) if found else None
+
+
+def _as_list(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,215 @@
+"""The buttons that move a campaign from state to state, and the check-list before its launch.
+
+Which moves exist is the campaigns room's word (:mod:`personalization.campaigns.lifecycle`); here they get names,
+permissions and, where a click cannot be taken back, a page that asks first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from personalization.admin.audience import AudienceView
+from personalization.campaigns import lifecycle
+from personalization.exceptions import PersonalizationError
+from personalization.models import Campaign
+
+if TYPE_CHECKING:
+    from personalization.admin.campaigns import CampaignAdmin
+
+Status = Campaign.Status
+# A scheduled campaign starts by itself: whoever schedules it launches it.
+NEEDS_LAUNCH_PERMISSION = {Status.SCHEDULED, Status.RUNNING, Status.PAUSED, Status.ENDED}
+FINAL = {Status.ENDED, Status.ARCHIVED}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One button: the state it leads to and how it looks."""
+
+    to: str
+    label: str
+    url: str
+    asks_first: bool
+    warns: bool
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the check-list: whether it is met, what it says, and what to do about it."""
+
+    ok: bool
+    text: str
+    hint: str = ""
+
+
+def steps(request: HttpRequest, campaign: Campaign) -> list[Step]:
+    """Return the buttons that this user may press now."""
+    return [
+        Step(
+            to=to,
+            label=step_label(campaign, to),
+            url=reverse("admin:personalization_campaign_state", args=[campaign.pk, to]),
+            asks_first=asks_first(campaign, to),
+            warns=to in FINAL,
+        )
+        for to in lifecycle.allowed(campaign)
+        if may_move(request, to)
+    ]
+
+
+def may_move(request: HttpRequest, to: str) -> bool:
+    """Return whether the user may move campaigns to this state."""
+    name = "launch_campaign" if to in NEEDS_LAUNCH_PERMISSION else "change_campaign"
+    return bool(request.user.has_perm(f"personalization.{name}"))  # type: ignore[union-attr]
+
+
+def is_launch(campaign: Campaign, to: str) -> bool:
+    """Return whether this move starts the campaign (and is not a resumption)."""
+    return to == Status.RUNNING and campaign.status != Status.PAUSED
+
+
+def asks_first(campaign: Campaign, to: str) -> bool:
+    """Return whether a page asks for confirmation before this move."""
+    return to in FINAL or needs_checklist(campaign, to)
+
+
+def needs_checklist(campaign: Campaign, to: str) -> bool:
+    """Return whether this move puts the campaign before shoppers, now or by itself later."""
+    return to == Status.SCHEDULED or is_launch(campaign, to)
+
+
+def step_label(campaign: Campaign, to: str) -> str:
+    """Return the words on the button."""
+    if to == Status.RUNNING:
+        return _("Launch") if is_launch(campaign, to) else _("Resume")
+    labels = {
+        Status.DRAFT.value: _("Back to draft"),
+        Status.REVIEW.value: _("Submit for review"),
+        Status.SCHEDULED.value: _("Schedule"),
+        Status.PAUSED.value: _("Pause"),
+        Status.ENDED.value: _("End"),
+        Status.ARCHIVED.value: _("Archive"),
+    }
+    return labels.get(str(to)) or str(dict(Status.choices).get(to, to))
+
+
+def consequence(campaign: Campaign, to: str) -> str:
+    """Return what the confirmation page says will happen."""
+    if is_launch(campaign, to):
+        return _(
+            "Shoppers will see the offers, coupons can be claimed, and the forecast is frozen. "
+            "From then on the audience and the offers’ terms cannot be changed."
+        )
+    if to == Status.SCHEDULED:
+        return _(
+            "The campaign starts by itself at its start. Until then the audience and the offers’ terms are fixed; "
+            "send it back to draft to change them."
+        )
+    if to == Status.ENDED:
+        return _("No more coupons are issued or redeemed. An ended campaign cannot be started again.")
+    return _("The campaign leaves the daily list. Its figures are kept.")
+
+
+def checklist(campaign: Campaign, audience: AudienceView) -> list[Check]:
+    """Return what a careful marketer looks at before a launch."""
+    now = timezone.now()
+    offers = list(campaign.offers.all())
+    checks = [Check(bool(offers), _("It has offers"), _("Add at least one offer."))]
+    if campaign.delivery == Campaign.Delivery.ON_PAGE:
+        unplaced = [offer.name for offer in offers if not offer.slots]
+        hint = _("Without a slot: %(names)s.") % {"names": ", ".join(unplaced)} if unplaced else ""
+        checks.append(Check(bool(offers) and not unplaced, _("Every offer has a slot"), hint))
+    checks.append(
+        Check(
+            campaign.starts_at >= now and campaign.ends_at > now,
+            _("Its dates lie in the future"),
+            _("The end has passed.") if campaign.ends_at <= now else _("It starts at once: the start has passed."),
+        )
+    )
+    checks.append(Check(bool(campaign.budget_minor), _("It has a budget"), _("Without one, discounts have no limit.")))
+    checks.append(
+        Check(
+            campaign.forecasts.exists(),
+            _("Its forecast is computed"),
+            _("Without one, there is nothing to compare the outcome with."),
+        )
+    )
+    checks.append(
+        Check(
+            bool(audience.count),
+            _("Its audience is not empty") if not audience.count else audience.sentence,
+            audience.error or _("Nobody meets all conditions."),
+        )
+    )
+    return checks
+
+
+def move(request: HttpRequest, model_admin: CampaignAdmin, campaign: Campaign, to: str) -> bool:
+    """Move the campaign; say how it went; return whether it did."""
+    label = step_label(campaign, to)
+    try:
+        if is_launch(campaign, to):
+            lifecycle.launch(campaign, request.user)
+        else:
+            lifecycle.transition(campaign, to, request.user)
+    except PersonalizationError as error:
+        model_admin.message_user(request, error.message, messages.ERROR)
+        return False
+    campaign.refresh_from_db()
+    model_admin.log_change(request, campaign, [{"changed": {"name": label, "object": str(campaign)}}])
+    model_admin.message_user(
+        request,
+        _("“%(name)s” is now %(state)s.") % {"name": campaign.name, "state": campaign.get_status_display()},
+        messages.SUCCESS,
+    )
+    return True
+
+
+def state_view(model_admin: CampaignAdmin, request: HttpRequest, object_id: str, to: str) -> HttpResponse:
+    """GET asks for confirmation, POST moves the campaign."""
+    campaign = model_admin.get_object(request, object_id)
+    if campaign is None:
+        return model_admin._get_obj_does_not_exist_redirect(request, model_admin.opts, object_id)
+    if not model_admin.has_view_permission(request, campaign) or not may_move(request, to):
+        raise PermissionDenied
+    back = HttpResponseRedirect(reverse("admin:personalization_campaign_change", args=[campaign.pk]))
+    if to not in lifecycle.allowed(campaign):
+        model_admin.message_user(
+            request,
+            _("“%(name)s” is %(state)s now: this step is not possible any more.")
+            % {"name": campaign.name, "state": campaign.get_status_display()},
+            messages.ERROR,
+        )
+        return back
+    if request.method == "POST":
+        move(request, model_admin, campaign, to)
+        return back
+    if request.method != "GET":
+        return HttpResponseNotAllowed(["GET", "POST"])
+    return _confirmation(model_admin, request, campaign, to)
+
+
+def _confirmation(model_admin: CampaignAdmin, request: HttpRequest, campaign: Campaign, to: str) -> HttpResponse:
+    audience = model_admin.audience_view(request, campaign)
+    context: dict[str, Any] = {
+        **model_admin.admin_site.each_context(request),
+        "opts": model_admin.opts,
+        "original": campaign,
+        "title": f"{step_label(campaign, to)}: {campaign.name}",
+        "label": step_label(campaign, to),
+        "consequence": consequence(campaign, to),
+        "checks": checklist(campaign, audience) if needs_checklist(campaign, to) else [],
+        "warns": to in FINAL,
+        "media": model_admin.media,
+    }
+    request.current_app = model_admin.admin_site.name  # type: ignore[attr-defined]
+    return TemplateResponse(request, "admin/personalization/campaign/confirm_state.html", context)

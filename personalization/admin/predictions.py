@@ -1,0 +1,109 @@
+"""What the latest scores say about one shopper, for their page: likely kinds, offers, interests, products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from personalization import conf
+from personalization.admin.display import DASH, change_url, money, number, percent
+from personalization.admin.explanation import head_labels, head_texts
+from personalization.models import Campaign, CatalogItem, Offer, ScoreSet, Shopper, ShopperScores
+from personalization.types import NO_OFFER
+
+MOST = 12
+
+
+@dataclass(frozen=True)
+class Share:
+    """A name with a share between 0 and 1, for a bar."""
+
+    name: str
+    share: float
+    text: str
+
+    @property
+    def width(self) -> str:
+        return f"{min(max(self.share, 0.0), 1.0) * 100:.1f}"
+
+
+@dataclass(frozen=True)
+class OfferEffects:
+    """One offer's predicted effects for the shopper."""
+
+    name: str
+    url: str
+    heads: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """All of one shopper's scores, ready to show."""
+
+    score_set: ScoreSet
+    is_live: bool
+    kinds: list[Share]
+    head_labels: list[str]
+    offers: list[OfferEffects]
+    interest: list[Share]
+    products: list[str]
+    values: list[tuple[str, str]]
+
+
+def predictions_of(shopper: Shopper) -> Predictions | None:
+    """Return the shopper's live scores, else the newest ones; None if there are none."""
+    scores = ShopperScores.objects.filter(shopper=shopper).select_related("score_set")
+    row = scores.filter(score_set__state=ScoreSet.State.LIVE).first() or scores.order_by("-score_set_id").first()
+    if row is None:
+        return None
+    values = row.values if isinstance(row.values, Mapping) else {}
+    return Predictions(
+        score_set=row.score_set,
+        is_live=row.score_set.state == ScoreSet.State.LIVE,
+        kinds=_shares(row.kinds, dict(Offer.KINDS) | {NO_OFFER: _("No offer")}),
+        head_labels=head_labels(),
+        offers=_offers(row.offers),
+        interest=_shares(values.get("interest"), {}),
+        products=_products(row.items),
+        values=_values(values),
+    )
+
+
+def _shares(value: Any, names: Mapping[str, Any]) -> list[Share]:
+    if not isinstance(value, Mapping):
+        return []
+    shares = [
+        Share(str(names.get(str(key), key)), float(share), percent(share))
+        for key, share in value.items()
+        if isinstance(share, int | float) and not isinstance(share, bool) and share == share
+    ]
+    return sorted(shares, key=lambda item: -item.share)[:MOST]
+
+
+def _offers(value: Any) -> list[OfferEffects]:
+    if not isinstance(value, Mapping):
+        return []
+    known = Offer.objects.in_bulk([int(key) for key in value if str(key).isdecimal() and len(str(key)) < 19])
+    effects = []
+    for key, heads in list(value.items())[: MOST * 2]:
+        offer = known.get(int(key)) if str(key).isdecimal() else None
+        name = offer.name if offer is not None else _("Offer %(id)s (gone)") % {"id": key}
+        url = change_url(Campaign, offer.campaign_id) if offer is not None else ""
+        effects.append(OfferEffects(name, url, head_texts(heads)))
+    return effects
+
+
+def _products(value: Any) -> list[str]:
+    ids = [str(item) for item in value[:MOST]] if isinstance(value, list) else []
+    titles = dict(CatalogItem.objects.filter(item_id__in=ids).values_list("item_id", "title"))
+    return [titles.get(item, item) for item in ids]
+
+
+def _values(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    pairs = [(_("Expected basket"), money(values.get("basket_minor"), conf.get().currency))]
+    visits = values.get("visit_rate")
+    pairs.append((_("Visits a day"), number(visits) if isinstance(visits, int | float) else DASH))
+    return [pair for pair in pairs if pair[1] != DASH]

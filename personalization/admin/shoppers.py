@@ -1,0 +1,100 @@
+"""Shoppers: what is kept about one of them, what they agreed to, and what is predicted. Nothing is edited here."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from personalization.admin.base import ReadOnlyAdmin
+from personalization.admin.display import badge, json_block, masked
+from personalization.admin.predictions import predictions_of
+from personalization.models import ConsentRecord, Shopper, ShopperAlias
+
+RECENT = 20
+
+
+@admin.register(Shopper)
+class ShopperAdmin(ReadOnlyAdmin):
+    list_display = (
+        "__str__",
+        "population",
+        "user",
+        "consent_analytics",
+        "consent_personalisation",
+        "consent_marketing",
+        "is_bot",
+        "created_at",
+    )
+    list_select_related = ("user",)
+    list_filter = ("consent_personalisation", "consent_marketing", "is_bot")
+    search_fields = ("key",)  # shows the search box; get_search_results decides
+    search_help_text = _("The pseudonym, an account’s name or an imported id, exactly.")
+    fieldsets = (
+        (None, {"fields": ("key", "population", "user", "joined_at", "created_at", "is_bot", "merged_into")}),
+        (_("Profile"), {"fields": ("profile",)}),
+        (_("Consent"), {"fields": (("consent_analytics", "consent_personalisation", "consent_marketing"),)}),
+    )
+    change_form_template = "admin/personalization/shopper/change_form.html"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Shopper], search_term: str
+    ) -> tuple[QuerySet[Shopper], bool]:
+        """Find by indexed, exact identities only: a partial search would read the whole table."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        account = Shopper._meta.get_field("user").related_model
+        wanted = Q(**{f"user__{account.USERNAME_FIELD}": term})  # type: ignore[union-attr]
+        aliases = ShopperAlias.objects.filter(kind=ShopperAlias.Kind.EXTERNAL, value=term)
+        wanted |= Q(pk__in=aliases.values("shopper"))
+        try:
+            wanted |= Q(key=uuid.UUID(term.split(":")[-1]))
+        except ValueError:
+            pass
+        return queryset.filter(wanted), False
+
+    @admin.display(description=_("attributes"))
+    def profile(self, shopper: Shopper) -> Any:
+        return json_block(shopper.attributes)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if self.may(request, "view_shopper"):
+            return fieldsets
+        return [part for part in fieldsets if part[1]["fields"] != ("profile",)]
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        shopper = kwargs.get("obj")
+        if shopper is not None:
+            may_see = self.may(request, "view_shopper")
+            context.update(
+                ledger=shopper.consents.order_by("-at", "-pk")[:RECENT],
+                aliases=[
+                    (alias.get_kind_display(), masked(alias.value), alias.created_at)
+                    for alias in shopper.aliases.order_by("pk")[:RECENT]
+                ],
+                predictions=predictions_of(shopper) if may_see else None,
+                events=shopper.events.select_related("offer").order_by("-occurred_at")[:RECENT] if may_see else [],
+                decisions=shopper.decisions.defer("eligible", "excluded", "features").order_by("-at")[:RECENT]
+                if may_see
+                else [],
+                coupons=shopper.coupons.select_related("offer").order_by("-issued_at")[:RECENT],
+            )
+        return super().render_change_form(request, context, *args, **kwargs)
+
+
+@admin.register(ConsentRecord)
+class ConsentRecordAdmin(ReadOnlyAdmin):
+    list_display = ("at", "shopper", "purpose", "granted_badge", "wording_version", "source")
+    list_select_related = ("shopper",)
+    list_filter = ("granted",)
+    fields = ("at", "shopper", "purpose", "granted_badge", "wording_version", "source")
+
+    @admin.display(description=_("word"), ordering="granted")
+    def granted_badge(self, record: ConsentRecord) -> Any:
+        return badge(_("agreed"), "live") if record.granted else badge(_("withdrawn"), "retired")

@@ -1,0 +1,1 @@
+"""Campaigns: lifecycle, audiences, coupons, reservations, the ledger."""

@@ -1,0 +1,43 @@
+"""Coupon codes: drawn from a CSPRNG, found by keyed hash, kept only as ciphertext."""
+
+from __future__ import annotations
+
+import secrets as chance
+
+from personalization.tracking import secrets
+
+ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXY"
+"""31 symbols without the look-alikes 0 and O, 1 and I, 2 and Z: 16 of them carry 79 bits."""
+LENGTH = 16
+MAX_INPUT = 64
+
+
+def generate() -> str:
+    """Return a new code of 16 symbols in four groups."""
+    symbols = [chance.choice(ALPHABET) for _ in range(LENGTH)]
+    return "-".join("".join(symbols[start : start + 4]) for start in range(0, LENGTH, 4))
+
+
+def normalise(code: str) -> str:
+    """Return the code as it is hashed: capitals, without spaces and dashes."""
+    return "".join(code.upper().split()).replace("-", "")[:MAX_INPUT]
+
+
+def digest(code: str) -> str:
+    """Return the lookup hash of a code under the newest key."""
+    return secrets.digest(normalise(code), "coupon")
+
+
+def digests(code: str) -> list[str]:
+    """Return the lookup hashes under every key still accepted."""
+    return secrets.digests(normalise(code), "coupon")
+
+
+def seal(code: str) -> str:
+    """Return the ciphertext of a code."""
+    return secrets.encrypt(code)
+
+
+def reveal(ciphertext: str) -> str:
+    """Return the code for its rightful holder; empty if no key fits any more."""
+    return secrets.decrypt(ciphertext)

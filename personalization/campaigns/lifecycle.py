@@ -1,0 +1,98 @@
+"""A campaign's states, and the only way between them: a guarded transition, written down."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from personalization.campaigns import audiences
+from personalization.exceptions import InvalidTerms, InvalidTransition
+from personalization.learning import jobs
+from personalization.models import Campaign, CampaignTransition, Forecast, ModelVersion
+from personalization.types import JobKind
+
+Status = Campaign.Status
+TRANSITIONS: dict[str, tuple[str, ...]] = {
+    Status.DRAFT: (Status.REVIEW, Status.SCHEDULED, Status.RUNNING, Status.ARCHIVED),
+    Status.REVIEW: (Status.DRAFT, Status.SCHEDULED, Status.RUNNING),
+    Status.SCHEDULED: (Status.DRAFT, Status.RUNNING, Status.ENDED),
+    Status.RUNNING: (Status.PAUSED, Status.ENDED),
+    Status.PAUSED: (Status.RUNNING, Status.ENDED),
+    Status.ENDED: (Status.ARCHIVED,),
+    Status.ARCHIVED: (),
+}
+
+
+def allowed(campaign: Campaign) -> list[str]:
+    """Return the states that the campaign may change to."""
+    return list(TRANSITIONS[campaign.status])
+
+
+def transition(campaign: Campaign, to_status: str, by: Any = None) -> Campaign:
+    """Change a campaign's state; concurrent changes from the same state succeed once.
+
+    Before it is scheduled or runs for the first time its offers and audience are validated (InvalidTerms). When it
+    first runs its latest forecast is frozen and a scoring job is queued.
+    """
+    to_status = str(to_status)
+    if to_status not in TRANSITIONS.get(campaign.status, ()):
+        raise InvalidTransition(f"A campaign that is {campaign.status} cannot become {to_status}.")
+    from_status = campaign.status
+    first_run = to_status == Status.RUNNING and from_status != Status.PAUSED
+    if first_run or to_status == Status.SCHEDULED:
+        _validate(campaign, timezone.now())
+    with transaction.atomic():
+        moved = Campaign.objects.filter(pk=campaign.pk, status=from_status).update(status=to_status)
+        if not moved:
+            raise InvalidTransition("Somebody else has changed this campaign's state. Reload the page.")
+        CampaignTransition.objects.create(campaign=campaign, from_status=from_status, to_status=to_status, by=by)
+        if first_run:
+            _freeze_forecast(campaign)
+            if ModelVersion.objects.filter(population=campaign.population, state=ModelVersion.State.CHAMPION).exists():
+                jobs.enqueue(JobKind.SCORE, {"population": campaign.population}, by=by)
+    campaign.status = to_status
+    return campaign
+
+
+def launch(campaign: Campaign, by: Any = None) -> Campaign:
+    """Start a campaign now."""
+    return transition(campaign, Status.RUNNING, by)
+
+
+def tick(now: datetime | None = None) -> int:
+    """Start scheduled campaigns that are due, end those that are over; returns how many changed."""
+    now = now or timezone.now()
+    changed = 0
+    for campaign in Campaign.objects.filter(status=Status.SCHEDULED, starts_at__lte=now, ends_at__gt=now):
+        transition(campaign, Status.RUNNING)
+        changed += 1
+    over = Campaign.objects.filter(status__in=[Status.RUNNING, Status.PAUSED, Status.SCHEDULED], ends_at__lte=now)
+    for campaign in over:
+        transition(campaign, Status.ENDED)
+        changed += 1
+    return changed
+
+
+def _validate(campaign: Campaign, now: datetime) -> None:
+    if campaign.ends_at <= now:
+        raise InvalidTerms("The campaign's end lies in the past. Choose a later one.")
+    offers = list(campaign.offers.all())
+    if not offers:
+        raise InvalidTerms("The campaign has no offer yet. Add one.")
+    audiences.parse(campaign.audience)
+    for offer in offers:
+        try:
+            offer.clean()
+        except ValidationError as error:
+            raise InvalidTerms(f"{offer.name}: {' '.join(error.messages)}") from error
+
+
+def _freeze_forecast(campaign: Campaign) -> None:
+    latest = Forecast.objects.filter(campaign=campaign).order_by("-created_at").first()
+    frozen = Forecast.objects.filter(campaign=campaign, frozen_at__isnull=False).exists()
+    if latest is not None and not frozen:
+        Forecast.objects.filter(pk=latest.pk).update(frozen_at=timezone.now())

@@ -1,0 +1,123 @@
+"""System checks: misconfiguration gets a numbered message with a hint before the first request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.utils.module_loading import import_string
+
+from personalization import conf
+
+MIDDLEWARE = "personalization.tracking.middleware.ShopperMiddleware"
+ADAPTERS = {
+    "CATALOG": ("label", "products", "get"),
+    "ORDERS": ("label", "orders"),
+    "SHOPPERS": ("profile", "profiles"),
+    "CONSENT": ("purposes",),
+}
+RANGES = {
+    "EXPLORATION": (0.0, 1.0),
+    "HOLDOUT_PERCENT": (0.0, 100.0),
+    "MARGIN": (0.0, 1.0),
+}
+
+
+@register
+def check_settings(app_configs: list[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check the PERSONALIZATION dictionary, its adapters and the middleware."""
+    raw = getattr(settings, "PERSONALIZATION", {})
+    if not isinstance(raw, dict):
+        return [Error("PERSONALIZATION must be a dictionary.", id="personalization.E001")]
+    return [*_check_names(raw), *_check_values(raw), *_check_adapters(raw), *_check_middleware()]
+
+
+def _check_names(raw: dict[str, Any]) -> list[CheckMessage]:
+    return [
+        Error(
+            f"PERSONALIZATION[{name!r}] is not a setting of this app.",
+            hint=f"Known settings: {', '.join(sorted(conf.known_names()))}.",
+            id="personalization.E002",
+        )
+        for name in raw
+        if name not in conf.known_names()
+    ]
+
+
+def _check_values(raw: dict[str, Any]) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    defaults = conf.Conf()
+    for name, value in raw.items():
+        if name not in conf.known_names():
+            continue
+        default = getattr(defaults, name.lower())
+        expected = (int, float) if isinstance(default, float) else (type(default),)
+        if not isinstance(value, expected) or isinstance(value, bool) != isinstance(default, bool):
+            found.append(
+                Error(
+                    f"PERSONALIZATION[{name!r}] must be of type {type(default).__name__}.",
+                    hint=f"It is {value!r}.",
+                    id="personalization.E003",
+                )
+            )
+        elif name in RANGES and not RANGES[name][0] <= value <= RANGES[name][1]:
+            low, high = RANGES[name]
+            found.append(
+                Error(f"PERSONALIZATION[{name!r}] must lie between {low} and {high}.", id="personalization.E004")
+            )
+    if raw.get("UNKNOWN_EVENTS", "quarantine") not in {"quarantine", "drop"}:
+        found.append(
+            Error('PERSONALIZATION["UNKNOWN_EVENTS"] must be "quarantine" or "drop".', id="personalization.E005")
+        )
+    return found
+
+
+def _check_adapters(raw: dict[str, Any]) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    for name, members in ADAPTERS.items():
+        path = raw.get(name)
+        if not path or not isinstance(path, str):
+            continue
+        try:
+            target = import_string(path)
+        except ImportError as error:
+            found.append(
+                Error(
+                    f"PERSONALIZATION[{name!r}]: {path} cannot be imported.",
+                    hint=str(error),
+                    id="personalization.E006",
+                )
+            )
+            continue
+        missing = [member for member in members if not hasattr(target, member)]
+        if missing:
+            found.append(
+                Error(
+                    f"PERSONALIZATION[{name!r}]: {path} lacks {', '.join(missing)}.",
+                    hint="See personalization.ports.adapters for what each adapter provides.",
+                    id="personalization.E007",
+                )
+            )
+    if not raw.get("CATALOG"):
+        found.append(
+            Warning(
+                'PERSONALIZATION["CATALOG"] is not set: products cannot be recommended or checked for stock.',
+                hint="Name a class with label, products() and get(); see docs/install.md.",
+                id="personalization.W001",
+            )
+        )
+    return found
+
+
+def _check_middleware() -> list[CheckMessage]:
+    if MIDDLEWARE in settings.MIDDLEWARE:
+        return []
+    return [
+        Warning(
+            "The shopper middleware is not installed: visitors are not recognised and nothing is tracked.",
+            hint=f"Add {MIDDLEWARE!r} to MIDDLEWARE, after AuthenticationMiddleware.",
+            id="personalization.W002",
+        )
+    ]

@@ -1,0 +1,1 @@
+"""Candidates → eligibility → ranking → policy → decision."""

@@ -1,0 +1,69 @@
+"""Which candidates this shopper may have now, and the reason for every one that is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from personalization.campaigns import audiences
+from personalization.campaigns.coupons import closed_reason
+from personalization.models import Coupon, Offer, Shopper
+
+REASONS = {
+    "campaign_not_running": "the campaign is not running",
+    "outside_campaign_dates": "outside the campaign's dates",
+    "outside_window": "outside the offer's window",
+    "all_issued": "all coupons are issued",
+    "sold_out": "all redemptions are taken",
+    "budget_used_up": "the campaign's budget is used up",
+    "not_a_member": "for other loyalty tiers",
+    "not_in_audience": "the shopper is not in the audience",
+    "already_used": "the shopper has used it already",
+    "dismissed": "the shopper asked for less like this",
+    "predicted_loss": "it is predicted to cost more than it brings",
+}
+
+
+def split(
+    offers: list[Offer], shopper: Shopper | None, *, personal: bool, dismissed: Iterable[int], now: datetime
+) -> tuple[list[Offer], dict[int, str]]:
+    """Return the eligible offers and, for the others, offer id → reason code.
+
+    ``personal`` False (no consent): loyalty terms still hold, since they are part of the offer, but audience rules
+    match only everybody.
+    """
+    excluded: dict[int, str] = {}
+    used = _used_offers(shopper, offers)
+    blocked = set(dismissed)
+    eligible: list[Offer] = []
+    for offer in offers:
+        reason = closed_reason(offer, now) or _personal_reason(offer, shopper, personal, now)
+        if not reason and offer.pk in used:
+            reason = "already_used"
+        if not reason and offer.pk in blocked:
+            reason = "dismissed"
+        if reason:
+            excluded[offer.pk] = reason
+        else:
+            eligible.append(offer)
+    return eligible, excluded
+
+
+def _personal_reason(offer: Offer, shopper: Shopper | None, personal: bool, now: datetime) -> str:
+    if offer.tiers and (shopper is None or shopper.attributes.get("tier") not in offer.tiers):
+        return "not_a_member"
+    if not audiences.parse(offer.campaign.audience).matches(shopper if personal else None, now):
+        return "not_in_audience"
+    return ""
+
+
+def _used_offers(shopper: Shopper | None, offers: list[Offer]) -> set[int]:
+    """Return the offers of which the shopper has spent every coupon they can get (one query)."""
+    if shopper is None or not offers:
+        return set()
+    limits = {offer.pk: offer.per_shopper for offer in offers}
+    spent: dict[int, int] = {}
+    rows = Coupon.objects.filter(shopper=shopper, offer_id__in=limits).values_list("offer_id", "used_count", "max_uses")
+    for offer_id, used, most in rows:
+        spent[offer_id] = spent.get(offer_id, 0) + int(used >= most)
+    return {offer_id for offer_id, count in spent.items() if count >= limits[offer_id]}

@@ -1,0 +1,77 @@
+"""Which products to show: the shopper's ranked list, pulled towards what they looked at a moment ago."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.http import HttpRequest
+from django.utils import timezone
+
+from personalization.decisioning import scores, session
+from personalization.decisioning.decide import _subject
+from personalization.models import CatalogItem, ItemNeighbours, Shopper
+from personalization.ports import adapters
+
+SEEDS = 5
+PRIOR = 10.0
+"""Rank fusion constant: an item at rank r of a list counts 1 / (r + PRIOR)."""
+
+
+def recommend(
+    *, request: HttpRequest | None = None, shopper: Shopper | None = None, item_id: str = "", limit: int = 8
+) -> list[str]:
+    """Return product ids, best first, all of them visible and in stock now.
+
+    ``item_id`` names the product that the page is about: its neighbours come first and it is left out itself.
+    """
+    shopper, personal = _subject(request, shopper)
+    shopper = shopper if personal else None
+    from personalization import conf
+
+    population = shopper.population if shopper is not None else conf.get().population
+    predictions = scores.for_shopper(shopper, population)
+    recent = session.read(shopper, timezone.now()).items
+    seeds = {item_id: 2.0} if item_id else {}
+    for seed, weight in list(recent.items())[:SEEDS]:
+        seeds.setdefault(seed, weight)
+    points: dict[str, float] = {}
+    _add(points, predictions.items, 1.0)
+    for seed, neighbours in _neighbours(predictions.score_set_id, seeds):
+        _add(points, neighbours, 3.0 * seeds[seed])
+    _add(points, predictions.defaults.get("items", []), 0.1)
+    if not points:
+        points = dict.fromkeys(_newest(population, limit), 1.0)
+    left_out = {item_id}
+    ranked = sorted((key for key in points if key not in left_out), key=lambda key: (-points[key], key))
+    return _available(ranked, limit)
+
+
+def _add(points: dict[str, float], items: Iterable[str], weight: float) -> None:
+    for place, item in enumerate(items):
+        points[item] = points.get(item, 0.0) + weight / (place + PRIOR)
+
+
+def _neighbours(score_set_id: int | None, seeds: dict[str, float]) -> list[tuple[str, list[str]]]:
+    if score_set_id is None or not seeds:
+        return []
+    rows = ItemNeighbours.objects.filter(score_set_id=score_set_id, item_id__in=seeds)
+    return [(row.item_id, [pair[0] for pair in row.neighbours]) for row in rows]
+
+
+def _newest(population: str, limit: int) -> list[str]:
+    items = CatalogItem.objects.filter(population=population, visible=True).order_by("-pk")
+    return list(items.values_list("item_id", flat=True)[: limit * 3])
+
+
+def _available(ranked: list[str], limit: int) -> list[str]:
+    """Keep what the host's catalogue says can be bought now (one query of the host's)."""
+    adapter = adapters.catalog()
+    if adapter is None:
+        return ranked[:limit]
+    current = adapter.get(ranked[: limit * 5])
+    buyable = [
+        key
+        for key in ranked[: limit * 5]
+        if key in current and current[key].visible and (current[key].stock is None or current[key].stock > 0)
+    ]
+    return buyable[:limit]

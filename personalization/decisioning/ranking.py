@@ -1,0 +1,78 @@
+"""Predicted value of each eligible offer, best first.
+
+value = P(purchase) · basket · margin − P(redeem) · expected benefit, in minor units, over the outcome window. An
+offer that was launched after the last scoring borrows its kind's mean effect, scaled by how much more (or less) the
+strategy gives this kind to this shopper than to the average one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from personalization import conf
+from personalization.decisioning.scores import Scores
+from personalization.models import Offer
+from personalization.pure.benefits import expected_benefit
+from personalization.types import HEADS
+
+REDEEM, PURCHASE = HEADS.index("redeem"), HEADS.index("purchase")
+FRESH_BOOST = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One eligible offer with its prediction; ``value_minor`` is None where nothing is predicted."""
+
+    offer: Offer
+    heads: tuple[float, ...]
+    value_minor: float | None
+    reasons: tuple[str, ...]
+
+
+def rank(offers: list[Offer], scores: Scores, fresh_interest: dict[str, float]) -> list[Ranked]:
+    """Return the offers by falling value; without predictions by the campaigns' priority."""
+    ranked = [_judge(offer, scores, fresh_interest) for offer in offers]
+    return sorted(
+        ranked,
+        key=lambda item: (
+            item.value_minor is None,
+            -(item.value_minor or 0.0),
+            -item.offer.campaign.priority,
+            item.offer.pk,
+        ),
+    )
+
+
+def _judge(offer: Offer, scores: Scores, fresh_interest: dict[str, float]) -> Ranked:
+    heads, source = _heads(offer, scores)
+    if heads is None:
+        return Ranked(offer, (), None, ("by_priority",))
+    basket = float(scores.values.get("basket_minor") or scores.defaults.get("basket_minor") or 0.0)
+    gain = heads[PURCHASE] * basket * conf.get().margin
+    value = gain - heads[REDEEM] * expected_benefit(offer.terms(), basket)
+    reasons = [source]
+    freshness = fresh_interest.get(offer.category, 0.0) if offer.category else 0.0
+    if freshness > 0:
+        value += abs(value) * FRESH_BOOST * freshness
+        reasons.append("recent_interest")
+    interest = scores.values.get("interest", {}).get(offer.category, 0.0) if offer.category else 0.0
+    if interest > 0:
+        reasons.append("known_interest")
+    return Ranked(offer, tuple(heads), value, tuple(reasons))
+
+
+def _heads(offer: Offer, scores: Scores) -> tuple[list[float] | None, str]:
+    personal = scores.offers.get(str(offer.pk))
+    if personal is not None:
+        return personal, "predicted_for_shopper"
+    average = scores.defaults.get("offers", {}).get(str(offer.pk))
+    kind_mean = scores.defaults.get("kinds", {}).get(offer.kind)
+    usual = scores.defaults.get("strategy", {}).get(offer.kind)
+    if scores.kinds and kind_mean is not None and usual:
+        lift = scores.kinds.get(offer.kind, usual) / usual
+        return [min(1.0, value * lift) for value in kind_mean], "predicted_by_kind"
+    if average is not None:
+        return average, "average_of_offer"
+    if kind_mean is not None:
+        return kind_mean, "average_of_kind"
+    return None, ""

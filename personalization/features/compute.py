@@ -1,0 +1,223 @@
+"""The fast form of the features: all rows at once, from frames. ``reference.reduce`` is its specification.
+
+A row is (shopper, offer, moment); the result is one column per declared feature, nan where a value is missing.
+Categorical columns hold the frame's own codes: positions of offers, or codes into ``Vocabularies``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from personalization.features.frames import NEVER, TYPE_CODE, Floats, Frames, Ints, Offers
+from personalization.features.series import Series
+from personalization.features.specification import INDEX, NAMES, RATE_PRIOR
+from personalization.types import OfferKind
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+WEEK = 7 * DAY
+KINDS = tuple(kind.value for kind in OfferKind)
+TEXT_ATTRIBUTES = ("gender", "city", "tier")
+NUMBER_ATTRIBUTES = ("age", "income")
+
+
+@dataclass(slots=True)
+class Rows:
+    """What to compute features for: positions of shoppers and offers, and moments in milliseconds."""
+
+    shopper: Ints
+    offer: Ints
+    time: Ints
+    window_end: Ints
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+def effective_benefit(offers: Offers, spend: Floats, offer: Ints) -> Floats:
+    """Return the benefit in major units on a spend (raised to the threshold), per row."""
+    base = np.maximum(spend, offers.threshold[offer])
+    benefit = np.where(offers.percent[offer] > 0, base * offers.percent[offer] / 100, offers.amount[offer])
+    return np.minimum(np.minimum(benefit, offers.max_discount[offer]), np.maximum(base, offers.amount[offer]))
+
+
+class FeatureBuilder:
+    """Builds feature matrices from one set of frames; series are prepared once and shared by all calls."""
+
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+        events = frames.events
+        every = np.ones(len(events), dtype=bool)
+        self._all = self._series(every)
+        self._orders = self._series(events.type == TYPE_CODE["order_placed"], events.value)
+        self._by_type = {
+            name: self._series(events.type == TYPE_CODE[name])
+            for name in ("product_viewed", "search_performed", "basket_changed")
+        }
+        self._offer_events = {
+            name: self._offer_series(events.type == TYPE_CODE[name])
+            for name in ("offer_shown", "offer_viewed", "offer_clicked", "coupon_redeemed")
+        }
+        shown = frames.exposures.offer >= 0
+        self._closed = Series(frames.exposures.shopper[shown], frames.exposures.window_end[shown])
+        interested = (events.category >= 0) & np.isin(
+            events.type,
+            [TYPE_CODE["product_viewed"], TYPE_CODE["basket_changed"], TYPE_CODE["category_viewed"]],
+        )
+        self._interest_all = self._series(interested)
+        width = max(len(frames.categories), 1)
+        self._interest = Series(
+            events.shopper[interested] * width + events.category[interested], events.time[interested]
+        )
+        self._profile = self._profile_columns()
+
+    def _series(self, mask: NDArray[np.bool_], value: Floats | None = None) -> Series:
+        events = self.frames.events
+        return Series(events.shopper[mask], events.time[mask], None if value is None else value[mask])
+
+    def _offer_series(self, mask: NDArray[np.bool_]) -> tuple[Series, Series, Series]:
+        """Return the series by shopper, by (shopper, offer) and by (shopper, kind)."""
+        events = self.frames.events
+        shopper, time, offer = events.shopper[mask], events.time[mask], events.offer[mask]
+        known = offer >= 0
+        kinds = self._kind_codes()
+        pair = shopper[known] * max(len(self.frames.offers), 1) + offer[known]
+        kind = shopper[known] * len(KINDS) + kinds[offer[known]] if len(kinds) else pair
+        return Series(shopper, time), Series(pair, time[known]), Series(kind, time[known])
+
+    def _kind_codes(self) -> Ints:
+        return np.array([KINDS.index(kind) for kind in self.frames.offers.kinds], dtype=np.int64)
+
+    def _profile_columns(self) -> dict[str, NDArray[np.object_] | Floats]:
+        attributes = self.frames.shoppers.attributes
+        columns: dict[str, NDArray[np.object_] | Floats] = {}
+        for name in NUMBER_ATTRIBUTES:
+            columns[name] = np.array([_number(row.get(name)) for row in attributes], dtype=np.float64)
+        for name in TEXT_ATTRIBUTES:
+            columns[name] = np.array([str(row.get(name) or "") for row in attributes], dtype=object)
+        return columns
+
+    def text(self, name: str, shopper: Ints) -> NDArray[np.object_]:
+        """Return a textual profile attribute per row (empty if missing)."""
+        column: NDArray[np.object_] = self._profile[name][shopper]
+        return column
+
+    def build(self, rows: Rows) -> Floats:
+        """Return the matrix [rows, features]; textual columns are left nan (see ``text``)."""
+        out = np.full((len(rows), len(NAMES)), np.nan)
+
+        def put(name: str, values: Floats | Ints) -> None:
+            out[:, INDEX[name]] = values
+
+        self._put_profile(put, rows)
+        self._put_behaviour(put, rows)
+        self._put_history(put, rows)
+        if len(self.frames.offers):
+            self._put_offer(put, rows, out)
+        local = rows.time % DAY
+        put("hour", np.floor_divide(local, HOUR))
+        put("weekday", (rows.time // DAY + 3) % 7)  # the epoch began on a Thursday
+        return out
+
+    def _put_profile(self, put, rows: Rows) -> None:  # type: ignore[no-untyped-def]
+        for name in NUMBER_ATTRIBUTES:
+            put(name, self._profile[name][rows.shopper])
+        joined = self.frames.shoppers.joined[rows.shopper]
+        put("tenure_days", np.where(joined == NEVER, np.nan, (rows.time - joined) / DAY))
+
+    def _observed_days(self, rows: Rows) -> Floats:
+        joined = self.frames.shoppers.joined[rows.shopper]
+        start = np.maximum(np.where(joined == NEVER, self.frames.start, joined), self.frames.start)
+        days: Floats = np.maximum((rows.time - start) / DAY, 1.0)
+        return days
+
+    def _put_behaviour(self, put, rows: Rows) -> None:  # type: ignore[no-untyped-def]
+        shopper, time = rows.shopper, rows.time
+        count, total = self._orders.count(shopper, time), self._orders.total(shopper, time)
+        days = self._observed_days(rows)
+        put("orders", count)
+        put("orders_7d", count - self._orders.count(shopper, time - WEEK))
+        put("spend_sum", total)
+        put("spend_mean", np.where(count > 0, total / np.maximum(count, 1), np.nan))
+        put("spend_max", self._orders.maximum(shopper, time))
+        put("spend_7d", np.round(total - self._orders.total(shopper, time - WEEK), 6))
+        put("spend_per_day", total / days)
+        put("orders_per_day", count / days)
+        put("order_gap_hours", _gap_hours(time, self._orders.last(shopper, time)))
+        views = self._by_type["product_viewed"]
+        put("product_views", views.count(shopper, time))
+        put("product_views_7d", views.count(shopper, time) - views.count(shopper, time - WEEK))
+        put("searches", self._by_type["search_performed"].count(shopper, time))
+        put("basket_changes", self._by_type["basket_changed"].count(shopper, time))
+        put("event_gap_hours", _gap_hours(time, self._all.last(shopper, time)))
+
+    def _put_history(self, put, rows: Rows) -> None:  # type: ignore[no-untyped-def]
+        shopper, time, offer = rows.shopper, rows.time, rows.offer
+        pair = shopper * max(len(self.frames.offers), 1) + offer
+        kinds = self._kind_codes()
+        kind = shopper * len(KINDS) + kinds[offer] if len(kinds) else pair
+        counts: dict[str, Floats] = {}
+        for event, name in _OFFER_COLUMNS.items():
+            by_shopper, by_offer, by_kind = self._offer_events[event]
+            counts[name] = by_shopper.count(shopper, time)
+            put(name, counts[name])
+            if f"same_{name}" in INDEX:
+                put(f"same_{name}", by_offer.count(pair, time))
+            if f"kind_{name}" in INDEX:
+                put(f"kind_{name}", by_kind.count(kind, time))
+        shown = self._offer_events["offer_shown"][0]
+        put("received_7d", counts["received"] - shown.count(shopper, time - WEEK))
+        put("view_rate", (counts["viewed"] + RATE_PRIOR / 2) / (counts["received"] + RATE_PRIOR))
+        put("redeem_rate", (counts["redeemed"] + RATE_PRIOR / 2) / (counts["received"] + RATE_PRIOR))
+        put("offer_gap_hours", _gap_hours(time, shown.last(shopper, time)))
+        # Shown before t and not closed before t: every window opens when its offer is shown.
+        put("open_offers", np.maximum(counts["received"] - self._closed.count(shopper, time), 0))
+
+    def _put_offer(self, put, rows: Rows, out: Floats) -> None:  # type: ignore[no-untyped-def]
+        offers, offer = self.frames.offers, rows.offer
+        put("offer_kind", self._kind_codes()[offer])
+        put("offer", offer)
+        put("amount", offers.amount[offer])
+        put("percent", offers.percent[offer])
+        put("threshold", offers.threshold[offer])
+        hours = (rows.window_end - rows.time) / HOUR
+        put(
+            "window_hours",
+            np.where(np.isnan(offers.hours[offer]), hours, np.minimum(offers.hours[offer], hours)),
+        )
+        for position, name in enumerate(("channel_web", "channel_mobile", "channel_social")):
+            put(name, offers.channels[offer, position])
+        put("members_only", offers.members_only[offer])
+        basket = np.nan_to_num(out[:, INDEX["spend_mean"]])
+        threshold = np.maximum(offers.threshold[offer], 1.0)
+        benefit = effective_benefit(offers, basket, offer)
+        put("depth", benefit / np.maximum(np.maximum(basket, offers.threshold[offer]), 1.0))
+        put("reach", out[:, INDEX["spend_per_day"]] * hours / 24 / threshold)
+        put("basket_to_threshold", basket / threshold)
+        put("benefit_to_basket", np.where(basket > 0, benefit / np.maximum(basket, 1.0), 0.0))
+        category = offers.category[offer]
+        width = max(len(self.frames.categories), 1)
+        within = self._interest.count(rows.shopper * width + np.maximum(category, 0), rows.time)
+        total = self._interest_all.count(rows.shopper, rows.time)
+        put("category_share", np.where((category >= 0) & (total > 0), within / np.maximum(total, 1), 0.0))
+
+
+_OFFER_COLUMNS = {
+    "offer_shown": "received",
+    "offer_viewed": "viewed",
+    "offer_clicked": "clicked",
+    "coupon_redeemed": "redeemed",
+}
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return float("nan")
+    return float(value)
+
+
+def _gap_hours(time: Ints, last: Ints) -> Floats:
+    return np.where(last == NEVER, np.nan, (time - last) / HOUR)

@@ -1,0 +1,149 @@
+"""Columns in memory: shoppers, events, exposures, offers and products up to a cut-off, as numpy arrays.
+
+Times are integer milliseconds since the epoch; ``NEVER`` stands for "has not happened". Rows of ``Events`` are
+sorted by (shopper, time). Shoppers, offers, items and categories are referred to by their position in the frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEVER = np.int64(2**62)
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+STREAM_TYPES = (
+    "product_viewed",
+    "category_viewed",
+    "search_performed",
+    "basket_changed",
+    "order_placed",
+    "offer_shown",
+    "offer_viewed",
+    "offer_clicked",
+    "coupon_redeemed",
+    "page_viewed",
+    "logged_in",
+)
+TYPE_CODE = {name: code for code, name in enumerate(STREAM_TYPES)}
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return a moment as milliseconds since the epoch."""
+    return round(moment.timestamp() * 1000)
+
+
+@dataclass(slots=True)
+class Shoppers:
+    """``ids`` are primary keys, ascending; ``attributes`` the raw profile values; ``joined`` milliseconds or NEVER."""
+
+    ids: Ints
+    attributes: list[dict[str, Any]]
+    joined: Ints
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(slots=True)
+class Events:
+    """The stream, offers shown included. ``item``, ``category`` and ``offer`` are positions or -1."""
+
+    shopper: Ints
+    time: Ints
+    type: Ints
+    item: Ints
+    category: Ints
+    offer: Ints
+    value: Floats
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+@dataclass(slots=True)
+class Lines:
+    """Order lines, sorted by (shopper, time)."""
+
+    shopper: Ints
+    time: Ints
+    item: Ints
+    quantity: Floats
+
+
+@dataclass(slots=True)
+class Exposures:
+    """One row an exposure; ``offer`` is -1 for control and holdout. Outcomes after the cut-off read NEVER."""
+
+    id: Ints
+    shopper: Ints
+    offer: Ints
+    time: Ints
+    window_end: Ints
+    viewed: Ints
+    clicked: Ints
+    redeemed: Ints
+    purchased: Ints
+    revenue: Floats
+    cost: Floats
+    propensity: Floats
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, mask: NDArray[Any]) -> Exposures:
+        """Return the chosen rows."""
+        return Exposures(*(getattr(self, name)[mask] for name in self.__slots__))
+
+
+@dataclass(slots=True)
+class Offers:
+    """Terms per offer. Money is in major units; ``category`` is a position or -1; ``hours`` nan if open-ended."""
+
+    ids: Ints
+    names: list[str]
+    kinds: list[str]
+    amount: Floats
+    percent: Floats
+    threshold: Floats
+    max_discount: Floats
+    hours: Floats
+    category: Ints
+    channels: Floats
+    members_only: Floats
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(slots=True)
+class Items:
+    """Products: host ids, category positions, prices in major units (nan if unknown)."""
+
+    ids: list[str]
+    category: Ints
+    price: Floats
+    visible: NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Frames:
+    """Everything that a worker may learn from, up to ``until`` (milliseconds); ``start`` is the first event."""
+
+    population: str
+    until: int
+    start: int
+    shoppers: Shoppers
+    events: Events
+    lines: Lines
+    exposures: Exposures
+    offers: Offers
+    items: Items
+    categories: list[str]
+    simulated: bool = False
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,124 @@
+"""Every feature, declared once: what it is, where it comes from, and how its raw value is prepared.
+
+All features are *point in time*: for a row (shopper, offer, moment t) they use only events strictly before t. The
+order here is the order of the columns everywhere. ``docs/reference/features.md`` is generated from this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Group = Literal["offer", "profile", "behaviour", "history", "cross", "context"]
+Impute = Literal["median", "zero"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column.
+
+    ``categorical`` columns hold a code into a vocabulary fitted before the cut-off (unknown values share code 0).
+    Numeric ones are clipped to fitted quantiles, optionally log1p-transformed, imputed and scaled to mean 0 and
+    deviation 1; ``flag`` adds a 0/1 column that says the value was missing. Trees read the raw values.
+    """
+
+    name: str
+    group: Group
+    purpose: str
+    unit: str = ""
+    categorical: bool = False
+    impute: Impute = "median"
+    flag: bool = False
+    log: bool = False
+    clip: tuple[float, float] = (0.001, 0.999)
+    window_days: int | None = None
+
+
+def _offer(name: str, purpose: str, unit: str = "", **kwargs: bool) -> Feature:
+    return Feature(name, "offer", purpose, unit, impute="zero", **kwargs)  # type: ignore[arg-type]
+
+
+def _count(name: str, purpose: str, days: int | None = None) -> Feature:
+    return Feature(name, "behaviour", purpose, "events", impute="zero", log=True, window_days=days)
+
+
+def _history(name: str, purpose: str, unit: str = "exposures", *, flag: bool = False) -> Feature:
+    return Feature(name, "history", purpose, unit, impute="zero", flag=flag, log=unit == "exposures")
+
+
+FEATURES: tuple[Feature, ...] = (
+    _offer("offer_kind", "attractiveness: the kind of benefit", categorical=True),
+    _offer("offer", "attractiveness: what this very offer did before", categorical=True),
+    _offer("amount", "attractiveness: amount off", "major units", log=True),
+    _offer("percent", "attractiveness: share off", "percent"),
+    _offer("threshold", "attractiveness: spend that unlocks it", "major units", log=True),
+    _offer("depth", "attractiveness: benefit per money spent", "share"),
+    _offer("window_hours", "attractiveness: time in which it can be used", "hours"),
+    _offer("channel_web", "attractiveness: sent through this channel", "0/1"),
+    _offer("channel_mobile", "attractiveness: sent through this channel", "0/1"),
+    _offer("channel_social", "attractiveness: sent through this channel", "0/1"),
+    _offer("members_only", "attractiveness: for loyalty tiers only", "0/1"),
+    Feature("age", "profile", "who the shopper is", "years", flag=True),
+    Feature("income", "profile", "who the shopper is", "a year", flag=True),
+    Feature("gender", "profile", "who the shopper is", categorical=True),
+    Feature("city", "profile", "who the shopper is", categorical=True),
+    Feature("tier", "profile", "loyalty", categorical=True),
+    Feature("tenure_days", "profile", "how long they have been known", "days", flag=True),
+    _count("orders", "preference: frequency"),
+    _count("orders_7d", "preference: frequency of late", 7),
+    Feature("spend_sum", "behaviour", "preference: amount", "major units", impute="zero", log=True),
+    Feature("spend_mean", "behaviour", "preference: basket size", "major units", flag=True, log=True),
+    Feature("spend_max", "behaviour", "preference: basket size", "major units", impute="zero", log=True),
+    Feature(
+        "spend_7d",
+        "behaviour",
+        "preference: amount of late",
+        "major units",
+        impute="zero",
+        log=True,
+        window_days=7,
+    ),
+    Feature(
+        "spend_per_day",
+        "behaviour",
+        "preference: amount over the time observed",
+        "major units",
+        impute="zero",
+        log=True,
+    ),
+    Feature("orders_per_day", "behaviour", "preference: purchase cycle", "orders", impute="zero", log=True),
+    Feature("order_gap_hours", "behaviour", "preference: recency", "hours", flag=True, log=True),
+    _count("product_views", "interest: how much they look"),
+    _count("product_views_7d", "interest of late", 7),
+    _count("searches", "interest: how much they search"),
+    _count("basket_changes", "interest: how close to buying"),
+    Feature("event_gap_hours", "behaviour", "interest: recency", "hours", flag=True, log=True),
+    Feature("category_share", "behaviour", "interest in the offer's category", "share", impute="zero"),
+    _history("received", "fatigue: offers received"),
+    _history("received_7d", "fatigue of late"),
+    _history("viewed", "attention: offers viewed"),
+    _history("clicked", "attention: offers clicked or taken part in"),
+    _history("redeemed", "response: offers redeemed"),
+    _history("view_rate", "attention: viewed per received (shrunk)", "share"),
+    _history("redeem_rate", "response: redeemed per received (shrunk)", "share"),
+    _history("offer_gap_hours", "fatigue: since the last offer", "hours", flag=True),
+    _history("open_offers", "competition: offers whose window is open"),
+    _history("same_received", "response: this offer received"),
+    _history("same_viewed", "response: this offer viewed"),
+    _history("same_redeemed", "response: this offer redeemed"),
+    _history("kind_received", "response: this kind received"),
+    _history("kind_redeemed", "response: this kind redeemed"),
+    Feature("reach", "cross", "spend expected in the window, per threshold", "ratio", impute="zero", log=True),
+    Feature("basket_to_threshold", "cross", "usual basket, per threshold", "ratio", impute="zero", log=True),
+    Feature("benefit_to_basket", "cross", "benefit, per usual basket", "ratio", impute="zero", log=True),
+    Feature("hour", "context", "time of day", "hours"),
+    Feature("weekday", "context", "day of the week", "0–6"),
+)
+
+NAMES = tuple(feature.name for feature in FEATURES)
+INDEX = {name: position for position, name in enumerate(NAMES)}
+CATEGORICAL = tuple(position for position, feature in enumerate(FEATURES) if feature.categorical)
+PROFILE = tuple(position for position, feature in enumerate(FEATURES) if feature.group == "profile")
+RATE_PRIOR = 2.0
+"""Pseudo-exposures by which rates are shrunk towards one half."""
+VERSION = "1"

@@ -1,0 +1,1 @@
+"""Feedback, forecasts and the board."""

@@ -1,0 +1,1 @@
+"""What a worker needs and all it may use: frames, jobs, registry, publishing."""

@@ -1,0 +1,275 @@
+"""Read everything a worker may learn from, up to a moment, in a few streamed queries.
+
+Only consenting, unmerged shoppers who do not look like bots are read; nothing that happened after ``until`` is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from personalization.features.frames import (
+    NEVER,
+    STREAM_TYPES,
+    TYPE_CODE,
+    Events,
+    Exposures,
+    Frames,
+    Ints,
+    Items,
+    Lines,
+    Offers,
+    Shoppers,
+    milliseconds,
+)
+from personalization.models import CatalogItem, Event, Exposure, Offer, Shopper
+from personalization.pure.money import exponent
+
+CHUNK = 20_000
+Progress = Callable[[str], None]
+
+
+def _silent(stage: str) -> None:
+    """Say nothing."""
+
+
+def last_moment(population: str) -> datetime | None:
+    """Return when the population's last event happened; None if it has none."""
+    last = Event.objects.filter(shopper__population=population).order_by("-occurred_at").values_list("occurred_at")
+    row = last.first()
+    return row[0] if row else None
+
+
+def _millis(value: datetime | None, until: int) -> int:
+    """Return milliseconds, or NEVER for what has not happened by the cut-off."""
+    if value is None:
+        return int(NEVER)
+    moment = milliseconds(value)
+    return moment if moment <= until else int(NEVER)
+
+
+def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    columns: list[list[Any]] = [[] for _ in range(width)]
+    for row in rows:
+        for column, value in zip(columns, row, strict=True):
+            column.append(value)
+    return columns
+
+
+def load(population: str, until: datetime, progress: Progress = _silent) -> Frames:
+    """Return the population's frames with nothing later than ``until``."""
+    cut = milliseconds(until)
+    progress("reading shoppers")
+    shoppers = _shoppers(population)
+    position = {int(pk): index for index, pk in enumerate(shoppers.ids)}
+    items, categories = _items(population)
+    category_code = {name: code for code, name in enumerate(categories)}
+    offers, digits = _offers(population, category_code)
+    progress("reading exposures")
+    exposures = _exposures(population, position, offers, cut, digits)
+    progress("reading events")
+    events, lines = _events(population, position, exposures, offers, items, category_code, until, digits)
+    return Frames(
+        population=population,
+        until=cut,
+        start=int(events.time.min()) if len(events) else cut,
+        shoppers=shoppers,
+        events=events,
+        lines=lines,
+        exposures=exposures,
+        offers=offers,
+        items=items,
+        categories=categories,
+    )
+
+
+def _shoppers(population: str) -> Shoppers:
+    rows = (
+        Shopper.objects.filter(population=population, merged_into=None, is_bot=False, consent_personalisation=True)
+        .order_by("pk")
+        .values_list("pk", "attributes", "joined_at", "created_at")
+        .iterator(chunk_size=CHUNK)
+    )
+    ids, attributes, joined, created = _columns(rows, 4)
+    since = [
+        milliseconds(j) if j is not None else (milliseconds(c) if population == "shop" else int(NEVER))
+        for j, c in zip(joined, created, strict=True)
+    ]
+    return Shoppers(np.array(ids, dtype=np.int64), attributes, np.array(since, dtype=np.int64))
+
+
+def _items(population: str) -> tuple[Items, list[str]]:
+    rows = CatalogItem.objects.filter(population=population).order_by("item_id")
+    ids, category, price, currency, visible = _columns(
+        rows.values_list("item_id", "category", "price_minor", "currency", "visible").iterator(chunk_size=CHUNK),
+        5,
+    )
+    categories = sorted({name for name in category if name})
+    code = {name: index for index, name in enumerate(categories)}
+    prices = [
+        float("nan") if value is None else value / 10 ** exponent(unit or "EUR")
+        for value, unit in zip(price, currency, strict=True)
+    ]
+    return (
+        Items(
+            ids,
+            np.array([code.get(name, -1) for name in category], dtype=np.int64),
+            np.array(prices, dtype=np.float64),
+            np.array(visible, dtype=bool),
+        ),
+        categories,
+    )
+
+
+def _offers(population: str, category_code: dict[str, int]) -> tuple[Offers, int]:
+    found = list(Offer.objects.select_related("campaign").filter(campaign__population=population).order_by("pk"))
+    digits = exponent(found[0].campaign.currency) if found else 2
+    scale = 10.0**digits
+    channels = [[float(bool(offer.attributes.get(name))) for name in ("web", "mobile", "social")] for offer in found]
+    return (
+        Offers(
+            ids=np.array([offer.pk for offer in found], dtype=np.int64),
+            names=[offer.name for offer in found],
+            kinds=[offer.kind for offer in found],
+            amount=np.array([offer.amount_minor / scale for offer in found]),
+            percent=np.array([float(offer.percent) for offer in found]),
+            threshold=np.array([offer.threshold_minor / scale for offer in found]),
+            max_discount=np.array(
+                [np.inf if offer.max_discount_minor is None else offer.max_discount_minor / scale for offer in found]
+            ),
+            hours=np.array([float(offer.attributes.get("duration_hours", "nan")) for offer in found]),
+            category=np.array([category_code.get(offer.category, -1) for offer in found], dtype=np.int64),
+            channels=np.array(channels, dtype=np.float64).reshape(len(found), 3),
+            members_only=np.array([float(bool(offer.tiers)) for offer in found]),
+        ),
+        digits,
+    )
+
+
+def _exposures(population: str, position: dict[int, int], offers: Offers, cut: int, digits: int) -> Exposures:
+    fields = (
+        "pk", "shopper_id", "offer_id", "exposed_at", "window_ends_at", "viewed_at", "clicked_at", "redeemed_at",
+        "purchased_at", "revenue_minor", "cost_minor", "propensity",
+    )  # fmt: skip
+    offer_position = {int(pk): index for index, pk in enumerate(offers.ids)}
+    rows = (
+        Exposure.objects.filter(shopper__population=population)
+        .order_by("exposed_at", "pk")
+        .values_list(*fields)
+        .iterator(chunk_size=CHUNK)
+    )
+    scale = 10.0**digits
+    kept: list[tuple[Any, ...]] = []
+    for row in rows:
+        shopper = position.get(row[1])
+        moment = milliseconds(row[3])
+        if shopper is None or moment > cut:
+            continue
+        outcomes = [_millis(value, cut) for value in row[5:9]]
+        kept.append(
+            (row[0], shopper, offer_position.get(row[2], -1), moment, milliseconds(row[4]), *outcomes,
+             row[9] / scale, row[10] / scale, np.nan if row[11] is None else row[11])
+        )  # fmt: skip
+    columns = _columns(kept, 12)
+    kinds = [np.int64] * 9 + [np.float64] * 3
+    return Exposures(*(np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True)))
+
+
+def _events(
+    population: str,
+    position: dict[int, int],
+    exposures: Exposures,
+    offers: Offers,
+    items: Items,
+    category_code: dict[str, int],
+    until: datetime,
+    digits: int,
+) -> tuple[Events, Lines]:
+    item_code = {key: index for index, key in enumerate(items.ids)}
+    offer_position = {int(pk): index for index, pk in enumerate(offers.ids)}
+    scale = 10.0**digits
+    stored = [name for name in STREAM_TYPES if name != "offer_shown"]  # exposures say what was shown
+    rows = (
+        Event.objects.filter(shopper__population=population, is_bot=False, occurred_at__lte=until, type__in=stored)
+        .order_by()
+        .values_list(
+            "shopper_id",
+            "occurred_at",
+            "type",
+            "item_id",
+            "category",
+            "offer_id",
+            "value_minor",
+            "properties",
+        )
+        .iterator(chunk_size=CHUNK)
+    )
+    stream: list[tuple[int, int, int, int, int, int, float]] = []
+    lines: list[tuple[int, int, int, float]] = []
+    for shopper_id, occurred_at, kind, item_id, category, offer_id, value, properties in rows:
+        shopper = position.get(shopper_id)
+        if shopper is None:
+            continue
+        moment = milliseconds(occurred_at)
+        item = item_code.get(item_id, -1)
+        group = category_code.get(category, -1)
+        if group < 0 <= item:
+            group = int(items.category[item])
+        if kind == "order_placed":
+            for line in _order_lines(properties):
+                known = item_code.get(str(line.get("item_id")), -1)
+                if known >= 0:
+                    lines.append((shopper, moment, known, float(line.get("quantity") or 1)))
+        stream.append(
+            (
+                shopper,
+                moment,
+                TYPE_CODE[kind],
+                item,
+                group,
+                offer_position.get(offer_id, -1),
+                (value or 0) / scale,
+            )
+        )
+    return _merge_stream(stream, exposures), _sorted_lines(lines)
+
+
+def _order_lines(properties: Any) -> Iterator[dict[str, Any]]:
+    for line in (properties or {}).get("lines") or []:
+        if isinstance(line, dict):
+            yield line
+
+
+def _merge_stream(stream: list[tuple[int, int, int, int, int, int, float]], exposures: Exposures) -> Events:
+    """Join the event log with what was shown, sorted by (shopper, time)."""
+    shown = exposures.offer >= 0
+    count = int(shown.sum())
+    columns = _columns(stream, 7)
+    nothing = np.full(count, -1, dtype=np.int64)
+    extra: list[Ints] = [
+        exposures.shopper[shown],
+        exposures.time[shown],
+        np.full(count, TYPE_CODE["offer_shown"], dtype=np.int64),
+        nothing,
+        nothing,
+        exposures.offer[shown],
+    ]
+    merged = [
+        np.concatenate([np.array(column, dtype=np.int64), more])
+        for column, more in zip(columns[:6], extra, strict=True)
+    ]
+    value = np.concatenate([np.array(columns[6], dtype=np.float64), np.zeros(count)])
+    order = np.lexsort((merged[2], merged[1], merged[0]))
+    return Events(*(column[order] for column in merged), value=value[order])
+
+
+def _sorted_lines(lines: list[tuple[int, int, int, float]]) -> Lines:
+    shopper, time, item, quantity = (np.array(column) for column in _columns(lines, 4))
+    order = np.lexsort((time, shopper)) if len(lines) else np.zeros(0, dtype=np.int64)
+    return Lines(
+        shopper[order].astype(np.int64), time[order].astype(np.int64), item[order].astype(np.int64),
+        quantity[order].astype(np.float64),
+    )  # fmt: skip

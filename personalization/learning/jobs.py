@@ -1,0 +1,141 @@
+"""The queue is a table: enqueue a row, take it under a lease, beat its heart, finish it under the fencing token.
+
+Attempts are counted before the work begins, so that a job that kills its worker is quarantined after three.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from personalization.exceptions import LeaseLost
+from personalization.models import Job
+from personalization.types import JobKind, JobState
+
+LEASE = timedelta(seconds=60)
+MAX_ATTEMPTS = 3
+
+
+def enqueue(
+    kind: JobKind, params: dict[str, Any] | None = None, *, by: Any = None, cutoff_at: datetime | None = None
+) -> Job:
+    """Queue a job; an identical one that still waits is returned instead of queueing it twice."""
+    params = params or {}
+    with transaction.atomic():
+        waiting = Job.objects.filter(kind=kind.value, state=JobState.QUEUED.value, params=params, cutoff_at=cutoff_at)
+        found = waiting.first()
+        if found is not None:
+            return found
+        return Job.objects.create(kind=kind.value, params=params, requested_by=by, cutoff_at=cutoff_at)
+
+
+def lease(owner: str, job_id: int | None = None) -> Job | None:
+    """Take the oldest queued job (or this one) for ``owner``; None if there is none to take.
+
+    The conditional UPDATE decides between workers. The attempt is counted here, before any work.
+    """
+    waiting = Job.objects.filter(state=JobState.QUEUED.value)
+    if job_id is not None:
+        waiting = waiting.filter(pk=job_id)
+    for pk in list(waiting.order_by("created_at", "pk").values_list("pk", flat=True)[:20]):
+        now = timezone.now()
+        taken = Job.objects.filter(pk=pk, state=JobState.QUEUED.value).update(
+            state=JobState.RUNNING.value,
+            attempts=F("attempts") + 1,
+            fence=F("fence") + 1,
+            lease_owner=owner,
+            lease_expires_at=now + LEASE,
+            started_at=now,
+            progress=0,
+            stage="",
+            error="",
+        )
+        if taken:
+            return Job.objects.get(pk=pk)
+    return None
+
+
+def heartbeat(job: Job, *, progress: float | None = None, stage: str | None = None) -> None:
+    """Extend the lease and show progress; raises LeaseLost if the job is no longer ours."""
+    changes: dict[str, Any] = {"lease_expires_at": timezone.now() + LEASE}
+    if progress is not None:
+        changes["progress"] = min(max(progress, 0.0), 1.0)
+    if stage is not None:
+        changes["stage"] = stage[:200]
+    if not _ours(job).update(**changes):
+        raise LeaseLost
+
+
+def finish(job: Job, result: dict[str, Any]) -> None:
+    """Mark the job done. Call it in the transaction that publishes its effect: LeaseLost undoes both."""
+    _end(job, JobState.SUCCEEDED, result=result, progress=1.0)
+
+
+def fail(job: Job, error: str) -> None:
+    """Mark the job failed with a sentence for people."""
+    _end(job, JobState.FAILED, error=error[:4000])
+
+
+def _end(job: Job, state: JobState, **changes: Any) -> None:
+    if not _ours(job).update(state=state.value, finished_at=timezone.now(), lease_expires_at=None, **changes):
+        raise LeaseLost
+
+
+def _ours(job: Job) -> Any:
+    return Job.objects.filter(pk=job.pk, fence=job.fence, state=JobState.RUNNING.value)
+
+
+def hand_back(job: Job) -> None:
+    """Queue a job again that its worker had to leave (shutdown): the attempt does not count."""
+    _ours(job).update(
+        state=JobState.QUEUED.value,
+        attempts=F("attempts") - 1,
+        fence=F("fence") + 1,
+        lease_owner="",
+        lease_expires_at=None,
+    )
+
+
+def sweep(now: datetime | None = None) -> int:
+    """Queue jobs whose lease has run out again; after the third attempt set them aside."""
+    overdue = Job.objects.filter(state=JobState.RUNNING.value, lease_expires_at__lt=now or timezone.now())
+    aside = overdue.filter(attempts__gte=MAX_ATTEMPTS).update(
+        state=JobState.QUARANTINED.value,
+        fence=F("fence") + 1,
+        finished_at=timezone.now(),
+        error="The worker died three times at this job. Look at its log, then retry it.",
+    )
+    requeued = overdue.update(state=JobState.QUEUED.value, fence=F("fence") + 1, lease_owner="", lease_expires_at=None)
+    return aside + requeued
+
+
+def cancel(job: Job) -> bool:
+    """Cancel a job that waits or runs; a running one stops at its next heartbeat and publishes nothing."""
+    return bool(
+        Job.objects.filter(pk=job.pk, state__in=[JobState.QUEUED.value, JobState.RUNNING.value]).update(
+            state=JobState.CANCELLED.value,
+            fence=F("fence") + 1,
+            finished_at=timezone.now(),
+            lease_expires_at=None,
+        )
+    )
+
+
+def retry(job: Job) -> bool:
+    """Queue a job that failed, was cancelled or set aside once more, with fresh attempts."""
+    ended = [JobState.FAILED.value, JobState.CANCELLED.value, JobState.QUARANTINED.value]
+    return bool(
+        Job.objects.filter(pk=job.pk, state__in=ended).update(
+            state=JobState.QUEUED.value,
+            attempts=0,
+            fence=F("fence") + 1,
+            progress=0,
+            stage="",
+            error="",
+            finished_at=None,
+        )
+    )

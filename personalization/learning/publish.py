@@ -1,0 +1,87 @@
+"""A ScoreSet is written row by row while it is invisible, then goes live whole by one pointer switch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from personalization.learning import jobs
+from personalization.models import ItemNeighbours, Job, ModelVersion, ScoreSet, ShopperScores
+
+BATCH = 500
+KEEP_RETIRED = 1
+
+
+def begin(
+    population: str,
+    job: Job | None,
+    *,
+    response: ModelVersion | None,
+    strategy: ModelVersion | None,
+    preference: ModelVersion | None,
+) -> ScoreSet:
+    """Return the ScoreSet that this job builds; one that an earlier attempt left unfinished is taken up again."""
+    unfinished = ScoreSet.objects.filter(job=job, state=ScoreSet.State.BUILDING).first() if job else None
+    if unfinished is not None and (
+        unfinished.response_version == response
+        and unfinished.strategy_version == strategy
+        and unfinished.preference_version == preference
+    ):
+        return unfinished
+    return ScoreSet.objects.create(
+        population=population,
+        job=job,
+        response_version=response,
+        strategy_version=strategy,
+        preference_version=preference,
+    )
+
+
+def scored_until(score_set: ScoreSet) -> int:
+    """Return the last shopper id already written (0 if none): where an interrupted job goes on."""
+    last = ShopperScores.objects.filter(score_set=score_set).order_by("-shopper_id").values_list("shopper_id").first()
+    return int(last[0]) if last else 0
+
+
+def write_scores(score_set: ScoreSet, rows: Sequence[dict[str, Any]]) -> None:
+    """Write one block of shoppers (ascending ids), in one transaction."""
+    with transaction.atomic():
+        ShopperScores.objects.bulk_create([ShopperScores(score_set=score_set, **row) for row in rows], batch_size=BATCH)
+
+
+def write_neighbours(score_set: ScoreSet, rows: Iterable[tuple[str, list[Any]]]) -> None:
+    """Replace the item neighbours of a ScoreSet."""
+    with transaction.atomic():
+        ItemNeighbours.objects.filter(score_set=score_set).delete()
+        ItemNeighbours.objects.bulk_create(
+            [ItemNeighbours(score_set=score_set, item_id=key, neighbours=value) for key, value in rows],
+            batch_size=BATCH,
+        )
+
+
+def publish(score_set: ScoreSet, job: Job | None, *, shoppers: int, defaults: dict[str, Any]) -> None:
+    """Switch the pointer: readers see the new set whole from this commit on.
+
+    The job finishes in the same transaction, under its fencing token: a worker that lost its lease publishes nothing.
+    """
+    with transaction.atomic():
+        if job is not None:
+            jobs.finish(job, {"score_set": score_set.pk, "shoppers": shoppers})
+        ScoreSet.objects.select_for_update().filter(population=score_set.population, state=ScoreSet.State.LIVE).update(
+            state=ScoreSet.State.RETIRED
+        )
+        ScoreSet.objects.filter(pk=score_set.pk).update(
+            state=ScoreSet.State.LIVE, shoppers=shoppers, defaults=defaults, published_at=timezone.now()
+        )
+
+
+def tidy(population: str) -> None:
+    """Delete the rows of sets retired for good; the last retired one stays for rolling back."""
+    retired = ScoreSet.objects.filter(population=population, state=ScoreSet.State.RETIRED).order_by("-published_at")
+    for old in retired[KEEP_RETIRED:]:
+        ShopperScores.objects.filter(score_set=old)._raw_delete("default")
+        ItemNeighbours.objects.filter(score_set=old)._raw_delete("default")
+        old.delete()

@@ -1,0 +1,211 @@
+"""Jobs for workers, the artefacts they train, and the scores they publish."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from personalization.types import JobKind, JobState, ModelTask
+
+
+class Job(models.Model):
+    """A piece of work in the queue. Whoever holds the lease and the current fencing token may finish it."""
+
+    KINDS = [
+        (JobKind.TRAIN.value, _("train")),
+        (JobKind.SCORE.value, _("score")),
+        (JobKind.FORECAST.value, _("forecast")),
+    ]
+    STATES = [
+        (JobState.QUEUED.value, _("queued")),
+        (JobState.RUNNING.value, _("running")),
+        (JobState.SUCCEEDED.value, _("succeeded")),
+        (JobState.FAILED.value, _("failed")),
+        (JobState.CANCELLED.value, _("cancelled")),
+        (JobState.QUARANTINED.value, _("quarantined")),
+    ]
+
+    kind = models.CharField(_("kind"), max_length=10, choices=KINDS)
+    params = models.JSONField(_("parameters"), default=dict, blank=True)
+    state = models.CharField(_("state"), max_length=12, choices=STATES, default=JobState.QUEUED.value)
+    progress = models.FloatField(_("progress"), default=0)
+    stage = models.CharField(_("stage"), max_length=200, blank=True)
+    result = models.JSONField(_("result"), default=dict, blank=True)
+    error = models.TextField(_("error"), blank=True)
+    cutoff_at = models.DateTimeField(_("cut-off"), null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
+    fence = models.PositiveIntegerField(_("fencing token"), default=0)
+    lease_owner = models.CharField(_("worker"), max_length=120, blank=True)
+    lease_expires_at = models.DateTimeField(_("lease expires"), null=True, blank=True)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("requested by"),
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    started_at = models.DateTimeField(_("started"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+        permissions = [("run_job", _("Can start training, scoring and forecasts"))]
+        indexes = [models.Index(fields=["state", "created_at"], name="pz_job_queue")]
+        constraints = [
+            models.CheckConstraint(condition=Q(progress__gte=0) & Q(progress__lte=1), name="pz_job_progress")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} #{self.pk}"
+
+
+class ModelVersion(models.Model):
+    """A trained artefact on disk, with what it was trained on and how well it did."""
+
+    class State(models.TextChoices):
+        CANDIDATE = "candidate", _("candidate")
+        CHAMPION = "champion", _("champion")
+        RETIRED = "retired", _("retired")
+
+    TASKS = [
+        (ModelTask.RESPONSE.value, _("response")),
+        (ModelTask.STRATEGY.value, _("strategy")),
+        (ModelTask.PREFERENCE.value, _("preference")),
+    ]
+
+    task = models.CharField(_("task"), max_length=10, choices=TASKS)
+    population = models.CharField(_("population"), max_length=40, default="shop")
+    estimator = models.CharField(_("estimator"), max_length=60)
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.CANDIDATE)
+    job = models.ForeignKey(
+        Job,
+        verbose_name=_("job"),
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="model_versions",
+    )
+    cutoff_at = models.DateTimeField(_("trained on data until"))
+    path = models.CharField(_("folder"), max_length=300)
+    sha256 = models.CharField(_("checksum"), max_length=64)
+    size_bytes = models.BigIntegerField(_("size"))
+    metrics = models.JSONField(_("metrics"), default=dict)
+    card = models.JSONField(_("model card"), default=dict)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("model version")
+        verbose_name_plural = _("model versions")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["task", "population"], condition=Q(state="champion"), name="pz_one_champion"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.estimator} #{self.pk}"
+
+
+class ScoreSet(models.Model):
+    """One published batch of scores. Exactly one a population is live; readers see all of it or none."""
+
+    class State(models.TextChoices):
+        BUILDING = "building", _("building")
+        LIVE = "live", _("live")
+        RETIRED = "retired", _("retired")
+
+    population = models.CharField(_("population"), max_length=40, default="shop")
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.BUILDING)
+    response_version = models.ForeignKey(
+        ModelVersion,
+        verbose_name=_("response model"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+    )
+    strategy_version = models.ForeignKey(
+        ModelVersion,
+        verbose_name=_("strategy model"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+    )
+    preference_version = models.ForeignKey(
+        ModelVersion,
+        verbose_name=_("preference model"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+    )
+    job = models.ForeignKey(Job, verbose_name=_("job"), null=True, blank=True, on_delete=models.SET_NULL)
+    shoppers = models.PositiveIntegerField(_("shoppers"), default=0)
+    defaults = models.JSONField(
+        _("defaults"), default=dict, help_text=_("Scores for shoppers who are not in the batch.")
+    )
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    published_at = models.DateTimeField(_("published"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("score set")
+        verbose_name_plural = _("score sets")
+        constraints = [
+            models.UniqueConstraint(fields=["population"], condition=Q(state="live"), name="pz_one_live_scoreset")
+        ]
+
+    def __str__(self) -> str:
+        return f"scores #{self.pk}"
+
+
+class ShopperScores(models.Model):
+    """All predictions for one shopper: one indexed read decides a page.
+
+    ``offers``: offer id → probabilities in the order of :data:`personalization.types.HEADS`.
+    ``kinds``: offer kind (and ``"none"``) → strategy probability. ``items``: product ids, best first.
+    ``values``: ``basket_minor`` (expected basket), ``visit_rate`` (visits a day), ``interest`` by category.
+    """
+
+    score_set = models.ForeignKey(
+        ScoreSet, verbose_name=_("score set"), on_delete=models.CASCADE, related_name="scores"
+    )
+    shopper = models.ForeignKey(
+        "personalization.Shopper", verbose_name=_("shopper"), on_delete=models.CASCADE, related_name="scores"
+    )
+    offers = models.JSONField(_("offers"), default=dict)
+    kinds = models.JSONField(_("strategy"), default=dict)
+    items = models.JSONField(_("products"), default=list)
+    values = models.JSONField(_("values"), default=dict)
+
+    class Meta:
+        verbose_name = _("shopper scores")
+        verbose_name_plural = _("shopper scores")
+        constraints = [models.UniqueConstraint(fields=["shopper", "score_set"], name="pz_scores_once")]
+
+    def __str__(self) -> str:
+        return f"scores of {self.shopper_id}"
+
+
+class ItemNeighbours(models.Model):
+    """What shoppers turn to after a product: used with the session's last clicks at decision time."""
+
+    score_set = models.ForeignKey(
+        ScoreSet, verbose_name=_("score set"), on_delete=models.CASCADE, related_name="neighbours"
+    )
+    item_id = models.CharField(_("product"), max_length=100)
+    neighbours = models.JSONField(_("neighbours"), default=list, help_text=_("[product id, weight], best first."))
+
+    class Meta:
+        verbose_name = _("item neighbours")
+        verbose_name_plural = _("item neighbours")
+        constraints = [models.UniqueConstraint(fields=["score_set", "item_id"], name="pz_neighbours_once")]
+
+    def __str__(self) -> str:
+        return self.item_id

@@ -1,0 +1,1 @@
+"""What the host provides (adapters) and what it tells and hears (signals)."""

@@ -1,0 +1,24 @@
+"""Signals that a host sends. A receiver that fails never harms the host: tracking logs and goes on.
+
+Every signal takes ``request`` (or None) and keyword data; ``sender`` is the host's class or function.
+
+==================  ==========================================================================
+signal              keywords
+==================  ==========================================================================
+product_viewed      request, item_id
+category_viewed     request, category
+search_performed    request, query, results (int)
+basket_changed      request, item_id, quantity (new quantity; 0 = removed), basket_total_minor
+order_placed        request (may be None), order (:class:`personalization.types.OrderData`)
+order_refunded      request (may be None), order_id, amount_minor
+==================  ==========================================================================
+"""
+
+from django.dispatch import Signal
+
+product_viewed = Signal()
+category_viewed = Signal()
+search_performed = Signal()
+basket_changed = Signal()
+order_placed = Signal()
+order_refunded = Signal()

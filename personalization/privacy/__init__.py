@@ -1,0 +1,1 @@
+"""Export and erasure; rooms register what they hold."""

@@ -1,0 +1,85 @@
+"""What is kept about a shopper, given out and erased. Each room's table is registered here once.
+
+Erasure deletes behaviour, scores, decisions and aliases; coupons, reservations and redemptions lose the shopper and
+keep their amounts, so that the ledger's totals do not change. Erased events leave tombstones: a replay stores nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.forms.models import model_to_dict
+
+from personalization.models import (
+    ConsentRecord,
+    Coupon,
+    Decision,
+    Event,
+    EventTombstone,
+    Exposure,
+    QuarantinedEvent,
+    Redemption,
+    Reservation,
+    Shopper,
+    ShopperAlias,
+    ShopperScores,
+)
+from personalization.tracking.identity import batches
+from personalization.tracking.storage import tombstone
+
+EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "events": (
+        Event,
+        ("type", "item_id", "category", "offer_id", "value_minor", "properties", "occurred_at"),
+    ),
+    "exposures": (
+        Exposure,
+        ("offer_id", "arm", "exposed_at", "viewed_at", "clicked_at", "redeemed_at", "purchased_at"),
+    ),
+    "decisions": (Decision, ("slot", "at", "arm", "chosen", "features", "fallback")),
+    "scores": (ShopperScores, ("offers", "kinds", "items", "values")),
+    "coupons": (Coupon, ("id", "offer_id", "issued_at", "expires_at", "used_count")),
+    "redemptions": (Redemption, ("order_label", "order_id", "amount_minor", "redeemed_at")),
+    "consents": (ConsentRecord, ("purpose", "granted", "wording_version", "source", "at")),
+    "known_as": (ShopperAlias, ("kind", "created_at")),
+}
+ERASED = (Exposure, Decision, ShopperScores, QuarantinedEvent, ConsentRecord, ShopperAlias)
+ANONYMISED = (Coupon, Reservation, Redemption)
+
+
+def export(shopper: Shopper) -> dict[str, Any]:
+    """Return everything kept about a shopper, ready for JSON."""
+    profile = model_to_dict(shopper, fields=["population", "attributes"])
+    profile.update(
+        key=str(shopper.key), joined_at=shopper.joined_at, consent_analytics=shopper.consent_analytics,
+        consent_personalisation=shopper.consent_personalisation, consent_marketing=shopper.consent_marketing,
+    )  # fmt: skip
+    kept: dict[str, Any] = {"profile": profile}
+    for name, (model, fields) in EXPORTED.items():
+        rows = model._default_manager.filter(shopper=shopper).order_by("pk")
+        kept[name] = list(rows.values(*fields).iterator(chunk_size=2000))
+    return kept
+
+
+def erase(shopper: Shopper) -> dict[str, int]:
+    """Erase a shopper everywhere and return how many rows went, by table. Repeating it erases nothing more."""
+    counts: dict[str, int] = {}
+    with transaction.atomic():
+        _bury_events(shopper)
+        counts["events"] = Event.objects.filter(shopper=shopper)._raw_delete("default")
+        for model in ERASED:
+            counts[model._meta.model_name or ""] = model._default_manager.filter(shopper=shopper).delete()[0]
+        for model in ANONYMISED:
+            counts[model._meta.model_name or ""] = model._default_manager.filter(shopper=shopper).update(shopper=None)
+        counts["shopper"] = Shopper.objects.filter(pk=shopper.pk).delete()[0]
+    return counts
+
+
+def _bury_events(shopper: Shopper) -> None:
+    rows = Event.objects.filter(shopper=shopper).values_list("source", "event_id")
+    for batch in batches(rows.iterator(chunk_size=2000)):
+        EventTombstone.objects.bulk_create(
+            [EventTombstone(digest=tombstone(source, event_id)) for source, event_id in batch],
+            ignore_conflicts=True,
+        )

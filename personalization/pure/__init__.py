@@ -1,0 +1,1 @@
+"""Arithmetic without Django, clock or chance: benefits, assignment, policy, statistics."""

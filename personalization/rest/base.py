@@ -1,0 +1,44 @@
+"""What every endpoint shares: errors of the app become JSON with a stable code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from personalization.exceptions import (
+    ConsentMissing,
+    PersonalizationError,
+    ReservationGone,
+    UnknownOffer,
+    UnknownSlot,
+)
+
+STATUSES: dict[type[PersonalizationError], int] = {
+    UnknownSlot: status.HTTP_404_NOT_FOUND,
+    UnknownOffer: status.HTTP_404_NOT_FOUND,
+    ReservationGone: status.HTTP_409_CONFLICT,
+    ConsentMissing: status.HTTP_403_FORBIDDEN,
+}
+
+
+class PersonalView(APIView):
+    """An endpoint whose answer depends on the shopper: never cached by anybody else."""
+
+    permission_classes: Any = []
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, PersonalizationError):
+            code = STATUSES.get(type(exc), status.HTTP_400_BAD_REQUEST)
+            response = Response({"code": exc.code, "message": exc.message}, status=code)
+            response.exception = True
+            return response
+        return super().handle_exception(exc)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        response["Cache-Control"] = "private, no-store"
+        return response

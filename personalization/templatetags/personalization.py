@@ -1,0 +1,125 @@
+"""Template tags: offers, products, the consent banner and the page script."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django import template
+from django.http import HttpRequest
+from django.template.base import FilterExpression, NodeList, Parser, Token
+from django.template.context import Context
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from personalization import conf
+from personalization.decisioning.decide import decide
+from personalization.decisioning.products import recommend
+from personalization.exceptions import UnknownSlot
+from personalization.rest.events import page_token
+from personalization.tracking import consent
+from personalization.tracking.middleware import mark_personal
+from personalization.types import CONSENT_PURPOSES, DecisionResult, RankedOffer
+
+logger = logging.getLogger(__name__)
+register = template.Library()
+
+
+def _request(context: Context) -> HttpRequest | None:
+    request = context.get("request")
+    return request if isinstance(request, HttpRequest) else None
+
+
+def _decide(context: Context, slot: str, limit: int) -> DecisionResult | None:
+    """Decide a slot for a page: an unknown slot is the template author's mistake, anything else never shows."""
+    request = _request(context)
+    if request is None:
+        return None
+    mark_personal(request)
+    try:
+        return decide(slot, request=request, limit=limit)
+    except UnknownSlot as error:
+        known = ", ".join(sorted(conf.get().slots)) or "none"
+        raise template.TemplateSyntaxError(f'{error.message} Declared in PERSONALIZATION["SLOTS"]: {known}.') from None
+    except Exception:
+        logger.exception("slot %s could not be decided", slot)
+        return None
+
+
+@register.simple_tag(takes_context=True)
+def offers(context: Context, slot: str, limit: int = 1) -> list[RankedOffer]:
+    """Return the offers chosen for a slot, to be rendered by the page itself."""
+    result = _decide(context, slot, limit)
+    return list(result.offers) if result is not None else []
+
+
+class OfferSlotNode(template.Node):
+    """Renders the chosen offers, or the block's content where there is none."""
+
+    def __init__(self, slot: FilterExpression, limit: FilterExpression | None, fallback: NodeList) -> None:
+        self.slot, self.limit, self.fallback = slot, limit, fallback
+
+    def render(self, context: Context) -> SafeString:
+        limit = int(self.limit.resolve(context)) if self.limit is not None else 1
+        result = _decide(context, str(self.slot.resolve(context)), limit)
+        if result is None or not result.offers:
+            return self.fallback.render(context)
+        request = _request(context)
+        cards = [
+            render_to_string(
+                "personalization/offer_card.html",
+                {"offer": offer, "decision": result, "next": request.get_full_path() if request else "/"},
+                request=request,
+            )
+            for offer in result.offers
+        ]
+        return SafeString("".join(cards))
+
+
+@register.tag
+def offer_slot(parser: Parser, token: Token) -> OfferSlotNode:
+    """``{% offer_slot "home_hero" [limit=2] %}…fallback…{% endoffer_slot %}``"""
+    parts = token.split_contents()[1:]
+    if not parts or len(parts) > 2 or (len(parts) == 2 and not parts[1].startswith("limit=")):
+        raise template.TemplateSyntaxError('Write {% offer_slot "slot" [limit=N] %}.')
+    limit = parser.compile_filter(parts[1].removeprefix("limit=")) if len(parts) == 2 else None
+    fallback = parser.parse(("endoffer_slot",))
+    parser.delete_first_token()
+    return OfferSlotNode(parser.compile_filter(parts[0]), limit, fallback)
+
+
+@register.simple_tag(takes_context=True)
+def recommended_products(context: Context, product_id: Any = "", limit: int = 8) -> list[str]:
+    """Return product ids for this shopper, best first; ``product_id`` is the product the page is about."""
+    request = _request(context)
+    if request is None:
+        return []
+    mark_personal(request)
+    try:
+        return recommend(request=request, item_id=str(product_id), limit=limit)
+    except Exception:
+        logger.exception("products could not be recommended")
+        return []
+
+
+@register.inclusion_tag("personalization/consent_banner.html", takes_context=True)
+def consent_banner(context: Context) -> dict[str, Any]:
+    """Render the consent banner until the visitor has answered it."""
+    request = _request(context)
+    ask = request is not None and not consent.consent_asked(request)
+    if request is not None:
+        mark_personal(request)
+    return {
+        "ask": ask,
+        "purposes": CONSENT_PURPOSES,
+        "next": request.get_full_path() if request else "/",
+        "request": request,
+    }
+
+
+@register.inclusion_tag("personalization/beacon.html", takes_context=True)
+def personalization_beacon(context: Context) -> dict[str, Any]:
+    """Render the page script's tag; without consent, nothing."""
+    request = _request(context)
+    allowed = request is not None and bool(consent.purposes_of(request))
+    return {"allowed": allowed, "token": page_token(request) if allowed and request is not None else ""}

@@ -1,0 +1,305 @@
+"""Who is behind a request: visitor cookie, account, guest reference, imported id, all leading to one Shopper.
+
+Rules: an account's shopper wins over the visitor's. At login a visitor who has no account yet becomes the account
+(if the account is new) or is merged into it; a visitor that already belongs to another account is never merged.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from django.utils import timezone
+
+from personalization import conf
+from personalization.models import (
+    ConsentRecord,
+    Coupon,
+    Decision,
+    Event,
+    Exposure,
+    Redemption,
+    Reservation,
+    Shopper,
+    ShopperAlias,
+)
+from personalization.ports import adapters
+from personalization.tracking import secrets
+from personalization.types import CONSENT_PURPOSES, ShopperData
+
+_CACHE = "_pz_shopper"
+SESSION_KEY = "pz_shopper"
+BATCH = 500
+T = TypeVar("T")
+
+
+def visitor_id(request: HttpRequest) -> str:
+    """Return the visitor id from the cookie; an empty string if there is none or it is malformed."""
+    value = request.COOKIES.get(conf.get().cookie_name, "")
+    try:
+        return uuid.UUID(value).hex if value else ""
+    except ValueError:
+        return ""
+
+
+def remember(request: HttpRequest, shopper: Shopper | None) -> None:
+    """Keep the answer for the rest of this request."""
+    setattr(request, _CACHE, shopper)
+
+
+def shopper_for(request: HttpRequest, *, create: bool = False) -> Shopper | None:
+    """Return the request's shopper, or None for somebody unknown.
+
+    At most one query, once a request. ``create=True`` is for contract writes (claiming a coupon, checking out): it
+    makes a shopper without any consent, known by the Django session only.
+    """
+    shopper = getattr(request, _CACHE, None)
+    if shopper is None and not hasattr(request, _CACHE):
+        shopper = _find(request)
+        remember(request, shopper)
+    if shopper is None and create:
+        shopper = _create_for(request)
+        remember(request, shopper)
+    return shopper
+
+
+def _find(request: HttpRequest) -> Shopper | None:
+    user = getattr(request, "user", None)
+    if user is not None and user.is_authenticated:
+        return Shopper.objects.filter(user_id=user.pk).first()
+    visitor = visitor_id(request)
+    if visitor:
+        alias = (
+            ShopperAlias.objects.select_related("shopper").filter(kind=ShopperAlias.Kind.VISITOR, value=visitor).first()
+        )
+        if alias is not None:
+            return alias.shopper
+    session = getattr(request, "session", None)
+    key = session.get(SESSION_KEY) if session is not None else None
+    return Shopper.objects.filter(key=key).first() if key else None
+
+
+def _create_for(request: HttpRequest) -> Shopper:
+    user = getattr(request, "user", None)
+    if user is not None and user.is_authenticated:
+        return shopper_for_user(user)
+    shopper = Shopper.objects.create(population=conf.get().population)
+    request.session[SESSION_KEY] = str(shopper.key)
+    return shopper
+
+
+def shopper_for_user(user: AbstractBaseUser) -> Shopper:
+    """Return the account's shopper, made with its profile if it has none yet."""
+    found = Shopper.objects.filter(user_id=user.pk).first()
+    if found is not None:
+        return found
+    adapter = adapters.shoppers()
+    profile = adapter.profile(user) if adapter is not None else None
+    try:
+        with transaction.atomic():
+            return Shopper.objects.create(
+                user_id=user.pk,
+                population=conf.get().population,
+                joined_at=profile.joined_at if profile else None,
+                attributes=dict(profile.attributes) if profile else {},
+            )
+    except IntegrityError:  # another request of the same account was first
+        return Shopper.objects.get(user_id=user.pk)
+
+
+def shopper_for_guest(reference: str) -> Shopper:
+    """Return the shopper behind a guest reference (an e-mail address, say), stored as a keyed hash only."""
+    values = secrets.digests(reference.strip().lower(), "guest")
+    alias = (
+        ShopperAlias.objects.select_related("shopper").filter(kind=ShopperAlias.Kind.GUEST, value__in=values).first()
+    )
+    if alias is not None:
+        return alias.shopper
+    try:
+        with transaction.atomic():
+            shopper = Shopper.objects.create(population=conf.get().population)
+            ShopperAlias.objects.create(kind=ShopperAlias.Kind.GUEST, value=values[0], shopper=shopper)
+            return shopper
+    except IntegrityError:
+        return ShopperAlias.objects.select_related("shopper").get(value=values[0]).shopper
+
+
+def shopper_for_user_id(user_id: Any) -> Shopper:
+    """Return the shopper of the account with this primary key."""
+    found = Shopper.objects.filter(user_id=user_id).first()
+    return found or shopper_for_user(get_user_model()._default_manager.get(pk=user_id))
+
+
+def remember_guest(shopper: Shopper, reference: str) -> None:
+    """Know this shopper by the guest reference too, unless somebody else is known by it already."""
+    ShopperAlias.objects.bulk_create(
+        [
+            ShopperAlias(
+                kind=ShopperAlias.Kind.GUEST,
+                value=secrets.digest(reference.strip().lower(), "guest"),
+                shopper=shopper,
+            )
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def link_at_login(request: HttpRequest, user: AbstractBaseUser) -> Shopper:
+    """Join the visitor to the account that just logged in, by the rules in the module's docstring."""
+    visitor = _visitor_shopper(request)
+    account = Shopper.objects.filter(user_id=user.pk).first()
+    if visitor is not None and visitor.user_id is None and not _is_impersonated(request):
+        if account is None:
+            account = shopper_for_user(user)
+        merge(visitor, account)
+    account = account or shopper_for_user(user)
+    remember(request, account)
+    return account
+
+
+def _is_impersonated(request: HttpRequest) -> bool:
+    """Staff who "log in as" a shopper must not be merged with them; the common packages leave these keys."""
+    session = getattr(request, "session", {})
+    return any(key in session for key in ("_impersonate", "hijack_history", "loginas_from_user"))
+
+
+def _visitor_shopper(request: HttpRequest) -> Shopper | None:
+    visitor = visitor_id(request)
+    if visitor:
+        alias = (
+            ShopperAlias.objects.select_related("shopper").filter(kind=ShopperAlias.Kind.VISITOR, value=visitor).first()
+        )
+        if alias is not None:
+            return alias.shopper
+    key = request.session.get(SESSION_KEY) if hasattr(request, "session") else None
+    return Shopper.objects.filter(key=key).first() if key else None
+
+
+def merge(visitor: Shopper, account: Shopper) -> None:
+    """Move all that is known of ``visitor`` to ``account``. Consent only ever widens by the person's own act:
+    the account keeps its ledger, and takes over a purpose only if it never answered for it."""
+    if visitor.pk == account.pk:
+        return
+    with transaction.atomic():
+        for model in (Event, Decision, Exposure, Reservation, Redemption, ShopperAlias):
+            model._default_manager.filter(shopper=visitor).update(shopper=account)
+        _move_coupons(visitor, account)
+        answered = set(ConsentRecord.objects.filter(shopper=account).values_list("purpose", flat=True))
+        ConsentRecord.objects.filter(shopper=visitor).update(shopper=account)
+        flags = {
+            f"consent_{purpose.value}": True
+            for purpose in CONSENT_PURPOSES
+            if purpose.value not in answered and visitor.allows(purpose)
+        }
+        if flags:
+            Shopper.objects.filter(pk=account.pk).update(**flags)
+            for name in flags:
+                setattr(account, name, True)
+        Shopper.objects.filter(pk=visitor.pk).update(
+            merged_into=account,
+            consent_analytics=False,
+            consent_personalisation=False,
+            consent_marketing=False,
+        )
+
+
+def _move_coupons(visitor: Shopper, account: Shopper) -> None:
+    """Hand the visitor's coupons over; one that the account already holds for an offer stays where it is."""
+    held = set(Coupon.objects.filter(shopper=account).values_list("offer_id", "claim_no"))
+    for coupon in Coupon.objects.filter(shopper=visitor):
+        if (coupon.offer_id, coupon.claim_no) not in held:
+            Coupon.objects.filter(pk=coupon.pk).update(shopper=account)
+
+
+def batches(rows: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
+    """Cut a stream into lists of at most ``size``."""
+    stream = iter(rows)
+    while batch := list(islice(stream, size)):
+        yield batch
+
+
+def upsert_shoppers(rows: Iterable[ShopperData]) -> dict[str, int]:
+    """Make or update shoppers known by an external id; returns external id → primary key.
+
+    Idempotent: attributes are replaced, consent is written to the ledger once, in batches of 500.
+    """
+    found: dict[str, int] = {}
+    for batch in batches(rows):
+        with transaction.atomic():
+            found.update(_upsert_batch(batch))
+    return found
+
+
+def _upsert_batch(batch: list[ShopperData]) -> dict[str, int]:
+    external = ShopperAlias.Kind.EXTERNAL
+    known = dict(
+        ShopperAlias.objects.filter(kind=external, value__in=[row.external_id for row in batch]).values_list(
+            "value", "shopper_id"
+        )
+    )
+    fresh = [row for row in batch if row.external_id not in known]
+    fresh = list({row.external_id: row for row in fresh}.values())
+    made = Shopper.objects.bulk_create([_new_shopper(row) for row in fresh])
+    ShopperAlias.objects.bulk_create(
+        ShopperAlias(kind=external, value=row.external_id, shopper_id=shopper.pk)
+        for row, shopper in zip(fresh, made, strict=True)
+    )
+    ConsentRecord.objects.bulk_create(
+        ConsentRecord(
+            shopper_id=shopper.pk,
+            purpose=purpose.value,
+            granted=True,
+            wording_version="import",
+            source=row.consent_source,
+        )
+        for row, shopper in zip(fresh, made, strict=True)
+        for purpose in sorted(row.purposes)
+    )
+    known.update({row.external_id: shopper.pk for row, shopper in zip(fresh, made, strict=True)})
+    _refresh_attributes([row for row in batch if row not in fresh], known)
+    return known
+
+
+def _new_shopper(row: ShopperData) -> Shopper:
+    return Shopper(
+        population=row.population,
+        user_id=row.user_id,
+        joined_at=row.joined_at,
+        attributes=dict(row.attributes),
+        created_at=row.joined_at or timezone.now(),
+        **{f"consent_{purpose.value}": True for purpose in row.purposes},
+    )
+
+
+def _refresh_attributes(rows: list[ShopperData], known: dict[str, int]) -> None:
+    wanted = {known[row.external_id]: row for row in rows}
+    changed: list[Shopper] = []
+    for shopper in Shopper.objects.filter(pk__in=wanted):
+        row = wanted[shopper.pk]
+        if dict(row.attributes) != shopper.attributes or row.joined_at != shopper.joined_at:
+            shopper.attributes, shopper.joined_at = dict(row.attributes), row.joined_at
+            changed.append(shopper)
+    Shopper.objects.bulk_update(changed, ["attributes", "joined_at"])
+
+
+def sync_profiles() -> int:
+    """Refresh the profile attributes of accounts that already are shoppers, through the host's adapter."""
+    adapter = adapters.shoppers()
+    if adapter is None:
+        return 0
+    count = 0
+    for batch in batches(adapter.profiles()):
+        profiles: dict[Any, Any] = dict(batch)
+        shoppers = list(Shopper.objects.filter(user_id__in=profiles))
+        for shopper in shoppers:
+            profile = profiles[shopper.user_id]
+            shopper.attributes, shopper.joined_at = dict(profile.attributes), profile.joined_at
+        Shopper.objects.bulk_update(shoppers, ["attributes", "joined_at"])
+        count += len(shoppers)
+    return count

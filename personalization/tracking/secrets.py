@@ -1,0 +1,52 @@
+"""Keyed hashes and encryption for pseudonyms and codes, with key rotation.
+
+Keys come from PERSONALIZATION["SECRET_KEYS"], newest first, or are derived from Django's SECRET_KEY.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+
+from cryptography.fernet import Fernet as _Fernet
+from cryptography.fernet import InvalidToken, MultiFernet
+from django.conf import settings
+
+from personalization import conf
+
+
+def _keys() -> list[bytes]:
+    material = conf.get().secret_keys or [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return [hashlib.sha256(b"personalization:" + key.encode()).digest() for key in material]
+
+
+def digest(value: str, purpose: str) -> str:
+    """Return the keyed hash (HMAC-SHA-256, hex) of a value under the newest key."""
+    return _digest(_keys()[0], value, purpose)
+
+
+def digests(value: str, purpose: str) -> list[str]:
+    """Return the hashes under every key, newest first: for looking up what an older key stored."""
+    return [_digest(key, value, purpose) for key in _keys()]
+
+
+def _digest(key: bytes, value: str, purpose: str) -> str:
+    return hmac.new(key, f"{purpose}:{value}".encode(), hashlib.sha256).hexdigest()
+
+
+def _cipher() -> MultiFernet:
+    return MultiFernet([_Fernet(base64.urlsafe_b64encode(key)) for key in _keys()])
+
+
+def encrypt(value: str) -> str:
+    """Return ciphertext under the newest key."""
+    return _cipher().encrypt(value.encode()).decode()
+
+
+def decrypt(token: str) -> str:
+    """Return the plain text; an empty string if no key fits any more."""
+    try:
+        return _cipher().decrypt(token.encode()).decode()
+    except InvalidToken:
+        return ""

@@ -1,0 +1,101 @@
+"""The one statement that stores events: a whole batch in one parameter, repeated and erased ones left out.
+
+``INSERT … SELECT`` over a JSON array is a single round trip on both databases, skips what the unique key already
+holds, and its row count says exactly how many rows are new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connection
+
+from personalization.tracking import secrets
+from personalization.types import EventData
+
+_COLUMNS = (
+    "source, event_id, type, shopper_id, item_id, category, offer_id, value_minor, properties, "
+    "occurred_at, sent_at, received_at, clock_corrected, is_bot"
+)
+_TOMBSTONE = "NOT EXISTS (SELECT 1 FROM personalization_eventtombstone t WHERE t.digest = {digest})"
+_SQLITE = f"""
+INSERT INTO personalization_event ({_COLUMNS})
+SELECT r.value->>0, r.value->>1, r.value->>2, r.value->>3, r.value->>4, r.value->>5, r.value->>6, r.value->>7,
+       r.value->>8, r.value->>9, r.value->>10, r.value->>11, r.value->>12, r.value->>13
+FROM json_each(%s) AS r
+WHERE {_TOMBSTONE.format(digest="r.value->>14")}
+ON CONFLICT (source, event_id) DO NOTHING
+"""  # noqa: S608
+_POSTGRES = f"""
+INSERT INTO personalization_event ({_COLUMNS})
+SELECT r->>0, r->>1, r->>2, (r->>3)::bigint, r->>4, r->>5, (r->>6)::bigint, (r->>7)::bigint, (r->>8)::jsonb,
+       (r->>9)::timestamptz, (r->>10)::timestamptz, (r->>11)::timestamptz, (r->>12)::boolean, (r->>13)::boolean
+FROM jsonb_array_elements(%s::jsonb) AS r
+WHERE {_TOMBSTONE.format(digest="r->>14")}
+ON CONFLICT (source, event_id) DO NOTHING
+"""  # noqa: S608
+
+
+def tombstone(source: str, event_id: str) -> str:
+    """Return the digest under which an erased event's identity is remembered."""
+    return secrets.digest(f"{source}\x1f{event_id}", "tombstone")
+
+
+def insert_events(
+    rows: Sequence[EventData],
+    *,
+    received_at: datetime,
+    sent_at: datetime | None = None,
+    corrected: frozenset[int] = frozenset(),
+    is_bot: bool = False,
+) -> int:
+    """Store rows and return how many are new. ``corrected`` holds the positions whose clock was mended."""
+    if not rows:
+        return 0
+    payload = json.dumps(
+        [_encode(row, received_at, sent_at, index in corrected, is_bot) for index, row in enumerate(rows)]
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(_POSTGRES if connection.vendor == "postgresql" else _SQLITE, [payload])
+        return max(cursor.rowcount, 0)
+
+
+def _encode(
+    row: EventData, received_at: datetime, sent_at: datetime | None, corrected: bool, is_bot: bool
+) -> list[Any]:
+    return [
+        row.source,
+        row.event_id,
+        row.type,
+        row.shopper_id,
+        row.item_id,
+        row.category,
+        row.offer_id,
+        row.value_minor,
+        json.dumps(dict(row.properties)),
+        _moment(row.occurred_at),
+        _moment(sent_at),
+        _moment(received_at),
+        corrected,
+        is_bot,
+        tombstone(row.source, row.event_id),
+    ]
+
+
+def _moment(value: datetime | None) -> str | None:
+    """Format as Django's backends store it: naive UTC text in SQLite, ISO with offset for PostgreSQL."""
+    if value is None:
+        return None
+    if connection.vendor == "postgresql":
+        return value.isoformat()
+    return str(value.astimezone(UTC).replace(tzinfo=None))
+
+
+def existing_ids(source: str, event_ids: Iterable[str]) -> set[str]:
+    """Return which of these ids this source has stored already."""
+    from personalization.models import Event
+
+    return set(Event.objects.filter(source=source, event_id__in=list(event_ids)).values_list("event_id", flat=True))

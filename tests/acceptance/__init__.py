@@ -1,0 +1,1 @@
+"""A browser in front of a running shop."""

@@ -1,0 +1,1 @@
+"""Races and crashes on real databases, each with a negative control."""

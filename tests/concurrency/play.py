@@ -1,0 +1,44 @@
+"""Plays one race in this process, guarded and then unguarded, and prints what came of it as JSON.
+
+``python -m tests.concurrency.play MODULE.CLASS --rounds N`` with ``DATABASE_URL`` naming a migrated scratch
+database; the unguarded half leaves that database without its constraints, so it is thrown away afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+
+import django
+
+CONTROL_ROUNDS = 60
+"""Rounds within which an unguarded race must overrun; the first does, as a rule."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("race", nargs="?")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--migrate", action="store_true")
+    options = parser.parse_args()
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+    django.setup()
+    if options.migrate:
+        from django.core.management import call_command
+
+        call_command("migrate", verbosity=0, run_syncdb=True)
+    if options.race:
+        from tests.concurrency import arena
+
+        module, name = options.race.split(".")
+        race = getattr(importlib.import_module(f"tests.concurrency.races.{module}"), name)()
+        guarded = arena.play(race, options.rounds)
+        with race.unguarded():
+            unguarded = arena.play(race, CONTROL_ROUNDS, until_overrun=True)
+        print(json.dumps({"guarded": guarded.as_dict(), "unguarded": unguarded.as_dict()}))
+
+
+if __name__ == "__main__":
+    main()

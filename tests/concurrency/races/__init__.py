@@ -1,0 +1,1 @@
+"""The races, by the room whose limits they run for."""

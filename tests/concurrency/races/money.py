@@ -1,0 +1,158 @@
+"""Races for what becomes of a reservation: spent, released or expired, and refunded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from unittest import mock
+from uuid import uuid4
+
+from django.db import transaction
+from django.db.models import QuerySet, Sum
+from django.utils import timezone
+
+from personalization.campaigns import redemption
+from personalization.campaigns.coupons import claim
+from personalization.campaigns.ledger import verify_ledger
+from personalization.campaigns.redemption import expire_reservations, redeem, refund, release, reserve
+from personalization.models import Campaign, LedgerEntry, Offer, Redemption, Reservation
+from tests.concurrency import arena
+from tests.support import build
+
+LABEL = "race"
+
+
+def _redeem(reservation_id: str, order_id: str) -> None:
+    with transaction.atomic():
+        redeem(reservation_id, order_label=LABEL, order_id=order_id)
+
+
+class _HoldRace(arena.Race):
+    """A reservation is held when the round begins."""
+
+    campaign: Campaign
+    reservation_id: str
+
+    def prepare(self) -> None:
+        offer, shopper = build.offer(), build.shopper()
+        self.campaign = offer.campaign
+        coupon_id = claim(offer.pk, shopper=shopper).coupon_id
+        self.reservation_id = reserve(
+            shopper=shopper, basket=build.basket(), coupon_id=coupon_id, idempotency_key=uuid4().hex
+        ).reservation_id
+
+    def endings(self) -> list[str]:
+        """Return what the ledger says became of the hold."""
+        entries = LedgerEntry.objects.filter(reservation_id=self.reservation_id)
+        return list(entries.exclude(kind=LedgerEntry.Kind.RESERVE).values_list("kind", flat=True))
+
+    def faults(self) -> list[str]:
+        return verify_ledger(self.campaign)
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        # The counters' CHECKs and the operations' unique keys would stop the second ending as well.
+        arena.drop_constraints(Campaign, "pz_campaign_not_negative", "pz_campaign_budget")
+        arena.drop_constraints(Redemption, "pz_redemption_order_once", "pz_redemption_refund")
+        arena.drop_unique(LedgerEntry, "operation_id")
+        for model, names in ((Offer, ("issued", "reserved", "redeemed")), (redemption.Coupon, ("reserved", "used"))):
+            arena.let_go_negative(model, *(f"{name}_count" for name in names))
+        in_an_order = mock.patch.object(redemption, "connection", mock.Mock(in_atomic_block=True))
+        with arena.check_then_act(), in_an_order:
+            yield
+
+
+class SpentOrExpired(_HoldRace):
+    """An overdue reservation is redeemed, expired and released at the same moment: one of them happens."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        overdue = timezone.now() - timedelta(minutes=1)
+        Reservation.objects.filter(pk=self.reservation_id).update(expires_at=overdue)
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        order_id = uuid4().hex
+        return [
+            *[partial(_redeem, self.reservation_id, order_id)] * 3,
+            *[expire_reservations] * 3,
+            *[partial(release, self.reservation_id)] * 2,
+        ]
+
+    def overruns(self) -> list[str]:
+        endings = self.endings()
+        return [f"one hold ended {len(endings)} times: {endings}"] if len(endings) > 1 else []
+
+    def faults(self) -> list[str]:
+        return super().faults() + ([] if self.endings() else ["the hold did not end"])
+
+
+class TwoOrders(_HoldRace):
+    """Many orders claim the same reservation: one has it."""
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        return [partial(_redeem, self.reservation_id, uuid4().hex) for _ in range(self.threads)]
+
+    def overruns(self) -> list[str]:
+        endings = self.endings()
+        return [f"{len(endings)} orders redeemed one hold"] if len(endings) > 1 else []
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        arena.drop_unique(Redemption, "reservation")
+        with super().unguarded():
+            yield
+
+
+class RefundedTwice(_HoldRace):
+    """One redemption is refunded whole by many operations, some of them repeated."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.order_id = uuid4().hex
+        _redeem(self.reservation_id, self.order_id)
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        operations = [f"operation {number % (self.threads // 2)}" for number in range(self.threads)]
+        return [partial(self._refund, operation) for operation in operations]
+
+    def _refund(self, operation: str) -> None:
+        # Operation ids are the host's, unique over all its orders.
+        refund(order_label=LABEL, order_id=self.order_id, operation_id=f"{self.order_id} {operation}")
+
+    def _refunded(self) -> tuple[int, int]:
+        redeemed = Redemption.objects.get(order_id=self.order_id)
+        entries = LedgerEntry.objects.filter(reservation_id=self.reservation_id, kind=LedgerEntry.Kind.REFUND)
+        return -(entries.aggregate(sum=Sum("spent_delta"))["sum"] or 0), redeemed.amount_minor
+
+    def overruns(self) -> list[str]:
+        refunded, amount = self._refunded()
+        return [f"{refunded} refunded of {amount}"] if refunded > amount else []
+
+    def faults(self) -> list[str]:
+        refunded, amount = self._refunded()
+        return super().faults() + ([f"{refunded} refunded of {amount}"] if refunded < amount else [])
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        def no_lock(rows: QuerySet[Redemption], **kwargs: object) -> QuerySet[Redemption]:
+            return rows
+
+        with super().unguarded(), mock.patch.object(QuerySet, "select_for_update", no_lock):
+            yield
+
+
+class PartlyRefundedAtOnce(RefundedTwice):
+    """Many operations refund 60 % each: one fits."""
+
+    def _refund(self, operation: str) -> None:
+        refund(
+            order_label=LABEL,
+            order_id=self.order_id,
+            operation_id=f"{self.order_id} {operation}",
+            amount_minor=300,
+        )
+
+    def faults(self) -> list[str]:
+        return verify_ledger(self.campaign)

@@ -1,0 +1,70 @@
+"""What every test may ask for: throwaway servers, a clean cache, and counts that fit the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TypeVar
+
+import hypothesis
+import pytest
+from django.conf import settings
+from django.core.cache import cache
+
+from tests.support import needs, servers
+from tests.support.scale import SOAK
+
+Server = TypeVar("Server")
+
+# No deadline: on a loaded machine a slow example says nothing about the code.
+hypothesis.settings.register_profile("few", deadline=None, max_examples=50, derandomize=True)
+hypothesis.settings.register_profile("soak", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("soak" if SOAK else "few")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave tests marked ``postgres`` to the run inside tests/integration/test_on_postgres.py."""
+    if settings.DATABASES["default"]["ENGINE"].endswith("postgresql"):
+        return
+    elsewhere = [item for item in items if item.get_closest_marker("postgres")]
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if not item.get_closest_marker("postgres")]
+
+
+@pytest.fixture(autouse=True)
+def _clean_cache() -> Iterator[None]:
+    """Each test starts with an empty cache: campaigns and rate limits live there."""
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[servers.Postgres]:
+    """A PostgreSQL server for tests that run their own processes against it."""
+    with _or_missing(servers.postgres()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """The URL of a Redis server."""
+    with _or_missing(servers.redis()) as url:
+        yield url
+
+
+@contextmanager
+def _or_missing(server: AbstractContextManager[Server]) -> Iterator[Server]:
+    with ExitStack() as stack:
+        try:
+            entered = stack.enter_context(server)
+        except servers.Unavailable as error:
+            needs.missing(str(error))
+        yield entered
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium."""
+    return needs.browser()

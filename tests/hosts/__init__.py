@@ -1,0 +1,1 @@
+"""Shops that are not ours, into which the app is installed."""

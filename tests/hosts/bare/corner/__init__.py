@@ -1,0 +1,1 @@
+"""Corner Books: a shop with its own readers, books and purchases. docs/install.md changes it."""

@@ -1,0 +1,1 @@
+"""A worker as a process, servers as they run in production."""

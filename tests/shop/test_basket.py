@@ -1,0 +1,147 @@
+"""The basket: what can be put in, what is refused with a clear word, what a coupon takes off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.urls import reverse
+
+from personalization.models import Campaign
+from personalization.ports.signals import basket_changed
+from shop.basket import MAX_LINES, MAX_QUANTITY
+from shop.models import Product
+from tests.shop.conftest import Browser
+
+
+def test_products_go_in_change_and_leave(browser: Browser, product: Product) -> None:
+    page = browser.fill(product, 2)
+    assert page.context["quote"].total_minor == 2000
+    assert page.context["basket_count"] == 2
+    url = reverse("shop:basket-change", args=[product.slug])
+    assert browser.post(url, {"quantity": 3}, follow=True).context["quote"].total_minor == 3000
+    assert browser.post(url, {"quantity": 0}, follow=True).context["quote"].lines == ()
+
+
+@pytest.mark.parametrize(
+    ("quantity", "words"),
+    [
+        ("many", "whole number"),
+        ("", "enter a quantity"),
+        ("-1", "cannot be negative"),
+        ("0", "at least 1"),
+        ("1.5", "whole number"),
+        ("100", "at most 99 pieces"),
+        ("9" * 5000, "whole number"),
+        ("11", "Only 10 of Green Tea are left"),
+    ],
+)
+def test_a_wrong_quantity_is_explained(browser: Browser, product: Product, quantity: str, words: str) -> None:
+    page = browser.fill(product, quantity)
+    assert page.status_code == 200
+    assert words in page.content.decode()
+    assert page.context["basket_count"] == 0
+
+
+def test_adding_again_adds_up_to_the_stock_only(browser: Browser, product: Product) -> None:
+    browser.fill(product, 6)
+    page = browser.fill(product, 6)
+    assert "Only 10 of Green Tea are left" in page.content.decode()
+    assert page.context["basket_count"] == 6
+
+
+def test_a_product_taken_off_sale_drops_out(browser: Browser, product: Product) -> None:
+    browser.fill(product)
+    Product.objects.update(visible=False)
+    assert browser.get(reverse("shop:basket")).context["quote"].lines == ()
+
+
+def test_what_sold_out_meanwhile_is_marked_and_blocks_the_checkout(browser: Browser, product: Product) -> None:
+    browser.fill(product, 3)
+    Product.objects.update(stock=2)
+    assert "Only 2 left" in browser.get(reverse("shop:basket")).content.decode()
+    assert browser.get(reverse("shop:checkout")).headers["Location"] == reverse("shop:basket")
+
+
+def test_unknown_and_hidden_products_are_not_found(browser: Browser, product: Product) -> None:
+    assert browser.post(reverse("shop:basket-add", args=["nothing"]), {"quantity": 1}).status_code == 404
+    Product.objects.update(visible=False)
+    assert browser.get(product.get_absolute_url()).status_code == 404
+    assert browser.fill(product).status_code == 404
+
+
+def test_a_basket_has_a_size(browser: Browser, make_product: Callable[..., Product]) -> None:
+    for number in range(MAX_LINES):
+        browser.fill(make_product(f"Tea {number}"))
+    assert "basket is full" in browser.fill(make_product("One more")).content.decode()
+    assert MAX_QUANTITY == 99
+
+
+def test_changes_are_announced(browser: Browser, product: Product) -> None:
+    heard: list[tuple[str, str, int, int]] = []
+
+    def listen(item_id: str, category: str, quantity: int, basket_total_minor: int, **_more: object) -> None:
+        heard.append((item_id, category, quantity, basket_total_minor))
+
+    basket_changed.connect(listen)
+    try:
+        browser.fill(product, 2)
+        browser.post(reverse("shop:basket-change", args=[product.slug]), {"quantity": 0})
+    finally:
+        basket_changed.disconnect(listen)
+    key = str(product.pk)
+    assert heard == [(key, "coffee-tea", 2, 2000), (key, "coffee-tea", 0, 0)]
+
+
+def test_a_coupon_shows_its_discount_per_line(
+    browser: Browser, make_product: Callable[..., Product], make_campaign: Callable[..., Campaign]
+) -> None:
+    browser.fill(make_product("Green Tea"), 2)
+    browser.fill(make_product("Earl Grey", price_minor=500))
+    coupon = browser.claim(make_campaign())
+    page = browser.get(reverse("shop:basket"))
+    quote = page.context["quote"]
+    assert (quote.subtotal_minor, quote.discount_minor, quote.total_minor) == (2500, 250, 2250)
+    assert [priced.discount_minor for priced in quote.lines] == [200, 50]
+    assert quote.coupon_id == str(coupon.pk)
+    assert "€2.50" in page.content.decode()
+
+
+def test_a_coupon_can_be_taken_off_and_applied_again_from_my_coupons(
+    browser: Browser, product: Product, make_campaign: Callable[..., Campaign]
+) -> None:
+    browser.fill(product)
+    coupon = browser.claim(make_campaign())
+    page = browser.post(reverse("shop:coupon-remove"), follow=True)
+    assert page.context["quote"].discount_minor == 0
+    assert [view.coupon_id for view in page.context["my_coupons"]] == [str(coupon.pk)]
+    page = browser.post(reverse("shop:coupon-apply"), {"coupon": str(coupon.pk)}, follow=True)
+    assert page.context["quote"].discount_minor == 100
+
+
+def test_unknown_and_foreign_codes_are_refused_in_the_same_words(
+    browser: Browser, product: Product, make_campaign: Callable[..., Campaign]
+) -> None:
+    coupon = Browser().claim(make_campaign())
+    browser.fill(product)
+    url = reverse("shop:coupon-apply")
+    answers = [
+        browser.post(url, data, follow=True).content.decode()
+        for data in ({"code": "NOSUCHCODE"}, {"coupon": str(coupon.pk)}, {"code": "x\x00y"}, {"coupon": "1"})
+    ]
+    assert "This code cannot be used." in answers[0]
+    assert "This code cannot be used." in answers[1]
+    assert all("enter a code" in answer for answer in answers[2:])
+
+
+def test_a_coupon_below_its_threshold_says_why_and_starts_to_count_later(
+    browser: Browser, product: Product, make_campaign: Callable[..., Campaign]
+) -> None:
+    browser.fill(product, 5)
+    browser.claim(make_campaign(kind="spend_threshold", threshold_minor=4000))
+    url = reverse("shop:basket-change", args=[product.slug])
+    page = browser.post(url, {"quantity": 3}, follow=True)
+    assert page.context["quote"].discount_minor == 0
+    assert "minimum spend" in page.content.decode()
+    page = browser.post(url, {"quantity": 4}, follow=True)
+    assert page.context["quote"].discount_minor == 400

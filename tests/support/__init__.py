@@ -1,0 +1,1 @@
+"""What tests share: throwaway servers, child processes and small data builders."""

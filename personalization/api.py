@@ -4,7 +4,7 @@
 an idempotency key. Shoppers are found from a request with :func:`shopper_for`.
 """
 
-from personalization.campaigns.authoring import create_campaign
+from personalization.campaigns.authoring import create_campaign, find_campaign
 from personalization.campaigns.coupons import CouponView, claim, coupons_of, preview
 from personalization.campaigns.lifecycle import launch, transition
 from personalization.campaigns.redemption import expire_reservations, redeem, refund, release, reserve
@@ -28,6 +28,7 @@ from personalization.exceptions import (
     UnknownSlot,
 )
 from personalization.insight.feedback import join_outcomes, record_exposures
+from personalization.insight.forecast import compare as compare_forecast
 from personalization.privacy.erasure import erase, export
 from personalization.tracking.backfill import backfill_orders, record_order
 from personalization.tracking.catalog import sync_catalog, upsert_items
@@ -54,12 +55,14 @@ __all__ = [
     "UnknownSlot",
     "backfill_orders",
     "claim",
+    "compare_forecast",
     "coupons_of",
     "create_campaign",
     "decide",
     "erase",
     "expire_reservations",
     "export",
+    "find_campaign",
     "give_consent",
     "join_outcomes",
     "launch",

@@ -71,9 +71,11 @@ def remove(request: HttpRequest) -> None:
 
 def apply(request: HttpRequest, *, code: str = "", coupon_id: str = "") -> CouponPreview:
     """Apply a coupon by its code or id. Raises CouponRefused or BasketNotEligible; then nothing changes."""
-    shopper = api.shopper_for(request, create=True)
     preview = api.preview(
-        shopper=shopper, basket=SessionBasket(request).as_data(), code=code.strip(), coupon_id=coupon_id
+        shopper=api.shopper_for(request),
+        basket=SessionBasket(request).as_data(),
+        code=code.strip(),
+        coupon_id=coupon_id,
     )
     request.session[SESSION_KEY] = preview.coupon_id
     return preview
@@ -85,9 +87,7 @@ def quote(request: HttpRequest, basket: SessionBasket) -> Quote:
     preview, refusal = None, ""
     if coupon_id and basket.lines:
         try:
-            preview = api.preview(
-                shopper=api.shopper_for(request, create=True), basket=basket.as_data(), coupon_id=coupon_id
-            )
+            preview = api.preview(shopper=api.shopper_for(request), basket=basket.as_data(), coupon_id=coupon_id)
         except api.BasketNotEligible as error:
             refusal = gettext(error.message)
         except api.CouponRefused as error:

@@ -186,7 +186,9 @@ PERSONALIZATION: dict[str, Any] = {
 }
 
 BROKER_URL = env("CELERY_BROKER_URL") or REDIS_URL
-CELERY_BROKER_URL = BROKER_URL or "worker.transport:AtomicFilesystemTransport://"
+CELERY_BROKER_URL = BROKER_URL or "filesystem://"
+if not BROKER_URL:  # kombu takes no class from a URL
+    CELERY_BROKER_TRANSPORT = "worker.transport:AtomicFilesystemTransport"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True

@@ -12,9 +12,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-# Before the shop's settings are read: nothing of a test run may touch the demo's own files.
-VAR_DIR = Path(tempfile.mkdtemp(prefix="pz-test-"))
-_owner = os.getpid()
+# Before the shop's settings are read: nothing of a test run may touch the demo's own files. Processes that a test
+# starts are handed their test's folder (TEST_VAR_DIR), so that those it kills leave nothing behind.
+VAR_DIR = Path(os.environ.get("TEST_VAR_DIR") or tempfile.mkdtemp(prefix="pz-test-"))
+_owner = 0 if "TEST_VAR_DIR" in os.environ else os.getpid()
 
 
 def _remove_var_dir() -> None:

@@ -1,0 +1,1 @@
+"""The worker: trains, judges and scores. The only package that imports torch."""

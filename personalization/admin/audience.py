@@ -13,9 +13,10 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from personalization.admin.display import number
 from personalization.admin.fields import WordsField
-from personalization.campaigns import audiences
 from personalization.exceptions import InvalidAudience
+from personalization.features import audiences
 from personalization.models import Campaign, Shopper
 
 SAMPLE = 5
@@ -120,7 +121,7 @@ class AudienceView:
     def sentence(self) -> str:
         if self.count is None:
             return self.error
-        return ngettext("%(count)d shopper now", "%(count)d shoppers now", self.count) % {"count": self.count}
+        return ngettext("%(count)s shopper now", "%(count)s shoppers now", self.count) % {"count": number(self.count)}
 
 
 def look(campaign: Campaign, *, with_sample: bool) -> AudienceView:

@@ -45,6 +45,7 @@ class ReadOnlyAdmin(PersonalizationAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     paginator = NewestPaginator
+    change_list_template = "admin/personalization/readonly_list.html"
     list_per_page = 50
     ordering = ("-pk",)
 

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from personalization import conf
 from personalization.admin import audience, forecasts, lifecycle
 from personalization.admin.base import PersonalizationAdmin
-from personalization.admin.display import badge, budget_bar, money, number
+from personalization.admin.display import DASH, badge, budget_bar, day, money, number
 from personalization.admin.forms import CampaignForm, friendly_formfield
 from personalization.admin.offers import CLOSED, OPEN, OfferInline
 from personalization.exceptions import InvalidTransition
@@ -34,7 +34,7 @@ FIXED = ("delivery", "starts_at", "currency", "attribution_hours")
 class CampaignAdmin(PersonalizationAdmin):
     form = CampaignForm
     inlines = (OfferInline,)
-    list_display = ("name", "state", "starts_at", "ends_at", "delivery", "budget", "uptake", "forecast")
+    list_display = ("name", "state", "dates", "budget", "uptake", "forecast")
     list_filter = ("status", "delivery", "starts_at", "population")
     search_fields = ("name", "goal")
     ordering = ("-starts_at", "-pk")
@@ -60,7 +60,13 @@ class CampaignAdmin(PersonalizationAdmin):
 
     @admin.display(description=_("state"), ordering="status")
     def state(self, campaign: Campaign) -> Any:
-        return badge(campaign.get_status_display(), campaign.status)
+        place = _("on page") if campaign.delivery == Campaign.Delivery.ON_PAGE else _("sent")
+        shown = badge(campaign.get_status_display(), campaign.status)
+        return format_html('{}<span class="pz-hint">{}</span>', shown, place)
+
+    @admin.display(description=_("dates"), ordering="starts_at")
+    def dates(self, campaign: Campaign) -> Any:
+        return format_html('<span class="pz-figure">{} –<br>{}</span>', day(campaign.starts_at), day(campaign.ends_at))
 
     @admin.display(description=_("budget used"), ordering="spent_minor")
     def budget(self, campaign: Campaign) -> Any:
@@ -74,16 +80,16 @@ class CampaignAdmin(PersonalizationAdmin):
     @admin.display(description=_("uptake"), ordering="issued")
     def uptake(self, campaign: Any) -> Any:
         return format_html(
-            '<span class="pz-figure">{}</span>',
-            gettext("%(issued)s issued, %(redeemed)s redeemed")
-            % {"issued": number(campaign.issued), "redeemed": number(campaign.redeemed)},
+            '<span class="pz-figure">{}<br>{}</span>',
+            gettext("%(count)s issued") % {"count": number(campaign.issued)},
+            gettext("%(count)s redeemed") % {"count": number(campaign.redeemed)},
         )
 
     @admin.display(description=_("forecast"), ordering="has_forecast")
     def forecast(self, campaign: Any) -> Any:
         if campaign.has_frozen_forecast:
-            return _("frozen at launch")
-        return _("computed") if campaign.has_forecast else _("none")
+            return _("frozen")
+        return _("ready") if campaign.has_forecast else DASH
 
     # -- what may be edited when
 
@@ -295,4 +301,4 @@ class CampaignAdmin(PersonalizationAdmin):
 
 
 def _bullets(lines: list[str]) -> Any:
-    return format_html("<ul>{}</ul>", format_html_join("", "<li>{}</li>", ((line,) for line in lines)))
+    return format_html('<ul class="pz-list">{}</ul>', format_html_join("", "<li>{}</li>", ((line,) for line in lines)))

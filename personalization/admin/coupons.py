@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
 from personalization.admin.base import ReadOnlyAdmin
-from personalization.admin.display import badge, change_url, json_block, money
+from personalization.admin.display import badge, change_url, day, json_block, money
 from personalization.admin.forms import FindCodeForm
 from personalization.campaigns import codes
 from personalization.models import Coupon, LedgerEntry, Redemption, Reservation
@@ -23,7 +23,7 @@ from personalization.models import Coupon, LedgerEntry, Redemption, Reservation
 
 @admin.register(Coupon)
 class CouponAdmin(ReadOnlyAdmin):
-    list_display = ("__str__", "state", "offer", "campaign", "shopper", "issued_at", "expires_at", "uses")
+    list_display = ("__str__", "state", "offer", "campaign", "shopper", "issued", "expires")
     list_select_related = ("offer__campaign", "shopper")
     list_filter = (("voided_at", admin.EmptyFieldListFilter), "issued_at")
     ordering = ("-issued_at", "-pk")
@@ -57,6 +57,14 @@ class CouponAdmin(ReadOnlyAdmin):
         if coupon.reserved_count:
             return badge(gettext("in a basket"), "held")
         return badge(gettext("open"), "live")
+
+    @admin.display(description=_("issued"), ordering="issued_at")
+    def issued(self, coupon: Coupon) -> str:
+        return day(coupon.issued_at)
+
+    @admin.display(description=_("expires"), ordering="expires_at")
+    def expires(self, coupon: Coupon) -> str:
+        return day(coupon.expires_at)
 
     @admin.display(description=_("uses"))
     def uses(self, coupon: Coupon) -> str:

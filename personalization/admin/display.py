@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
-from django.utils.formats import number_format
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -64,6 +66,15 @@ def percent(share: Any, decimals: int = 1) -> str:
     return f"{number_format(share * 100, decimals)} %"
 
 
+def day(moment: datetime | None) -> str:
+    """Return a day as short text, with its year only where that is not this one."""
+    if moment is None:
+        return DASH
+    local = timezone.localtime(moment)
+    style = "MONTH_DAY_FORMAT" if local.year == timezone.localtime().year else "DATE_FORMAT"
+    return str(date_format(local, style))
+
+
 def money(minor: Any, currency: str) -> str:
     """Return minor units as an amount in its currency; nothing as a dash."""
     if isinstance(minor, bool) or not isinstance(minor, int | float) or minor != minor or abs(minor) == float("inf"):
@@ -90,8 +101,8 @@ def progress(share: float, label: str) -> SafeString:
 def budget_bar(*, spent: int, reserved: int, budget: int | None, currency: str) -> SafeString:
     """Return how much of a budget is spent and reserved: a drawn bar, and the same in words."""
     if not budget:
-        words = _("%(spent)s spent, no limit") % {"spent": money(spent, currency)}
-        return format_html('<span class="pz-figure">{}</span>', words)
+        words = _("%(spent)s spent") % {"spent": money(spent, currency)}
+        return format_html('<span class="pz-figure">{}<br>{}</span>', words, _("no limit"))
     words = _("%(spent)s spent and %(reserved)s reserved of %(budget)s") % {
         "spent": money(spent, currency),
         "reserved": money(reserved, currency),
@@ -135,6 +146,15 @@ def pretty(value: Any) -> str:
         return json.dumps(value, indent=2, ensure_ascii=False, default=str)
     except (TypeError, ValueError):
         return repr(value)
+
+
+def plain(value: Any) -> str:
+    """Return a JSON value as text for a sentence or a short list: a flat mapping needs no braces."""
+    if isinstance(value, Mapping) and not any(isinstance(part, Mapping | list) for part in value.values()):
+        return "\n".join(f"{name}: {number(part)}" for name, part in value.items()) or DASH
+    if isinstance(value, list) and not any(isinstance(part, Mapping | list) for part in value):
+        return ", ".join(number(part) for part in value) or DASH
+    return pretty(value) if isinstance(value, Mapping | list) else number(value)
 
 
 def json_block(value: Any) -> str | SafeString:

@@ -13,7 +13,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from personalization import conf
-from personalization.admin.display import DASH, change_url, money, number, percent, pretty
+from personalization.admin.display import DASH, change_url, money, percent, plain, pretty
 from personalization.models import Campaign, Decision, Offer
 from personalization.types import HEADS, Arm
 
@@ -68,7 +68,7 @@ def summary(decision: Decision, eligible: int, chosen: int, excluded: int) -> li
     """Return the decision in a few sentences."""
     slot = conf.get().slots.get(decision.slot, decision.slot)
     lines = [
-        _("For “%(slot)s”, %(eligible)d offers were eligible and %(excluded)d were left out; %(chosen)d were chosen.")
+        _("Offers for “%(slot)s”: %(eligible)d eligible, %(excluded)d left out, %(chosen)d chosen.")
         % {"slot": slot, "eligible": eligible, "excluded": excluded, "chosen": chosen}
     ]
     if decision.arm == Arm.HOLDOUT.value:
@@ -138,7 +138,7 @@ def feature_values(features: Any) -> list[tuple[str, str]]:
     return [
         (
             str(name).replace("_", " ").capitalize(),
-            pretty(value) if isinstance(value, dict | list) else number(value),
+            plain(value),
         )
         for name, value in features.items()
         if value not in (None, {}, [])

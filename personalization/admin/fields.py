@@ -90,6 +90,25 @@ class MoneyField(forms.DecimalField):
             return True
 
 
+class PercentField(forms.DecimalField):
+    """A percentage; blank means none."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=0, max_value=100, max_digits=5, decimal_places=2, required=False, **kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        return None if isinstance(value, int | Decimal) and not value else value
+
+    def clean(self, value: Any) -> Decimal:
+        return super().clean(value) or Decimal(0)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool(self.clean(data) != (initial or 0))
+        except ValidationError:
+            return True
+
+
 class WordsField(forms.CharField):
     """A list of words, typed with commas or one a line."""
 
@@ -124,7 +143,7 @@ class SlotsField(forms.MultipleChoiceField):
     def keep(self, stored: Iterable[Any]) -> None:
         """Offer stored slots that the settings do not declare."""
         declared = conf.get().slots
-        extra = [(str(slot), _("%s (not declared)") % slot) for slot in stored if slot not in declared]
+        extra = [(str(slot), _("%s (not declared)") % slot) for slot in stored if str(slot) not in declared]
         if extra:
             self.choices = [*slot_choices(), *extra]
 

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from personalization.admin.display import badge, number, pretty, progress
+from personalization.admin.display import badge, plain, pretty, progress
 from personalization.admin.intervals import Chart, Figure, draw, metric_label, read_figures
 from personalization.exceptions import PersonalizationError
 from personalization.insight import forecast as forecasting
@@ -90,7 +90,7 @@ def may_compute(request: HttpRequest) -> bool:
 
 def latest_job(campaign: Campaign) -> Job | None:
     """Return the newest forecast job of a campaign."""
-    jobs = Job.objects.filter(kind=JobKind.FORECAST.value, params__campaign_id=campaign.pk)
+    jobs = Job.objects.filter(kind=JobKind.FORECAST.value, params__campaign=campaign.pk)
     return jobs.order_by("-pk").first()
 
 
@@ -104,7 +104,7 @@ def compared_figures(campaign: Campaign) -> list[Figure]:
     return [
         Figure(
             metric=line.metric,
-            label=str(line.label) or metric_label(line.metric),
+            label=metric_label(line.metric, line.label),
             mean=line.mean,
             low=line.low,
             high=line.high,
@@ -123,7 +123,7 @@ def read_assumptions(assumptions: Any) -> list[tuple[str, str]]:
     return [
         (
             str(name).replace("_", " ").capitalize(),
-            pretty(value) if isinstance(value, dict | list) else number(value),
+            plain(value),
         )
         for name, value in assumptions.items()
     ]

@@ -11,7 +11,7 @@ from django.forms.models import BaseInlineFormSet
 from django.utils.translation import gettext_lazy as _
 
 from personalization.admin import audience
-from personalization.admin.fields import MoneyField, SlotsField, WordsField
+from personalization.admin.fields import MoneyField, PercentField, SlotsField, WordsField
 from personalization.models import Campaign, Offer
 
 FRIENDLY_FIELDS: dict[str, tuple[type[forms.Field], dict[str, Any]]] = {
@@ -22,6 +22,7 @@ FRIENDLY_FIELDS: dict[str, tuple[type[forms.Field], dict[str, Any]]] = {
             "help_text": _("The most that all discounts together may cost. Empty: no limit."),
         },
     ),
+    "percent": (PercentField, {"label": _("Percent off")}),
     "amount_minor": (MoneyField, {"label": _("Amount off"), "empty": 0}),
     "threshold_minor": (
         MoneyField,

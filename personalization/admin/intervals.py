@@ -14,10 +14,10 @@ from django.utils.translation import gettext as _
 
 from personalization.admin.display import DASH, money, number
 
-ROW_HEIGHT = 34
-LABEL_WIDTH = 150
-PLOT_WIDTH = 430
-CHART_WIDTH = LABEL_WIDTH + PLOT_WIDTH + 20
+ROW_HEIGHT = 48
+LEFT = 8
+PLOT_WIDTH = 376
+CHART_WIDTH = LEFT + PLOT_WIDTH + 16
 _MEANS = ("mean", "value", "expected")
 _LOWS = ("low", "lower", "lo", "q05", "p05")
 _HIGHS = ("high", "upper", "hi", "q95", "p95")
@@ -42,7 +42,7 @@ class Figure:
             return DASH
         if self.is_money:
             return money(value, self.currency)
-        return number(value, 0 if abs(value) >= 10 else 1)
+        return number(value, 0 if value == int(value) or abs(value) >= 10 else 1)
 
     @property
     def is_money(self) -> bool:
@@ -93,26 +93,25 @@ class Chart:
     width: int
     height: int
     plot_x: int
-    plot_end: int
     words: str
 
 
-def metric_label(metric: str) -> str:
+def metric_label(metric: str, fallback: str = "") -> str:
     """Return a metric's name for people."""
     labels = {
-        "audience": _("Audience"),
+        "audience": _("Shoppers addressed"),
         "exposures": _("Shoppers reached"),
-        "views": _("Views"),
+        "views": _("Shoppers who see it"),
         "clicks": _("Clicks"),
         "claims": _("Coupons claimed"),
         "redemptions": _("Redemptions"),
-        "orders": _("Orders"),
+        "orders": _("Shoppers who order"),
         "revenue_minor": _("Revenue"),
         "cost_minor": _("Cost of discounts"),
         "cost": _("Cost of discounts"),
         "revenue": _("Revenue"),
     }
-    return labels.get(metric) or metric.removesuffix("_minor").replace("_", " ").capitalize()
+    return labels.get(metric) or fallback or metric.removesuffix("_minor").replace("_", " ").capitalize()
 
 
 def read_figures(raw: Any, currency: str) -> list[Figure]:
@@ -156,9 +155,8 @@ def draw(figures: list[Figure]) -> Chart | None:
     return Chart(
         rows=rows,
         width=CHART_WIDTH,
-        height=len(rows) * ROW_HEIGHT + 8,
-        plot_x=LABEL_WIDTH,
-        plot_end=LABEL_WIDTH + PLOT_WIDTH,
+        height=len(rows) * ROW_HEIGHT,
+        plot_x=LEFT,
         words=" ".join(row.words for row in rows),
     )
 
@@ -170,7 +168,7 @@ def _row(figure: Figure, index: int) -> ChartRow:
     scale = PLOT_WIDTH / ((end - start) * 1.05 or 1.0)
 
     def x(value: float) -> float:
-        return round(LABEL_WIDTH + (value - start) * scale, 1)
+        return round(LEFT + (value - start) * scale, 1)
 
     words = _("%(label)s: %(mean)s, 90 %% interval %(interval)s.") % {
         "label": figure.label,
@@ -184,7 +182,7 @@ def _row(figure: Figure, index: int) -> ChartRow:
         }
     return ChartRow(
         label=figure.label,
-        y=index * ROW_HEIGHT + ROW_HEIGHT / 2 + 4,
+        y=index * ROW_HEIGHT + 34,
         low_x=x(low),
         width=max(round(x(high) - x(low), 1), 1.0),
         mean_x=x(mean),

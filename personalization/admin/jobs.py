@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.shortcuts import render
 from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.formats import time_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -21,7 +22,7 @@ from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
 from personalization.admin.base import ReadOnlyAdmin
-from personalization.admin.display import DASH, badge, json_block, progress, short_figures
+from personalization.admin.display import DASH, badge, day, json_block, progress, short_figures
 from personalization.exceptions import PersonalizationError
 from personalization.learning import jobs
 from personalization.learning.readiness import readiness
@@ -36,16 +37,7 @@ MOST_POLLED = 100
 
 @admin.register(Job)
 class JobAdmin(ReadOnlyAdmin):
-    list_display = (
-        "__str__",
-        "state_now",
-        "progress_now",
-        "stage_now",
-        "figures",
-        "requested_by",
-        "created_at",
-        "took",
-    )
+    list_display = ("__str__", "state_now", "progress_now", "stage_now", "created", "took")
     list_filter = ("kind", "state")
     list_select_related = ("requested_by",)
     actions = ("cancel_jobs", "retry_jobs")
@@ -87,13 +79,21 @@ class JobAdmin(ReadOnlyAdmin):
         label = gettext("Progress of %(job)s") % {"job": job}
         return _part(job, "progress", progress(job.progress, label) if job.state != JobState.QUEUED.value else DASH)
 
-    @admin.display(description=_("stage"))
+    @admin.display(description=_("stage or result"))
     def stage_now(self, job: Job) -> SafeString:
-        return _part(job, "stage", (job.error or job.stage)[:120] or DASH)
+        succeeded = job.state == JobState.SUCCEEDED.value
+        text = short_figures(job.result) if succeeded else (job.error or job.stage)[:120]
+        return _part(job, "stage", text or DASH)
 
-    @admin.display(description=_("figures"))
-    def figures(self, job: Job) -> str:
-        return short_figures(job.result)
+    @admin.display(description=_("created"), ordering="created_at")
+    def created(self, job: Job) -> SafeString:
+        who = job.requested_by.get_username() if job.requested_by is not None else _("automatically")
+        return format_html(
+            '{} <span class="pz-figure">{}</span><span class="pz-hint">{}</span>',
+            day(job.created_at),
+            time_format(timezone.localtime(job.created_at), "TIME_FORMAT"),
+            who,
+        )
 
     @admin.display(description=_("duration"))
     def took(self, job: Job) -> str:

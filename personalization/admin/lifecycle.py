@@ -59,7 +59,7 @@ def steps(request: HttpRequest, campaign: Campaign) -> list[Step]:
             label=step_label(campaign, to),
             url=reverse("admin:personalization_campaign_state", args=[campaign.pk, to]),
             asks_first=asks_first(campaign, to),
-            warns=to in FINAL,
+            warns=to == Status.ENDED,
         )
         for to in lifecycle.allowed(campaign)
         if may_move(request, to)
@@ -208,7 +208,7 @@ def _confirmation(model_admin: CampaignAdmin, request: HttpRequest, campaign: Ca
         "label": step_label(campaign, to),
         "consequence": consequence(campaign, to),
         "checks": checklist(campaign, audience) if needs_checklist(campaign, to) else [],
-        "warns": to in FINAL,
+        "warns": to == Status.ENDED,
         "media": model_admin.media,
     }
     request.current_app = model_admin.admin_site.name  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from typing import Any
 
@@ -52,10 +53,8 @@ class ShopperAdmin(ReadOnlyAdmin):
         wanted = Q(**{f"user__{account.USERNAME_FIELD}": term})  # type: ignore[union-attr]
         aliases = ShopperAlias.objects.filter(kind=ShopperAlias.Kind.EXTERNAL, value=term)
         wanted |= Q(pk__in=aliases.values("shopper"))
-        try:
+        with contextlib.suppress(ValueError):
             wanted |= Q(key=uuid.UUID(term.split(":")[-1]))
-        except ValueError:
-            pass
         return queryset.filter(wanted), False
 
     @admin.display(description=_("attributes"))

@@ -13,8 +13,8 @@ from typing import Any
 from django.db import transaction
 
 from personalization import conf
-from personalization.campaigns import audiences
 from personalization.exceptions import InvalidTransition
+from personalization.features import audiences
 from personalization.models import Campaign, CampaignTransition, Offer
 
 Status = Campaign.Status
@@ -67,6 +67,11 @@ def create_campaign(
             row.campaign = campaign
         Offer.objects.bulk_create(rows)
     return campaign
+
+
+def find_campaign(pk: int) -> Campaign | None:
+    """Return the campaign with this primary key; None if there is none (any more)."""
+    return Campaign.objects.filter(pk=pk).first()
 
 
 def _offer(campaign: Campaign, given: Mapping[str, Any]) -> Offer:

@@ -14,7 +14,8 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from personalization.campaigns import audiences, codes
+from personalization.campaigns import codes
+from personalization.features import audiences
 from personalization.exceptions import ClaimRefused, CouponRefused, UnknownOffer
 from personalization.models import Campaign, Coupon, Decision, Offer, Shopper
 from personalization.pure.benefits import discount_for

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from personalization.campaigns import audiences
+from personalization.features import audiences
 from personalization.exceptions import InvalidTerms, InvalidTransition
 from personalization.learning import jobs
 from personalization.models import Campaign, CampaignTransition, Forecast, ModelVersion

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from personalization.campaigns import audiences
+from personalization.features import audiences
 from personalization.campaigns.coupons import closed_reason
 from personalization.models import Coupon, Offer, Shopper
 

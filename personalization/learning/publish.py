@@ -70,9 +70,10 @@ def publish(score_set: ScoreSet, job: Job | None, *, shoppers: int, defaults: di
     with transaction.atomic():
         if job is not None:
             jobs.finish(job, {"score_set": score_set.pk, "shoppers": shoppers})
-        ScoreSet.objects.select_for_update().filter(population=score_set.population, state=ScoreSet.State.LIVE).update(
-            state=ScoreSet.State.RETIRED
-        )
+        rivals = ScoreSet.objects.filter(population=score_set.population)
+        # All of them, in one order: sets that are published at the same moment go live one after the other.
+        list(rivals.select_for_update().order_by("pk").values_list("pk"))
+        rivals.filter(state=ScoreSet.State.LIVE).exclude(pk=score_set.pk).update(state=ScoreSet.State.RETIRED)
         ScoreSet.objects.filter(pk=score_set.pk).update(
             state=ScoreSet.State.LIVE, shoppers=shoppers, defaults=defaults, published_at=timezone.now()
         )

@@ -37,13 +37,12 @@ def promote(version: ModelVersion, by: Any = None) -> ModelVersion:
     """
     try:
         with transaction.atomic():
-            reigning = ModelVersion.objects.select_for_update().filter(
-                task=version.task, population=version.population, state=State.CHAMPION
-            )
-            for other in reigning:
-                if other.pk != version.pk:
-                    card = {**other.card, "retired_at": timezone.now().isoformat()}
-                    ModelVersion.objects.filter(pk=other.pk).update(state=State.RETIRED, card=card)
+            rivals = ModelVersion.objects.filter(task=version.task, population=version.population)
+            # All of them, in one order: promotions of the same moment wait for each other, never in a circle.
+            list(rivals.select_for_update().order_by("pk").values_list("pk"))
+            for other in rivals.filter(state=State.CHAMPION).exclude(pk=version.pk):
+                card = {**other.card, "retired_at": timezone.now().isoformat()}
+                ModelVersion.objects.filter(pk=other.pk).update(state=State.RETIRED, card=card)
             card = {
                 **version.card,
                 "promoted_at": timezone.now().isoformat(),

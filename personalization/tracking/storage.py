@@ -29,12 +29,14 @@ FROM json_each(%s) AS r
 WHERE {_TOMBSTONE.format(digest="r.value->>14")}
 ON CONFLICT (source, event_id) DO NOTHING
 """  # noqa: S608
+# In the order of the keys: two senders of the same events wait for each other, never in a circle.
 _POSTGRES = f"""
 INSERT INTO personalization_event ({_COLUMNS})
 SELECT r->>0, r->>1, r->>2, (r->>3)::bigint, r->>4, r->>5, (r->>6)::bigint, (r->>7)::bigint, (r->>8)::jsonb,
        (r->>9)::timestamptz, (r->>10)::timestamptz, (r->>11)::timestamptz, (r->>12)::boolean, (r->>13)::boolean
 FROM jsonb_array_elements(%s::jsonb) AS r
 WHERE {_TOMBSTONE.format(digest="r->>14")}
+ORDER BY 1, 2
 ON CONFLICT (source, event_id) DO NOTHING
 """  # noqa: S608
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from shop.simulation import hostrows, truth
 from shop.simulation.bulk import SLUGS, EventWriter, Keys, exposure_data, external_id, shopper_data
 from shop.simulation.offers import WINDOW_HOURS, OfferSpec, storefront
 from shop.simulation.words import CATEGORIES
-from shop.simulation.world import DAYS, World, simulate
+from shop.simulation.world import DAYS, NEXT_WAVE, VERSION, World, simulate
 
 CHUNK = 5_000
 STOREFRONT_DAYS = 60
@@ -41,6 +41,10 @@ class Progress(Protocol):
 
 class NotASimulation(Exception):
     """The database holds a shop already, and no simulation made it."""
+
+
+class OtherVersion(Exception):
+    """The simulation in the database was drawn by another version of this code."""
 
 
 @dataclass
@@ -72,9 +76,13 @@ class Simulation:
 
 
 def existing() -> Simulation | None:
-    """Return the simulation that this database holds, finished or not."""
+    """Return the simulation that this database holds, finished or not. Raises OtherVersion."""
     info = SimulationInfo.objects.order_by("pk").first()
-    return Simulation(info, simulate(info.seed, info.truth["scale"])) if info else None
+    if info is None:
+        return None
+    if info.truth.get("version") != VERSION:
+        raise OtherVersion
+    return Simulation(info, simulate(info.seed, info.truth["scale"]))
 
 
 def begin(seed: int, scale: str) -> Simulation:
@@ -84,7 +92,7 @@ def begin(seed: int, scale: str) -> Simulation:
     today = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     info = SimulationInfo.objects.create(
         seed=seed,
-        truth={"scale": scale, "start": (today - timedelta(days=DAYS)).isoformat(), "stages": []},
+        truth={"version": VERSION, "scale": scale, "start": (today - timedelta(days=DAYS)).isoformat(), "stages": []},
     )
     return Simulation(info, simulate(seed, scale))
 
@@ -254,7 +262,7 @@ def _storefront(simulation: Simulation, progress: Progress) -> None:
 
 def _next_wave(simulation: Simulation, progress: Progress) -> None:
     """Draft the campaign that the forecast is about: sent tomorrow morning."""
-    tomorrow = simulation.start + timedelta(days=DAYS + 1, hours=6)
+    tomorrow = simulation.start + timedelta(seconds=NEXT_WAVE)
     with progress.stage(_("The next wave, as a draft"), 1) as advance, transaction.atomic():
         made = create_sent(_("Next wave"), simulation.world.next_offers, tomorrow, status="draft")
         simulation.mark("next_wave", next_wave=made)
@@ -266,14 +274,19 @@ def _truth(simulation: Simulation, progress: Progress) -> None:
     world = simulation.world
     with progress.stage(_("True effects"), 1) as advance, transaction.atomic():
         simulation.info.description = _(
-            "A simulated shop: %(shoppers)d shoppers, %(products)d products, %(events)d events, %(waves)d waves of "
+            "A simulated shop: %(shoppers)s shoppers, %(products)s products, %(events)s events, %(waves)s waves of "
             "offers. Nobody in it exists, and every figure comes from a simulation with known true effects."
         ) % {
-            "shoppers": len(world.people),
-            "products": len(world.catalogue),
-            "events": len(world.events["time"]),
+            "shoppers": f"{len(world.people):,}",
+            "products": f"{len(world.catalogue):,}",
+            "events": f"{len(world.events['time']):,}",
             "waves": len(world.waves),
         }
         simulation.info.save(update_fields=["description"])
-        simulation.mark("truth", effects=truth.summary(world))
+        expected = truth.expected_outcomes(world, world.next_offers)
+        simulation.mark(
+            "truth",
+            effects=truth.summary(world),
+            expected={metric: asdict(figure) for metric, figure in expected.items()},
+        )
         advance(1)

@@ -124,8 +124,8 @@ class EventWriter:
         silent = np.flatnonzero(~self._world.people.consents[self._orders.who])
         return [self._order(int(n)) for n in silent]
 
-    def events(self, columns: dict[str, np.ndarray], begin: int, end: int) -> list[EventData]:
-        """Return the events of rows ``begin`` to ``end``."""
+    def events(self, columns: dict[str, np.ndarray], begin: int, end: int | None) -> list[EventData]:
+        """Return the events of rows ``begin`` to ``end`` (None: the last)."""
         part = zip(*(columns[name][begin:end].tolist() for name in columns), strict=True)
         return [self._event(begin + row, *values) for row, values in enumerate(part)]
 

@@ -68,7 +68,7 @@ def user_name(people: People, n: int) -> str:
 def make_accounts(people: People, start: datetime, today: date) -> None:
     """Create accounts without a usable password, and their profiles; visitors have none."""
     locked = make_password(None)
-    numbers = np.flatnonzero(~people.visitor)
+    numbers: list[int] = np.flatnonzero(~people.visitor).tolist()
     joined = [start + timedelta(seconds=int(people.joined[n])) for n in numbers]
     users = User.objects.bulk_create(
         (
@@ -88,7 +88,7 @@ def make_accounts(people: People, start: datetime, today: date) -> None:
         (
             CustomerProfile(
                 user=user,
-                birth_date=_birth_date(today, int(people.age[n]), int(n)),
+                birth_date=_birth_date(today, int(people.age[n]), n),
                 gender=GENDERS[people.gender[n]],
                 city=CITIES[people.city[n]],
                 tier=TIERS[people.tier[n]],
@@ -129,7 +129,7 @@ def make_orders(
     offers: tuple[OfferSpec, ...],
 ) -> None:
     """Create order rows with their lines; ``offers`` are those of all waves, in order."""
-    numbers = np.flatnonzero(with_order_row(world))
+    numbers: list[int] = np.flatnonzero(with_order_row(world)).tolist()
     orders, people, catalogue = world.orders, world.people, world.catalogue
     rows = Order.objects.bulk_create(
         (

@@ -57,7 +57,7 @@ def make_people(rng: np.random.Generator, count: int, catalogue: Catalogue, days
     consents = visitor | (rng.random(count) > REFUSAL_SHARE / (1 - VISITOR_SHARE))
     age = np.clip(np.rint(rng.gamma(9.0, 4.6, count)), 18, 84).astype(np.int64)
     gender = rng.choice(len(GENDERS), count, p=[0.48, 0.46, 0.06])
-    age_z = (age - 41.0) / 14.0
+    age_z: Floats = (age.astype(np.float64) - 41.0) / 14.0
     activity = rng.standard_normal(count)
     tier = np.where(visitor, -1, np.digitize(activity + 0.8 * rng.standard_normal(count), [0.5, 1.6]))
     taste = _tastes(rng, age_z, gender)

@@ -15,22 +15,19 @@ from shop.simulation.baskets import place_orders
 from shop.simulation.catalogue import Ints
 from shop.simulation.log import EventLog, Exposures, Orders
 from shop.simulation.offers import KINDS, OfferSpec
+from shop.simulation.people import DAY
 from shop.simulation.response import LIFT_INTERCEPT, State, respond
 from shop.simulation.waves import Lottery, click_intent, draw_lottery, draw_outcomes, receivers, second_orders
-from shop.simulation.world import World, drift, with_money
+from shop.simulation.world import DAYS, NEXT_WAVE, WEEK, World, drift, with_money
 
-METRICS = (
-    "exposures",
-    "views",
-    "clicks",
-    "redemptions",
-    "purchases",
-    "revenue_minor",
-    "cost_minor",
-    "incremental_purchases",
-)
+METRICS = ("audience", "views", "clicks", "redemptions", "orders", "revenue", "cost", "incremental_orders")
+"""Counts of shoppers who got an offer (control is left out), and minor units of money."""
+
 _FUTURE = 7_919
 """Keeps the draws of the future apart from those of the past."""
+
+WEEKS_TO_NEXT_WAVE = 1 + (NEXT_WAVE - DAYS * DAY) / WEEK
+"""By how much the state moves on until the wave: past waves, too, find it a week ahead of their own beginning."""
 
 Assignment = Callable[[np.random.Generator, Ints, np.ndarray], Lottery]
 """(rng, who, eligible) → lottery: how a wave's offers are given out."""
@@ -61,10 +58,10 @@ def expected_outcomes(
     assignment: Assignment = draw_lottery,
     replicates: int = 60,
 ) -> dict[str, Expected]:
-    """Return the true expectation of each metric for a wave sent at the end of the simulated past.
+    """Return the true expectation of each metric for a wave sent after the simulated past.
 
-    ``audience`` are shoppers' numbers (all who may be sent a wave, if None). Tastes and engagement move on by a
-    week first, differently in each replicate: the interval holds the chance of the shoppers and of their week.
+    ``audience`` are shoppers' numbers (all who may be sent a wave, if None). Tastes and engagement move on
+    first, differently in each replicate: the interval holds the chance of the shoppers and of their week.
     """
     who = receivers(world.people, world.seconds) if audience is None else audience
     rows = [_metrics(draw_wave(world, offers, who, assignment, replicate).exposures) for replicate in range(replicates)]
@@ -88,10 +85,10 @@ def draw_wave(
     """Draw one realisation of a wave to come. ``start`` is in seconds from the simulation's start."""
     rng = np.random.default_rng([world.seed, _FUTURE, replicate])
     state: State = world.state.copy()
-    drift(rng, state, 1.0)
+    drift(rng, state, WEEKS_TO_NEXT_WAVE)
     response = respond(world.people, state, offers)
     lottery = assignment(rng, who, response.eligible)
-    drawn = draw_outcomes(rng, response, offers, lottery, world.seconds if start is None else start)
+    drawn = draw_outcomes(rng, response, offers, lottery, NEXT_WAVE if start is None else start)
     intent = click_intent(rng, offers, drawn)
     again, again_at = second_orders(rng, drawn)
     none = np.full(len(again), -1)

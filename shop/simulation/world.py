@@ -28,10 +28,14 @@ from shop.simulation.waves import (
     tire,
 )
 
+VERSION = 1
+"""Raise it with every change that makes one seed draw another world: what is stored no longer fits then."""
 DAYS = 60
 WAVES = 8
 FIRST_WAVE = 3 * DAY + 6 * 3_600
 WEEK = 7 * DAY
+NEXT_WAVE = DAYS * DAY + DAY + 6 * 3_600
+"""When the wave to come goes out: tomorrow morning, seen from the day after the past's last."""
 MEAN_VIEWS = 3.6
 
 
@@ -44,7 +48,7 @@ class Scale:
     products: int
 
 
-SCALES = {"full": Scale("full", 4_000, 400), "small": Scale("small", 800, 144)}
+SCALES = {"full": Scale("full", 4_000, 400), "small": Scale("small", 900, 144)}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from django import template
 
 from shop import money as wallet
 from shop.models import Category, Product
+from shop.personalization import is_key
 
 register = template.Library()
 
@@ -28,7 +29,15 @@ PALETTES = (
 )
 """Per category: ground, middle, deep, light. Neighbouring categories get colours that differ."""
 
-PICTURES = 6
+BACKDROPS = 4
+PLAIN = BACKDROPS
+LAYOUTS = (
+    ("translate(0 0)",),
+    ("translate(-2 90) scale(.63)", "translate(122 90) scale(.63)"),
+    ("translate(-32 -50) scale(1.2)",),
+    tuple(f"translate({x} {y}) scale(.52)" for x in (5, 149) for y in (4, 140)),
+)
+"""Where a picture's object stands, as SVG transforms: once, as a pair, close up, as a pattern of four."""
 
 
 @register.filter
@@ -39,29 +48,48 @@ def money(minor: int, code: str = "") -> str:
 
 @register.inclusion_tag("shop/_picture.html")
 def product_picture(product: Product) -> dict[str, object]:
-    """Draw a product: its category's colours, one of a few still lifes, its initial."""
-    return {
-        **_colours(product.category),
-        "shape": crc32(product.slug.encode()) % PICTURES,
-        "flip": crc32(product.title.encode()) % 2,
-        "initial": product.title[:1].upper(),
-    }
+    """Draw a product: its category's object and colours, arranged by chance that its slug decides."""
+    chance = crc32(product.slug.encode())
+    layout = (0, 2, 1, 0, 3, 0, 2)[chance // 40 % 7]
+    return _picture(
+        product.category,
+        scheme=(0, 0, 1, 0, 2)[chance % 5],
+        layout=layout,
+        backdrop=PLAIN if layout == 3 else chance // 5 % BACKDROPS,
+        flip=chance // 20,
+    )
 
 
 @register.inclusion_tag("shop/_picture.html")
 def category_picture(category: Category) -> dict[str, object]:
-    """Draw a category in its colours."""
-    return {**_colours(category), "shape": category.pk % PICTURES, "flip": 0, "initial": ""}
+    """Draw a category's object in its colours."""
+    return _picture(category, scheme=0, layout=0, backdrop=(category.pk or 0) % BACKDROPS, flip=0)
 
 
-def _colours(category: Category) -> dict[str, object]:
+def _picture(category: Category, *, scheme: int, layout: int, backdrop: int, flip: int) -> dict[str, object]:
+    """Return the colours and shapes of a picture; a category without an object of its own gets a vase."""
     ground, middle, deep, light = PALETTES[(category.pk or 0) % len(PALETTES)]
-    return {"ground": ground, "middle": middle, "deep": deep, "light": light}
+    paper, back, main, second, spark = (
+        (ground, light, deep, middle, light),
+        (middle, ground, deep, light, middle),
+        (deep, middle, light, ground, middle),
+    )[scheme]
+    return {
+        "paper": paper,
+        "back": back,
+        "main": main,
+        "second": second,
+        "spark": spark,
+        "backdrop": backdrop,
+        "flip": flip % 2,
+        "places": LAYOUTS[layout],
+        "objects": [f"shop/objects/{category.slug}.html", "shop/objects/other.html"],
+    }
 
 
 @register.simple_tag
 def products_by_id(item_ids: Sequence[str], limit: int = 8) -> list[Product]:
     """Turn recommended ids into products that can be bought now, in the order given."""
-    keys = [int(item_id) for item_id in item_ids if str(item_id).isdigit()]
+    keys = [int(item_id) for item_id in item_ids if is_key(item_id)]
     found = Product.objects.filter(visible=True, stock__gt=0).select_related("category", "brand").in_bulk(keys)
     return [found[key] for key in keys if key in found][:limit]

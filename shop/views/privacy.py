@@ -30,6 +30,17 @@ WORDING = {
     ),
 }
 
+KEPT = {
+    "events": gettext_lazy("What you viewed, searched, put into the basket and bought"),
+    "exposures": gettext_lazy("Offers you were shown, and what came of them"),
+    "decisions": gettext_lazy("Choices made for you, with their reasons"),
+    "scores": gettext_lazy("Predictions about you"),
+    "coupons": gettext_lazy("Your coupons"),
+    "redemptions": gettext_lazy("Coupons you used"),
+    "consents": gettext_lazy("What you agreed to, and when"),
+    "known_as": gettext_lazy("Cookies and other ids that lead to you"),
+}
+
 
 @never_cache
 @require_safe
@@ -44,7 +55,7 @@ def _context(request: HttpRequest, erase_form: EraseForm) -> dict[str, object]:
     stored = api.export(shopper) if shopper else {}
     return {
         "purposes": [(purpose.value, *words, purpose in agreed) for purpose, words in WORDING.items()],
-        "stored": [(key.replace("_", " "), len(rows)) for key, rows in stored.items() if isinstance(rows, list)],
+        "stored": [(words, len(stored.get(name, []))) for name, words in KEPT.items()],
         "known": shopper is not None,
         "erase_form": erase_form,
     }

@@ -18,6 +18,7 @@ from typing import Any
 from unittest import mock
 
 from django.db import connection, connections, models
+from django.db.backends.signals import connection_created
 from django.db.models import QuerySet
 
 from personalization.exceptions import PersonalizationError
@@ -133,6 +134,17 @@ def without_transactions() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def without_row_locks() -> Iterator[None]:
+    """Let SELECT … FOR UPDATE lock nothing."""
+
+    def no_lock(rows: QuerySet[Any], **kwargs: Any) -> QuerySet[Any]:
+        return rows
+
+    with mock.patch.object(QuerySet, "select_for_update", no_lock):
+        yield
+
+
 def pausing(function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a check so that the others' checks pass before its caller acts on it."""
 
@@ -144,36 +156,49 @@ def pausing(function: Callable[..., Any]) -> Callable[..., Any]:
     return paused
 
 
-def drop_constraints(model: type[models.Model], *names: str) -> None:
-    """Drop CHECK and UNIQUE constraints of a model from the scratch database, for good."""
-    gone = [constraint for constraint in model._meta.constraints if constraint.name in names]
-    assert len(gone) == len(names), f"{model.__name__} has no such constraints: {names}"
-    model._meta.constraints = [each for each in model._meta.constraints if each not in gone]
-    for constraint in gone:
-        with connection.schema_editor() as editor:
-            editor.remove_constraint(model, constraint)
+def drop_checks() -> None:
+    """Drop every CHECK of the app's tables in the scratch database, for good."""
+    if connection.vendor == "sqlite":
+        connection_created.connect(_ignore_checks, dispatch_uid="arena")
+        _ignore_checks(connection=connection)
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT conrelid::regclass::text, conname FROM pg_constraint "
+            "WHERE contype = 'c' AND conrelid::regclass::text LIKE 'personalization_%'"
+        )
+        for table, name in cursor.fetchall():
+            cursor.execute(f'ALTER TABLE {table} DROP CONSTRAINT "{name}"')
 
 
-def drop_unique(model: type[models.Model], name: str) -> None:
-    """Drop a column's uniqueness from the scratch database, for good."""
-    field_with = model._meta.get_field(name)
-    assert isinstance(field_with, models.Field)
-    field_without = field_with.clone()
-    field_without._unique = False  # type: ignore[attr-defined]
-    field_without.set_attributes_from_name(name)
-    field_without.model = model
-    with connection.schema_editor() as editor:
-        editor.alter_field(model, field_with, field_without)
-    field_with._unique = False  # type: ignore[attr-defined]
+def _ignore_checks(*, connection: Any, **kwargs: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA ignore_check_constraints = ON")
 
 
-def let_go_negative(model: type[models.Model], *names: str) -> None:
-    """Drop the CHECK that Django puts on positive integer columns, from the scratch database, for good."""
+def drop_unique(model: type[models.Model], *names: str) -> None:
+    """Drop the uniqueness of columns, and unique constraints, from the scratch database, for good."""
     for name in names:
-        field_with = model._meta.get_field(name)
-        assert isinstance(field_with, models.Field)
-        field_without = models.BigIntegerField(default=0)
-        field_without.set_attributes_from_name(name)
-        field_without.model = model
-        with connection.schema_editor() as editor:
-            editor.alter_field(model, field_with, field_without)
+        constraint = next((each for each in model._meta.constraints if each.name == name), None)
+        if constraint is None:
+            _drop_unique_column(model, name)
+        else:
+            model._meta.constraints = [each for each in model._meta.constraints if each is not constraint]
+            with connection.schema_editor() as editor:
+                editor.remove_constraint(model, constraint)
+
+
+def _drop_unique_column(model: type[models.Model], name: str) -> None:
+    column = model._meta.get_field(name)
+    assert isinstance(column, models.Field)
+    column._unique = False  # type: ignore[attr-defined]
+    column.__dict__.pop("unique", None)  # a cached property that reads it
+    with connection.schema_editor() as editor:
+        if connection.vendor == "sqlite":
+            editor._remake_table(model)  # type: ignore[attr-defined]
+            return
+        with connection.cursor() as cursor:
+            found = connection.introspection.get_constraints(cursor, model._meta.db_table)
+        for key, details in found.items():
+            if details["unique"] and not details["primary_key"] and details["columns"] == [column.column]:
+                editor.execute(f'ALTER TABLE {model._meta.db_table} DROP CONSTRAINT "{key}"')

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from tests.support.servers import Postgres
 
@@ -24,12 +25,17 @@ NewDatabase = Callable[[str], str]
 """Backend → URL of a fresh, migrated database."""
 
 
+def child_environment(database_url: str) -> dict[str, str]:
+    """Return the environment of a process that works on this database."""
+    return os.environ | {"DATABASE_URL": database_url, "TEST_VAR_DIR": str(settings.VAR_DIR)}
+
+
 def run(*arguments: str, database_url: str, timeout: float = 900) -> str:
     """Run a Python module beside the tests against a database; return what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
-        env=os.environ | {"DATABASE_URL": database_url},
+        env=child_environment(database_url),
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -1,0 +1,1 @@
+"""Estimators: one file a model family, all on one small contract (see ``base``)."""

@@ -118,6 +118,9 @@ class Importer(DatasetImporter):
             self.households = self.households.head(self.limit)
             first = self.households.lazy()
             self.lines = self.lines.join(first, on="household_id", how="semi")
+            self.products = self.products.join(
+                collect(self.lines.select("product_id").unique()), on="product_id", how="semi"
+            )
             self.sent = self.sent.join(first, on="household_id", how="semi")
             self.redemptions = self.redemptions.join(first, on="household_id", how="semi")
 

@@ -25,7 +25,7 @@ from django.utils.translation import gettext_lazy
 
 from personalization.management.datasets.base import CONSENT_SOURCE, PURPOSES, DatasetImporter
 from personalization.management.datasets.sink import Sink
-from personalization.management.datasets.tables import Column, Kind, collect, parts, require
+from personalization.management.datasets.tables import Column, Kind, by_parts, collect, parts, require
 from personalization.types import EventData, ProductData, ShopperData
 
 CURRENCY = "GBP"
@@ -67,8 +67,8 @@ class Importer(DatasetImporter):
         if self.limit:
             first = self.lines.filter(~pl.col("guest")).group_by("customer").agg(pl.col("row").min())
             self.lines = self.lines.join(first.sort("row").head(self.limit), on="customer", how="semi")
-        self.customers = collect(customers(self.lines))
-        self.products = collect(products(self.lines))
+        self.customers = by_parts(self.lines, "customer", table.rows, customers).sort("row")
+        self.products = by_parts(self.lines, "item_id", table.rows, products).sort("row")
         require(
             not self.customers.is_empty(),
             _("No line of invoices.parquet is a sale. Check that this is the data set."),
@@ -154,7 +154,6 @@ def customers(lines: pl.LazyFrame) -> pl.LazyFrame:
             pl.col("guest").first(),
             pl.col("country").sort_by("row").last(),
         )
-        .sort("row")
     )
 
 
@@ -178,7 +177,6 @@ def products(lines: pl.LazyFrame) -> pl.LazyFrame:
             title=pl.coalesce(pl.col("description").str.strip_chars(), "stock_code"),
             visible=~pl.col("stock_code").str.to_uppercase().is_in(CHARGES),
         )
-        .sort("row")
     )
 
 

@@ -84,7 +84,8 @@ def render(summary: Summary, *, title: str, elapsed_s: float) -> str:
         _("Rows read: %(files)s.") % {"files": ", ".join(f"{file} {count:,}" for file, count in summary.read.items())}
     ]
     for reason, count in summary.set_aside.items():
-        lines.append(_("Lines set aside: %(count)s, because %(reason)s.") % {"count": f"{count:,}", "reason": reason})
+        values = {"count": f"{count:,}", "reason": reason}
+        lines.append(_("Lines set aside: %(count)s, because %(reason)s.") % values)
     if summary.period:
         first, last = (f"{moment:%Y-%m-%d %H:%M}" for moment in summary.period)
         lines.append(_("Period: %(first)s to %(last)s (UTC).") % {"first": first, "last": last})

@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from personalization.management.datasets.base import CONSENT_SOURCE, PURPOSES, DatasetImporter, minor
+from personalization.management.datasets.report import Summary
 from personalization.management.datasets.sink import Sink, StoredCampaign
 from personalization.management.datasets.tables import Column, Kind, collect, parts, require
 from personalization.models import Campaign
@@ -113,14 +114,18 @@ class Importer(DatasetImporter):
                 total=sum(self.counts.get(event, 0) for event in types),
             )
         sink.exposures(source, self._exposures(), ids.exposures, total=self.counts[RECEIVED] + self.controls)
-        first, last = collect(self.transcript.select(pl.col("time_h").min(), pl.col("time_h").max().alias("last"))).row(
-            0
-        )
-        sink.summary.period = (moment(first), moment(last))
-        sink.summary.notes.append(
-            _("Hour 0 is taken as %(origin)s. An exposure whose window outlasts the data has not matured.")
-            % {"origin": f"{ORIGIN:%Y-%m-%d %H:%M}"}
-        )
+        self._conclude(sink.summary)
+
+    def _conclude(self, summary: Summary) -> None:
+        hours = self.transcript.select(pl.col("time_h").min(), pl.col("time_h").max().alias("last"))
+        first, last = collect(hours).row(0)
+        summary.period = (moment(first), moment(last))
+        received = self.transcript.filter(pl.col("event") == RECEIVED).join(self.portfolio.lazy(), on="offer_id")
+        cut_off = collect(received.select((pl.col("time_h") + pl.col("window_h") > last).sum())).item()
+        summary.notes += [
+            _("Hour 0 is taken as %(origin)s.") % {"origin": f"{ORIGIN:%Y-%m-%d %H:%M}"},
+            _("Sent offers whose outcome is cut off by the end of the data: %(count)s.") % {"count": f"{cut_off:,}"},
+        ]
 
     def _parts(self) -> Iterator[pl.DataFrame]:
         for belongs in parts(self.tables["transcript"].rows):

@@ -21,7 +21,7 @@ from personalization.exceptions import DatasetError
 
 CHUNK = 100_000
 """Rows decoded at a time; with text of ordinary length some ten megabytes."""
-PART = 250_000
+PART = 500_000
 """Rows that are grouped or joined at a time."""
 
 
@@ -57,6 +57,14 @@ class Table:
         return f"{dataset}:{self.digest}"
 
 
+_STORED: dict[Kind, pl.DataType] = {
+    Kind.TEXT: pl.String(),
+    Kind.INTEGER: pl.Int64(),
+    Kind.NUMBER: pl.Float64(),
+    Kind.TEXTS: pl.List(pl.String()),
+}
+
+
 def open_table(folder: Path, file: str, columns: Mapping[str, Column]) -> Table:
     """Hash, check and decode one file. Raises DatasetError with what is wrong and what to do."""
     path = folder / file
@@ -90,6 +98,13 @@ def chunks(frame: pl.LazyFrame, rows: int) -> Iterator[pl.DataFrame]:
     """Cut an unfiltered frame of ``rows`` rows into pieces, in the file's order."""
     for start in range(0, rows, CHUNK):
         yield collect(frame.slice(start, CHUNK))
+
+
+def by_parts(
+    frame: pl.LazyFrame, key: str, rows: int, summarise: Callable[[pl.LazyFrame], pl.LazyFrame]
+) -> pl.DataFrame:
+    """Summarise a frame of ``rows`` rows by key. Medians and the like hold all their rows: so part by part."""
+    return pl.concat([collect(summarise(frame.filter(belongs(key)))) for belongs in parts(rows)])
 
 
 def parts(rows: int) -> Iterator[Callable[[str], pl.Expr]]:
@@ -147,14 +162,7 @@ def _uniform(name: str, kind: Kind, dtype: pl.DataType) -> pl.Expr:
         zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
         moment = column.cast(pl.Datetime("us", zone))
         return moment.dt.convert_time_zone("UTC") if zone else moment.dt.replace_time_zone("UTC")
-    return column.cast(
-        {
-            Kind.TEXT: pl.String,
-            Kind.INTEGER: pl.Int64,
-            Kind.NUMBER: pl.Float64,
-            Kind.TEXTS: pl.List(pl.String),
-        }[kind]
-    )
+    return column.cast(_STORED[kind])
 
 
 def _decode(path: Path, frame: pl.LazyFrame, columns: Mapping[str, Column]) -> int:

@@ -53,9 +53,7 @@ class _SpendingRace(arena.Race):
 
     @contextmanager
     def unguarded(self) -> Iterator[None]:
-        arena.drop_constraints(Offer, "pz_offer_redemptions", "pz_offer_issued")
-        arena.drop_constraints(Coupon, "pz_coupon_uses")
-        arena.drop_constraints(Campaign, "pz_campaign_budget")
+        arena.drop_checks()
         with (
             arena.check_then_act(),
             mock.patch.object(redemption, "connection", mock.Mock(in_atomic_block=True)),
@@ -171,8 +169,8 @@ class _ClaimingRace(arena.Race):
 
     @contextmanager
     def unguarded(self) -> Iterator[None]:
-        arena.drop_constraints(Coupon, "pz_coupon_claim_once")
-        arena.drop_constraints(Offer, "pz_offer_issued", "pz_offer_redemptions")
+        arena.drop_checks()
+        arena.drop_unique(Coupon, "pz_coupon_claim_once")
         look = arena.pausing(coupons._repeated)
         with arena.check_then_act(), mock.patch.object(coupons, "_repeated", look):
             yield

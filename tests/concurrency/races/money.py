@@ -10,14 +10,14 @@ from unittest import mock
 from uuid import uuid4
 
 from django.db import transaction
-from django.db.models import QuerySet, Sum
+from django.db.models import Sum
 from django.utils import timezone
 
 from personalization.campaigns import redemption
 from personalization.campaigns.coupons import claim
 from personalization.campaigns.ledger import verify_ledger
 from personalization.campaigns.redemption import expire_reservations, redeem, refund, release, reserve
-from personalization.models import Campaign, LedgerEntry, Offer, Redemption, Reservation
+from personalization.models import Campaign, LedgerEntry, Redemption, Reservation
 from tests.concurrency import arena
 from tests.support import build
 
@@ -54,11 +54,9 @@ class _HoldRace(arena.Race):
     @contextmanager
     def unguarded(self) -> Iterator[None]:
         # The counters' CHECKs and the operations' unique keys would stop the second ending as well.
-        arena.drop_constraints(Campaign, "pz_campaign_not_negative", "pz_campaign_budget")
-        arena.drop_constraints(Redemption, "pz_redemption_order_once", "pz_redemption_refund")
+        arena.drop_checks()
+        arena.drop_unique(Redemption, "pz_redemption_order_once", "reservation")
         arena.drop_unique(LedgerEntry, "operation_id")
-        for model, names in ((Offer, ("issued", "reserved", "redeemed")), (redemption.Coupon, ("reserved", "used"))):
-            arena.let_go_negative(model, *(f"{name}_count" for name in names))
         in_an_order = mock.patch.object(redemption, "connection", mock.Mock(in_atomic_block=True))
         with arena.check_then_act(), in_an_order:
             yield
@@ -98,12 +96,6 @@ class TwoOrders(_HoldRace):
         endings = self.endings()
         return [f"{len(endings)} orders redeemed one hold"] if len(endings) > 1 else []
 
-    @contextmanager
-    def unguarded(self) -> Iterator[None]:
-        arena.drop_unique(Redemption, "reservation")
-        with super().unguarded():
-            yield
-
 
 class RefundedTwice(_HoldRace):
     """One redemption is refunded whole by many operations, some of them repeated."""
@@ -136,10 +128,7 @@ class RefundedTwice(_HoldRace):
 
     @contextmanager
     def unguarded(self) -> Iterator[None]:
-        def no_lock(rows: QuerySet[Redemption], **kwargs: object) -> QuerySet[Redemption]:
-            return rows
-
-        with super().unguarded(), mock.patch.object(QuerySet, "select_for_update", no_lock):
+        with super().unguarded(), arena.without_row_locks():
             yield
 
 

@@ -1,0 +1,232 @@
+"""Trained artefacts: the board that compares them, their cards, and who is champion; published scores beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.defaultfilters import filesizeformat
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from personalization import conf
+from personalization.admin.base import ReadOnlyAdmin
+from personalization.admin.display import DASH, badge, change_url, day, json_block, number
+from personalization.admin.intervals import read_interval
+from personalization.exceptions import PersonalizationError
+from personalization.insight.board import board
+from personalization.learning import registry
+from personalization.models import ModelVersion, ScoreSet
+
+MOST_POPULATIONS = 5
+
+
+@dataclass(frozen=True)
+class BoardLine:
+    """One estimator's row: a cell (value, interval) for each of the board's metrics."""
+
+    estimator: str
+    url: str
+    champion: bool
+    cells: list[tuple[str, str]]
+    trained_at: Any
+    note: str
+
+
+@dataclass(frozen=True)
+class BoardTable:
+    """One task's estimators side by side."""
+
+    population: str
+    task: str
+    metrics: list[str]
+    lines: list[BoardLine]
+
+
+def board_tables(population: str) -> list[BoardTable]:
+    """Return the board of a population, one table a task."""
+    by_task: dict[str, list[Any]] = {}
+    for row in board(population):
+        by_task.setdefault(row.task, []).append(row)
+    tasks = dict(ModelVersion.TASKS)
+    tables = []
+    for task, rows in by_task.items():
+        names = list(dict.fromkeys(name for row in rows for name in row.metrics))
+        tables.append(
+            BoardTable(
+                population=population,
+                task=str(tasks.get(task, task)),
+                metrics=[name.replace("_", " ") for name in names],
+                lines=[_line(row, names) for row in rows],
+            )
+        )
+    return tables
+
+
+def _line(row: Any, names: list[str]) -> BoardLine:
+    return BoardLine(
+        estimator=row.estimator,
+        url=change_url(ModelVersion, row.version_id) if row.version_id is not None else "",
+        champion=row.champion,
+        cells=[metric_cell(row.metrics.get(name)) for name in names],
+        trained_at=row.trained_at,
+        note=row.note,
+    )
+
+
+def metric_cell(value: Any) -> tuple[str, str]:
+    """Return a metric's value and its interval as text."""
+    mean, low, high = read_interval(value)
+    if mean is None:
+        return DASH, ""
+    interval = "" if low is None or high is None else f"{number(low)} – {number(high)}"
+    return number(mean), interval
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "task", "state_badge", "population", "created", "size")
+    list_filter = ("task", "state", "population")
+    fieldsets = (
+        (None, {"fields": ("estimator", "task", "state_badge", "population", "created_at", "cutoff_at", "job")}),
+        (_("Model card"), {"fields": ("card_text",)}),
+        (_("All metrics as stored"), {"fields": ("metrics_text",), "classes": ("collapse",)}),
+        (_("File"), {"fields": ("path", "sha256", "size"), "classes": ("collapse",)}),
+    )
+    change_list_template = "admin/personalization/modelversion/change_list.html"
+    change_form_template = "admin/personalization/modelversion/change_form.html"
+
+    @admin.display(description=_("state"), ordering="state")
+    def state_badge(self, version: ModelVersion) -> Any:
+        return badge(version.get_state_display(), version.state)
+
+    @admin.display(description=_("created"), ordering="created_at")
+    def created(self, version: ModelVersion) -> str:
+        return day(version.created_at)
+
+    @admin.display(description=_("size"), ordering="size_bytes")
+    def size(self, version: ModelVersion) -> str:
+        return filesizeformat(version.size_bytes)
+
+    @admin.display(description=_("metrics"))
+    def metrics_text(self, version: ModelVersion) -> Any:
+        return json_block(version.metrics)
+
+    @admin.display(description=_("card"))
+    def card_text(self, version: ModelVersion) -> Any:
+        return json_block(version.card)
+
+    def has_promote_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may decide which version serves shoppers."""
+        return self.may(request, "change_modelversion")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        populations = ModelVersion.objects.order_by("population").values_list("population", flat=True).distinct()
+        names = list(dict.fromkeys([conf.get().population, *populations]))[:MOST_POPULATIONS]
+        tables = [table for name in names for table in board_tables(name)]
+        context = {"tables": tables, "several_populations": len({table.population for table in tables}) > 1}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        version = kwargs.get("obj")
+        if version is not None:
+            metrics = version.metrics if isinstance(version.metrics, dict) else {}
+            figures = metrics["board"] if isinstance(metrics.get("board"), dict) else metrics
+            context["metric_rows"] = [
+                (str(name).replace("_", " "), *metric_cell(value))
+                for name, value in figures.items()
+                if metric_cell(value)[0] != DASH
+            ]
+            context["promote_label"] = (
+                promote_label(version)
+                if self.has_promote_permission(request) and version.state != ModelVersion.State.CHAMPION
+                else ""
+            )
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_urls(self) -> list[Any]:
+        page = self.admin_site.admin_view(self.promote_page)
+        return [
+            path("<path:object_id>/promote/", page, name="personalization_modelversion_promote"),
+            *super().get_urls(),
+        ]
+
+    def promote_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """GET asks, POST makes the version champion."""
+        if request.method not in {"GET", "POST"}:
+            return HttpResponseNotAllowed(["GET", "POST"])
+        version = self.get_object(request, object_id)
+        if version is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if not self.has_promote_permission(request):
+            raise PermissionDenied
+        back = HttpResponseRedirect(reverse("admin:personalization_modelversion_change", args=[version.pk]))
+        if request.method == "POST":
+            self._promote(request, version)
+            return back
+        if version.state == ModelVersion.State.CHAMPION:
+            return back
+        reigning = ModelVersion.objects.filter(
+            task=version.task, population=version.population, state=ModelVersion.State.CHAMPION
+        ).first()
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": version,
+            "label": promote_label(version),
+            "title": f"{promote_label(version)}: {version}",
+            "reigning": reigning,
+            "media": self.media,
+        }
+        return TemplateResponse(request, "admin/personalization/modelversion/confirm_promote.html", context)
+
+    def _promote(self, request: HttpRequest, version: ModelVersion) -> None:
+        label = promote_label(version)
+        try:
+            registry.promote(version, request.user)
+        except PersonalizationError as error:
+            self.message_user(request, error.message, messages.ERROR)
+            return
+        self.log_change(request, version, label)
+        self.message_user(
+            request,
+            gettext("%(version)s is champion now. The next scoring uses it.") % {"version": version},
+            messages.SUCCESS,
+        )
+
+
+def promote_label(version: ModelVersion) -> str:
+    """Return the words on the button: a retired version was champion once."""
+    return gettext("Roll back to this version") if version.state == "retired" else gettext("Promote to champion")
+
+
+@admin.register(ScoreSet)
+class ScoreSetAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "state_badge", "population", "shoppers", "response_version", "published_at")
+    list_select_related = ("response_version",)
+    list_filter = ("state", "population")
+    fields = (
+        "state_badge",
+        "population",
+        "shoppers",
+        "response_version",
+        "strategy_version",
+        "preference_version",
+        "job",
+        "created_at",
+        "published_at",
+        "defaults_text",
+    )
+
+    @admin.display(description=_("state"), ordering="state")
+    def state_badge(self, score_set: ScoreSet) -> Any:
+        return badge(score_set.get_state_display(), score_set.state)
+
+    @admin.display(description=_("defaults"))
+    def defaults_text(self, score_set: ScoreSet) -> Any:
+        return json_block(score_set.defaults)

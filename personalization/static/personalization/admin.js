@@ -1,0 +1,121 @@
+// The admin's only script of ours: panels and job lists that refresh themselves, and an audience counted while it is
+// typed. Every page works without it.
+"use strict";
+
+(function () {
+  const EVERY_MS = 3000;
+  const PAUSE_MS = 500;
+
+  async function fetched(url, options) {
+    const response = await fetch(url, { credentials: "same-origin", ...options });
+    if (!response.ok || response.redirected) {
+      throw new Error(String(response.status));
+    }
+    return response;
+  }
+
+  // A panel with data-pz-poll is replaced by what its address returns, until it comes back without it.
+  function pollPanel(panel) {
+    setTimeout(async function () {
+      let next = panel;
+      if (!document.hidden && !panel.contains(document.activeElement)) {
+        try {
+          const holder = document.createElement("template");
+          holder.innerHTML = await (await fetched(panel.dataset.pzPoll)).text();
+          next = holder.content.querySelector("#" + panel.id) || panel;
+        } catch (error) {
+          next = panel; // the server is away for a moment: try again
+        }
+      }
+      if (next !== panel) {
+        panel.replaceWith(next);
+      }
+      if (next.dataset.pzPoll) {
+        pollPanel(next);
+      } else if ("pzReload" in next.dataset) {
+        location.reload();
+      }
+    }, EVERY_MS);
+  }
+
+  // In the list of jobs only the cells of open jobs are asked for.
+  function pollJobs(note) {
+    const open = [...document.querySelectorAll('[data-pz-part="state"][data-pz-open="1"]')];
+    if (!open.length) {
+      return;
+    }
+    const ids = open.map((cell) => cell.dataset.pzJob);
+    setTimeout(async function () {
+      if (!document.hidden) {
+        try {
+          const states = await (await fetched(note.dataset.pzJobs + "?ids=" + ids.join(","))).json();
+          let ended = false;
+          for (const [id, parts] of Object.entries(states)) {
+            for (const part of ["state", "progress", "stage"]) {
+              const cell = document.querySelector(`[data-pz-job="${id}"][data-pz-part="${part}"]`);
+              if (cell) {
+                cell.outerHTML = parts[part];
+              }
+            }
+            ended = ended || !parts.open;
+          }
+          if (ended && !document.querySelector("input.action-select:checked")) {
+            location.reload();
+            return;
+          }
+        } catch (error) {
+          // The server is away for a moment: try again.
+        }
+      }
+      pollJobs(note);
+    }, EVERY_MS);
+  }
+
+  function watchAudience(panel) {
+    const form = panel.closest("form");
+    const now = panel.querySelector("[data-pz-audience-now]");
+    if (!form || !form.querySelector('[name^="audience_"]')) {
+      return;
+    }
+    let timer = 0;
+    let latest = 0;
+    async function count() {
+      const mine = ++latest;
+      const body = new FormData();
+      for (const input of form.querySelectorAll('[name^="audience_"], [name="delivery"], [name="csrfmiddlewaretoken"]')) {
+        body.append(input.name, input.value);
+      }
+      body.append("campaign", panel.dataset.pzCampaign);
+      try {
+        const answer = await (await fetched(panel.dataset.pzAudience, { method: "POST", body })).json();
+        if (mine === latest) {
+          now.innerHTML = answer.html;
+        }
+      } catch (error) {
+        // The count shown stays; saving checks the audience again.
+      }
+    }
+    form.addEventListener("input", function (event) {
+      if (event.target.name && (event.target.name.startsWith("audience_") || event.target.name === "delivery")) {
+        clearTimeout(timer);
+        timer = setTimeout(count, PAUSE_MS);
+      }
+    });
+  }
+
+  // Amounts stand in the campaign's currency, also while it is being changed.
+  function watchCurrency(input) {
+    input.addEventListener("input", function () {
+      for (const label of document.querySelectorAll("[data-pz-currency]")) {
+        label.textContent = input.value.toUpperCase();
+      }
+    });
+  }
+
+  document.addEventListener("DOMContentLoaded", function () {
+    document.querySelectorAll("[data-pz-poll]").forEach(pollPanel);
+    document.querySelectorAll("[data-pz-jobs]").forEach(pollJobs);
+    document.querySelectorAll("[data-pz-audience]").forEach(watchAudience);
+    document.querySelectorAll(".model-campaign #id_currency").forEach(watchCurrency);
+  });
+})();

@@ -1,0 +1,119 @@
+"""Races for jobs: two workers, one row; and the worker that comes back from the dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from unittest import mock
+from uuid import uuid4
+
+from django.db import transaction
+from django.utils import timezone
+
+from personalization.learning import jobs
+from personalization.models import ItemNeighbours, Job, ScoreSet
+from personalization.types import JobKind
+from tests.concurrency import arena
+
+
+class OneJobManyWorkers(arena.Race):
+    """Many workers poll the queue when one job is in it."""
+
+    def prepare(self) -> None:
+        Job.objects.all().delete()
+        self.job = jobs.enqueue(JobKind.TRAIN, {"round": uuid4().hex})
+        self.taken: list[Job] = []
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        return [partial(self._take, f"worker {number}") for number in range(self.threads)]
+
+    def _take(self, owner: str) -> None:
+        job = jobs.lease(owner)
+        if job is not None:
+            self.taken.append(job)
+
+    def overruns(self) -> list[str]:
+        return [f"{len(self.taken)} workers took one job"] if len(self.taken) > 1 else []
+
+    def faults(self) -> list[str]:
+        attempts = Job.objects.get(pk=self.job.pk).attempts
+        return [] if (len(self.taken), attempts) == (1, 1) else [f"{len(self.taken)} took it, {attempts} attempts"]
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        with arena.check_then_act():
+            yield
+
+
+class BackFromTheDead(arena.Race):
+    """A worker's lease ran out and the job went to another; both publish: only the second one's work counts."""
+
+    threads = 2
+
+    def prepare(self) -> None:
+        Job.objects.all().delete()
+        jobs.enqueue(JobKind.SCORE, {"round": uuid4().hex})
+        self.zombie = self._lease("zombie")
+        jobs.sweep(timezone.now() + 2 * jobs.LEASE)
+        self.heir = self._lease("heir")
+        self.score_set = ScoreSet.objects.create(population=uuid4().hex)
+
+    def _lease(self, owner: str) -> Job:
+        job = jobs.lease(owner)
+        assert job is not None
+        return job
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        return [partial(self._publish, self.zombie), partial(self._publish, self.heir)]
+
+    def _publish(self, job: Job) -> None:
+        """Write an effect and finish the job in one transaction, as the worker does."""
+        with transaction.atomic():
+            ItemNeighbours.objects.create(score_set=self.score_set, item_id=job.lease_owner)
+            jobs.finish(job, {"by": job.lease_owner})
+
+    def _publishers(self) -> set[str]:
+        rows = ItemNeighbours.objects.filter(score_set=self.score_set)
+        return set(rows.values_list("item_id", flat=True))
+
+    def overruns(self) -> list[str]:
+        publishers = self._publishers()
+        return ["the zombie's work was published"] if "zombie" in publishers else []
+
+    def faults(self) -> list[str]:
+        ended = Job.objects.get(pk=self.heir.pk)
+        good = self._publishers() == {"heir"} and ended.result == {"by": "heir"} and ended.attempts == 2
+        return [] if good else [f"published by {self._publishers()}, result {ended.result}"]
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        def any_fence(job: Job) -> Any:
+            return Job.objects.filter(pk=job.pk)
+
+        with mock.patch.object(jobs, "_ours", any_fence):
+            yield
+
+
+class CancelledWhileFinishing(BackFromTheDead):
+    """A job is cancelled at the moment at which its worker publishes: either both agree or nothing is published."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.cancelled: list[bool] = []
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        return [partial(self._publish, self.heir), self._cancel]
+
+    def _cancel(self) -> None:
+        self.cancelled.append(jobs.cancel(self.heir))
+
+    def overruns(self) -> list[str]:
+        published = bool(self._publishers())
+        return ["a cancelled job published"] if published and self.cancelled == [True] else []
+
+    def faults(self) -> list[str]:
+        ended = Job.objects.get(pk=self.heir.pk)
+        agreed = ended.state == ("cancelled" if self.cancelled == [True] else "succeeded")
+        return [] if agreed else [f"the job is {ended.state}, cancel() said {self.cancelled}"]

@@ -1,0 +1,26 @@
+"""A job has one worker, a zombie publishes nothing, a population has one champion; unguarded, none of it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.concurrency.conftest import BACKENDS
+from tests.concurrency.verdict import assert_guard_matters
+from tests.support.scale import rounds
+
+RACES = (
+    "jobs.OneJobManyWorkers",
+    "jobs.BackFromTheDead",
+    "jobs.CancelledWhileFinishing",
+    "learning.PromotedAtOnce",
+    "learning.PublishedAtOnce",
+)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("race", RACES)
+def test_race(race: str, backend: str, play: Callable[..., dict[str, Any]]) -> None:
+    assert_guard_matters(play(race, backend, rounds(20, 1000)))

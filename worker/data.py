@@ -1,0 +1,207 @@
+"""Frames → matrices: rows with labels, vocabularies, prepared columns, event sequences and temporal splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from personalization.features.compute import KINDS, TEXT_ATTRIBUTES, FeatureBuilder, Rows
+from personalization.features.frames import NEVER, STREAM_TYPES, Floats, Frames, Ints
+from personalization.features.specification import FEATURES, INDEX, NAMES
+from personalization.types import HEADS, OfferKind
+
+SEQUENCE_LENGTH = 20
+SEQUENCE_FIELDS = ("type", "category", "offer_kind", "age_hours", "value")
+MAX_CODES = 200
+
+
+@dataclass(slots=True)
+class Vocabularies:
+    """Text → code, fitted before the cut-off; 0 stands for unknown or missing. Offers go by primary key."""
+
+    text: dict[str, dict[str, int]] = field(default_factory=dict)
+    offers: dict[str, int] = field(default_factory=dict)
+    categories: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def fit(cls, builder: FeatureBuilder, rows: Rows) -> Vocabularies:
+        """Collect the values that occur in these rows, the most frequent first."""
+        text: dict[str, dict[str, int]] = {}
+        for name in TEXT_ATTRIBUTES:
+            values, counts = np.unique(builder.text(name, rows.shopper).astype(str), return_counts=True)
+            common = [str(value) for value in values[np.argsort(-counts, kind="stable")] if value][:MAX_CODES]
+            text[name] = {value: code for code, value in enumerate(common, start=1)}
+        frames = builder.frames
+        seen = np.unique(rows.offer)
+        offers = {str(int(frames.offers.ids[position])): code for code, position in enumerate(seen, start=1)}
+        categories = {name: code for code, name in enumerate(frames.categories[:MAX_CODES], start=1)}
+        return cls(text, offers, categories)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of codes per categorical feature, unknown included."""
+        sizes = {name: len(codes) + 1 for name, codes in self.text.items()}
+        return {**sizes, "offer": len(self.offers) + 1, "offer_kind": len(KINDS)}
+
+    def as_json(self) -> dict[str, Any]:
+        return {"text": self.text, "offers": self.offers, "categories": self.categories}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Vocabularies:
+        return cls(data["text"], data["offers"], data["categories"])
+
+
+@dataclass(slots=True)
+class Samples:
+    """Rows ready for an estimator.
+
+    ``x`` [n, features] raw values, nan = missing, categorical columns coded; ``sequence`` [n, length, fields];
+    ``length`` [n] events in the sequence; ``y`` [n, heads] 0, 1 or nan = not defined for this row.
+    """
+
+    rows: Rows
+    x: Floats
+    sequence: NDArray[np.float32]
+    length: Ints
+    y: Floats
+    kind: Ints
+    exposure: Ints
+    vocabularies: Vocabularies
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, mask: NDArray[Any]) -> Samples:
+        """Return the chosen rows."""
+        rows = Rows(*(getattr(self.rows, name)[mask] for name in Rows.__slots__))
+        return Samples(
+            rows, self.x[mask], self.sequence[mask], self.length[mask], self.y[mask], self.kind[mask],
+            self.exposure[mask], self.vocabularies,
+        )  # fmt: skip
+
+
+class SequenceBuilder:
+    """The last events strictly before a moment, oldest first, padded in front."""
+
+    def __init__(self, frames: Frames, vocabularies: Vocabularies) -> None:
+        events = frames.events
+        self._shopper, self._time = events.shopper, events.time
+        codes = np.array([vocabularies.categories.get(name, 0) for name in frames.categories] + [0])
+        kinds = np.array([KINDS.index(kind) + 1 for kind in frames.offers.kinds] + [0])
+        self._columns = np.stack(
+            [
+                events.type + 1,
+                codes[np.where(events.category < 0, len(codes) - 1, events.category)],
+                kinds[np.where(events.offer < 0, len(kinds) - 1, events.offer)],
+                np.log1p(np.maximum(events.value, 0)),
+            ],
+            axis=1,
+        ).astype(np.float32)
+        self._first = np.searchsorted(self._shopper, np.arange(len(frames.shoppers) + 1))
+        self._origin = int(self._time.min()) if len(self._time) else 0
+        self._key = self._shopper * np.int64(2**42) + (self._time - self._origin)
+
+    def build(self, rows: Rows) -> tuple[NDArray[np.float32], Ints]:
+        """Return [n, length, fields] and the number of real events per row."""
+        out = np.zeros((len(rows), SEQUENCE_LENGTH, len(SEQUENCE_FIELDS)), dtype=np.float32)
+        first = self._first[rows.shopper]
+        offset = np.clip(rows.time - self._origin, 0, 2**42 - 1)
+        end = np.searchsorted(self._key, rows.shopper * np.int64(2**42) + offset, side="left")
+        length = np.minimum(end - first, SEQUENCE_LENGTH)
+        for back in range(1, SEQUENCE_LENGTH + 1):
+            has = length >= back
+            at = end[has] - back
+            age = (rows.time[has] - self._time[at]) / 3_600_000
+            slot = out[has, SEQUENCE_LENGTH - back]
+            slot[:, [0, 1, 2, 4]] = self._columns[at]
+            slot[:, 3] = np.log1p(age)
+            out[has, SEQUENCE_LENGTH - back] = slot
+        return out, length.astype(np.int64)
+
+
+def code_text(builder: FeatureBuilder, rows: Rows, x: Floats, vocabularies: Vocabularies) -> None:
+    """Fill the categorical columns of ``x`` with codes, in place."""
+    for name in TEXT_ATTRIBUTES:
+        codes = vocabularies.text[name]
+        values = builder.text(name, rows.shopper)
+        x[:, INDEX[name]] = [codes.get(value, 0) for value in values]
+    ids = builder.frames.offers.ids
+    of_offer = np.array([vocabularies.offers.get(str(int(pk)), 0) for pk in ids])
+    x[:, INDEX["offer"]] = of_offer[rows.offer]
+
+
+def assemble(builder: FeatureBuilder, rows: Rows, y: Floats, exposure: Ints, vocabularies: Vocabularies) -> Samples:
+    """Return samples for rows: features, codes, sequences."""
+    x = builder.build(rows)
+    code_text(builder, rows, x, vocabularies)
+    sequence, length = SequenceBuilder(builder.frames, vocabularies).build(rows)
+    kinds = np.array([KINDS.index(kind) for kind in builder.frames.offers.kinds], dtype=np.int64)
+    return Samples(rows, x, sequence, length, y, kinds[rows.offer], exposure, vocabularies)
+
+
+def labels(frames: Frames) -> Floats:
+    """Return [exposures, heads]: 1 if the outcome lies in the window, 0 if not, nan where it cannot happen.
+
+    An announcement cannot be redeemed. A head that nobody ever showed (no click is recorded, say) is nan throughout.
+    """
+    exposures = frames.exposures
+    moments = np.stack([exposures.viewed, exposures.clicked, exposures.redeemed, exposures.purchased], axis=1)
+    y = ((moments != NEVER) & (moments <= exposures.window_end[:, None])).astype(np.float64)
+    silent = np.array([kind == OfferKind.ANNOUNCEMENT for kind in frames.offers.kinds] + [True])
+    y[silent[exposures.offer], HEADS.index("redeem")] = np.nan
+    treated = exposures.offer >= 0
+    for head in range(len(HEADS)):
+        if not np.nansum(y[treated, head]) > 0:
+            y[:, head] = np.nan
+    return y
+
+
+def horizon(frames: Frames) -> int:
+    """Return the longest outcome window, in milliseconds: what is younger has not matured.
+
+    Judging maturity row by row would keep only the short windows of late exposures, and bias the newest rows.
+    """
+    exposures = frames.exposures
+    return int((exposures.window_end - exposures.time).max()) if len(exposures) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One temporal split: masks over the matured exposures."""
+
+    train: NDArray[np.bool_]
+    test: NDArray[np.bool_]
+    origin: int
+
+
+def folds(time: Ints, span: int, *, most: int = 2, test_share: float = 0.15, min_train: int = 1000) -> list[Fold]:
+    """Return rolling origins, the latest first: train on what had matured when the test block began.
+
+    The test block is whole waves (equal times), the latest that hold ``test_share`` of the rows. An earlier origin
+    counts only if the training rows before it come from at least two distinct moments and are numerous enough.
+    """
+    found: list[Fold] = []
+    end = np.iinfo(np.int64).max
+    while len(found) < most:
+        left = np.sort(time[time < end])
+        if not len(left):
+            break
+        origin = int(left[max(int(len(left) * (1 - test_share)) - 1, 0)])
+        if (time == origin).sum() > 1:
+            origin = int(origin if origin > left[0] else left[-1])
+        train, test = time + span <= origin, (time >= origin) & (time < end)
+        if train.sum() < min_train or len(np.unique(time[train])) < 2:
+            break
+        found.append(Fold(train, test, origin))
+        end = origin
+    return found
+
+
+def feature_columns(group: str) -> list[int]:
+    """Return the positions of a group's columns."""
+    return [position for position, feature in enumerate(FEATURES) if feature.group == group]
+
+
+__all__ = ["FEATURES", "NAMES", "STREAM_TYPES"]

@@ -1,0 +1,70 @@
+"""A blend of boosting and the four-part network: their logits, weighted by what the watched shoppers favour."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from personalization.features.frames import Floats
+from personalization.types import HEADS
+from worker.artifacts import Arrays
+from worker.data import Samples
+from worker.estimators.base import Progress, ResponseEstimator, learnable, logit, sigmoid
+from worker.estimators.boosting import Boosting
+from worker.estimators.four_part import FourPartEstimator
+from worker.metrics import log_losses
+
+GRID = np.linspace(0.0, 1.0, 11)
+
+
+class Blend:
+    """``weights[head]`` is the share of the first member. Members are fitted elsewhere and handed in."""
+
+    name: ClassVar[str] = "blend"
+    note: ClassVar[str] = "boosting and the four-part network, logits averaged"
+
+    def __init__(self, members: list[ResponseEstimator] | None = None, weights: list[float] | None = None) -> None:
+        self.members: list[ResponseEstimator] = members or [Boosting(), FourPartEstimator()]
+        self.weights = weights or [0.5] * len(HEADS)
+
+    def fit(self, samples: Samples, *, seed: int, progress: Progress) -> None:
+        """Fit both members with even weights; ``weigh`` then chooses the weights on held-out predictions."""
+        for place, member in enumerate(self.members):
+            member.fit(samples, seed=seed, progress=lambda done, at=place: progress((at + done) / 2))  # type: ignore[misc]
+
+    def weigh(self, predictions: list[Floats], y: Floats) -> None:
+        """Choose each head's weight by the log-loss of the members' held-out predictions."""
+        for head in range(len(HEADS)):
+            known = ~np.isnan(y[:, head])
+            if not learnable(y[:, head]):
+                continue
+            first, second = (logit(p[known, head]) for p in predictions)
+            losses = [log_losses(sigmoid(w * first + (1 - w) * second), y[known, head]).mean() for w in GRID]
+            self.weights[head] = float(GRID[int(np.argmin(losses))])
+
+    def combine(self, predictions: list[Floats]) -> Floats:
+        """Return the blend of the members' predictions."""
+        first, second = predictions
+        mixed = sigmoid(np.array(self.weights) * logit(first) + (1 - np.array(self.weights)) * logit(second))
+        return np.where((first <= 0) | (first >= 1), first, mixed)
+
+    def score(self, samples: Samples) -> Floats:
+        return self.combine([member.score(samples) for member in self.members])
+
+    def importances(self) -> dict[str, float]:
+        return self.members[0].importances()
+
+    def dump(self) -> tuple[dict[str, Any], Arrays]:
+        parts = [member.dump() for member in self.members]
+        arrays = {f"{place}/{key}": value for place, (_c, kept) in enumerate(parts) for key, value in kept.items()}
+        return {"weights": self.weights, "members": [config for config, _arrays in parts]}, arrays
+
+    @classmethod
+    def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:
+        members: list[ResponseEstimator] = []
+        for place, kind in enumerate((Boosting, FourPartEstimator)):
+            prefix = f"{place}/"
+            own = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+            members.append(kind.restore(config["members"][place], own))
+        return cls(members, config["weights"])

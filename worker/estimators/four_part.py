@@ -1,0 +1,222 @@
+"""The four-part torch network as a response estimator, and as the source of the strategy."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from personalization.features.compute import KINDS
+from personalization.features.frames import STREAM_TYPES, Floats, Ints
+from personalization.features.preparation import Preparation
+from personalization.features.specification import FEATURES, INDEX
+from personalization.types import HEADS, NO_OFFER
+from worker import device as devices
+from worker.artifacts import Arrays
+from worker.data import Samples
+from worker.estimators.base import EPSILON, Progress, prior, shopper_split
+from worker.losses import masked_cross_entropy, strategy_loss
+from worker.networks.four_part import FourPart, SequenceEncoder, Widths
+
+ARMS = (*KINDS, NO_OFFER)
+BEHAVIOUR = [
+    f.name for f in FEATURES if f.group in {"behaviour", "history"} and not f.name.startswith(("same_", "kind_"))
+]
+BEHAVIOUR = [name for name in BEHAVIOUR if name != "category_share"]
+ATTRIBUTES = [f.name for f in FEATURES if f.group in {"profile", "context"}]
+OFFER = [f.name for f in FEATURES if f.name not in {*BEHAVIOUR, *ATTRIBUTES}]
+BATCH = 512
+EPOCHS = 15
+PATIENCE = 3
+STRATEGY_WEIGHT = 0.2
+
+
+class FourPartEstimator:
+    """Trains with AdamW, early stopping on 15 % of the shoppers; keeps the best epoch and the curves."""
+
+    name: ClassVar[str] = "four_part"
+    note: ClassVar[str] = "torch: LSTM over events → fusion → strategy → effect"
+
+    def __init__(self) -> None:
+        self.network: FourPart | None = None
+        self.sizes: dict[str, int] = {}
+        self.preparations: dict[str, Preparation] = {}
+        self.priors: list[float] = [0.0] * len(HEADS)
+        self.curves: list[dict[str, float]] = []
+        self.arms_seen: list[str] = []
+        self.weights: tuple[Ints, Floats] | None = None
+
+    def with_strategy(self, arm: Ints, weight: Floats) -> Self:
+        """Give every sample its arm (position in ARMS) and its reward / propensity, to train the strategy on."""
+        self.weights = (arm, weight)
+        return self
+
+    def fit(self, samples: Samples, *, seed: int, progress: Progress) -> None:
+        generator = devices.seed_all(seed)
+        device = devices.pick()
+        self.sizes = samples.vocabularies.sizes() | {"category": len(samples.vocabularies.categories) + 1}
+        self.priors = [prior(samples.y[:, head]) for head in range(len(HEADS))]
+        groups = {"behaviour": BEHAVIOUR, "attributes": ATTRIBUTES, "offer": OFFER}
+        self.preparations = {name: Preparation.fit(samples.x, columns) for name, columns in groups.items()}
+        self.network = self._build().to(device)
+        inputs = self._inputs(samples)
+        arm, weight = self.weights if self.weights is not None else (samples.kind, np.ones(len(samples)))
+        self.arms_seen = [ARMS[code] for code in np.unique(arm)]
+        tensors = [*inputs, torch.tensor(samples.y, dtype=torch.float32), torch.tensor(arm),
+                   torch.tensor(weight / max(weight.mean(), EPSILON), dtype=torch.float32)]  # fmt: skip
+        watched = shopper_split(samples.rows.shopper, 0.15, seed)
+        self._train(
+            [tensor[~watched].to(device) for tensor in tensors],
+            [tensor[watched].to(device) for tensor in tensors],
+            generator,
+            progress,
+        )
+        self.network.to("cpu").eval()
+
+    def _build(self) -> FourPart:
+        coded = {name: columns for name, columns in _CODED.items()}
+        width = {
+            name: preparation.width + sum(self.sizes[feature] for feature in coded[name])
+            for name, preparation in self.preparations.items()
+        }
+        encoder = SequenceEncoder(len(STREAM_TYPES) + 1, self.sizes["category"], len(KINDS) + 1)
+        return FourPart(Widths(width["behaviour"], width["attributes"], width["offer"], len(ARMS)), encoder)
+
+    def _inputs(self, samples: Samples) -> list[torch.Tensor]:
+        parts = []
+        for name, preparation in self.preparations.items():
+            columns = [preparation.transform(samples.x)]
+            for feature in _CODED[name]:
+                size = self.sizes[feature]
+                codes = np.clip(np.nan_to_num(samples.x[:, INDEX[feature]]).astype(np.int64), 0, size - 1)
+                columns.append(np.eye(size, dtype=np.float32)[codes])
+            parts.append(torch.tensor(np.concatenate(columns, axis=1), dtype=torch.float32))
+        return [*parts, torch.tensor(samples.sequence)]
+
+    def _train(
+        self,
+        train: list[torch.Tensor],
+        watch: list[torch.Tensor],
+        generator: torch.Generator,
+        progress: Progress,
+    ) -> None:
+        network = self.network
+        assert network is not None
+        optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-3)
+        best, best_loss, waited = copy.deepcopy(network.state_dict()), float("inf"), 0
+        self.curves = []
+        for epoch in range(EPOCHS):
+            network.train()
+            total, seen = 0.0, 0
+            order = torch.randperm(len(train[0]), generator=generator)
+            for chunk in order.split(BATCH):
+                batch = [tensor[chunk.to(tensor.device)] for tensor in train]
+                loss = self._loss(batch)[0]
+                optimiser.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+                optimiser.step()
+                total, seen = total + loss.item() * len(chunk), seen + len(chunk)
+            network.eval()
+            with torch.no_grad():
+                loss, accuracy = self._loss(watch)
+            self.curves.append(
+                {"train_loss": total / max(seen, 1), "watch_loss": loss.item(), "watch_accuracy": accuracy}
+            )
+            progress((epoch + 1) / EPOCHS)
+            if loss.item() < best_loss - 1e-4:
+                best, best_loss, waited = copy.deepcopy(network.state_dict()), loss.item(), 0
+            else:
+                waited += 1
+                if waited >= PATIENCE:
+                    break
+        network.load_state_dict(best)
+
+    def _loss(self, batch: list[torch.Tensor]) -> tuple[torch.Tensor, float]:
+        assert self.network is not None
+        behaviour, attributes, offer, sequence, y, arm, weight = batch
+        arms, effects = self.network(behaviour, attributes, offer, sequence)
+        loss = masked_cross_entropy(effects, y) + STRATEGY_WEIGHT * strategy_loss(arms, arm, weight)
+        known = ~torch.isnan(y)
+        right = ((effects > 0) == (y > 0.5))[known]
+        return loss, float(right.float().mean()) if bool(known.any()) else 0.0
+
+    def _forward(self, samples: Samples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        assert self.network is not None
+        self.network.eval()
+        arms, effects = [], []
+        with torch.no_grad():
+            for start in range(0, len(samples), 8192):
+                block = samples.take(np.arange(start, min(start + 8192, len(samples))))
+                a, e = self.network(*self._inputs(block))
+                arms.append(torch.softmax(a, dim=-1).numpy())
+                effects.append(torch.sigmoid(e).numpy())
+        if not arms:
+            return np.zeros((0, len(ARMS)), np.float32), np.zeros((0, len(HEADS)), np.float32)
+        return np.concatenate(arms), np.concatenate(effects)
+
+    def score(self, samples: Samples) -> Floats:
+        out = self._forward(samples)[1].astype(np.float64)
+        for head, value in enumerate(self.priors):
+            if value in {0.0, 1.0} or np.isnan(value):
+                out[:, head] = value
+        return out
+
+    def strategy(self, samples: Samples) -> Floats:
+        """Return [rows, arms] probabilities of each offer kind and of no offer; arms never seen get 0."""
+        shares = self._forward(samples)[0].astype(np.float64)
+        shares[:, [arm not in self.arms_seen for arm in ARMS]] = 0.0
+        found: Floats = shares / shares.sum(axis=1, keepdims=True)
+        return found
+
+    def importances(self) -> dict[str, float]:
+        """Return the share of the first layers' absolute weights per prepared column: a rough guide only."""
+        assert self.network is not None
+        layers = {
+            "behaviour": self.network.behaviour[0],
+            "attributes": self.network.fusion[0],
+            "offer": self.network.effect[0],
+        }
+        found: dict[str, float] = {}
+        for name, layer in layers.items():
+            size = layer.weight.detach().abs().sum(dim=0).numpy()
+            names = self.preparations[name].names()
+            offset = {"behaviour": 0, "attributes": 32, "offer": len(ARMS) + 32}[name]
+            for column, value in zip(names, size[offset:], strict=False):
+                found[column] = float(value)
+        total = sum(found.values()) or 1.0
+        return {name: value / total for name, value in found.items()}
+
+    def dump(self) -> tuple[dict[str, Any], Arrays]:
+        assert self.network is not None
+        config = {
+            "preparations": {name: item.as_json() for name, item in self.preparations.items()},
+            "sizes": self.sizes,
+            "priors": self.priors,
+            "curves": self.curves,
+            "arms_seen": self.arms_seen,
+        }
+        return config, {key: value.numpy() for key, value in self.network.state_dict().items()}
+
+    @classmethod
+    def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:
+        made = cls()
+        made.preparations = {name: Preparation.from_json(item) for name, item in config["preparations"].items()}
+        made.sizes, made.priors, made.curves = config["sizes"], config["priors"], config["curves"]
+        made.arms_seen = config["arms_seen"]
+        made.network = made._build()
+        made.network.load_state_dict({key: torch.tensor(value) for key, value in arrays.items()})
+        made.network.eval()
+        return made
+
+
+_CODED = {
+    "behaviour": [],
+    "attributes": ["gender", "city", "tier"],
+    "offer": ["offer_kind", "offer"],
+}
+
+__all__ = ["ARMS", "FourPartEstimator"]

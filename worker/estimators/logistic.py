@@ -1,0 +1,83 @@
+"""Logistic regression on the prepared features and one-hot offers: the linear yardstick."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from personalization.features.frames import Floats
+from personalization.features.preparation import Preparation
+from personalization.features.specification import CATEGORICAL, FEATURES
+from personalization.types import HEADS
+from worker.artifacts import Arrays
+from worker.data import Samples
+from worker.estimators.base import Progress, learnable, prior, sigmoid
+
+
+class Logistic:
+    """L2-penalised; categorical features enter one-hot by their fitted codes."""
+
+    name: ClassVar[str] = "logistic"
+    note: ClassVar[str] = "logistic regression on scaled features and one-hot categories"
+
+    def __init__(self) -> None:
+        self.preparation = Preparation(())
+        self.sizes: list[int] = []
+        self.coefficients: Floats = np.zeros((len(HEADS), 1))
+        self.intercepts: Floats = np.zeros(len(HEADS))
+
+    def fit(self, samples: Samples, *, seed: int, progress: Progress) -> None:
+        self.preparation = Preparation.fit(samples.x)
+        sizes = samples.vocabularies.sizes()
+        self.sizes = [sizes[FEATURES[position].name] for position in CATEGORICAL]
+        design = self._design(samples.x)
+        self.coefficients = np.zeros((len(HEADS), design.shape[1]))
+        self.intercepts = np.zeros(len(HEADS))
+        for head in range(len(HEADS)):
+            y = samples.y[:, head]
+            known = ~np.isnan(y)
+            base = np.clip(prior(y), 1e-6, 1 - 1e-6)
+            self.intercepts[head] = np.log(base / (1 - base))
+            if learnable(y):
+                model = LogisticRegression(C=0.1, max_iter=300, random_state=seed)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ConvergenceWarning)
+                    model.fit(design[known], y[known])
+                self.coefficients[head], self.intercepts[head] = model.coef_[0], model.intercept_[0]
+            progress((head + 1) / len(HEADS))
+
+    def _design(self, x: Floats) -> Floats:
+        parts = [self.preparation.transform(x)]
+        for position, size in zip(CATEGORICAL, self.sizes, strict=True):
+            codes = np.clip(np.nan_to_num(x[:, position]).astype(np.int64), 0, size - 1)
+            parts.append(np.eye(size)[codes])
+        return np.concatenate(parts, axis=1)
+
+    def score(self, samples: Samples) -> Floats:
+        return sigmoid(self._design(samples.x) @ self.coefficients.T + self.intercepts)
+
+    def importances(self) -> dict[str, float]:
+        size = np.abs(self.coefficients).sum(axis=0)
+        names = self.preparation.names()
+        for position, width in zip(CATEGORICAL, self.sizes, strict=True):
+            names += [FEATURES[position].name] * width
+        found: dict[str, float] = {}
+        for name, value in zip(names, size, strict=True):
+            found[name] = found.get(name, 0.0) + float(value)
+        total = sum(found.values()) or 1.0
+        return {name: value / total for name, value in found.items()}
+
+    def dump(self) -> tuple[dict[str, Any], Arrays]:
+        config = {"preparation": self.preparation.as_json(), "sizes": self.sizes}
+        return config, {"coefficients": self.coefficients, "intercepts": self.intercepts}
+
+    @classmethod
+    def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:
+        made = cls()
+        made.preparation, made.sizes = Preparation.from_json(config["preparation"]), config["sizes"]
+        made.coefficients, made.intercepts = arrays["coefficients"], arrays["intercepts"]
+        return made

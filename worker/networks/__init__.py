@@ -1,0 +1,1 @@
+"""Torch modules: architecture only. Training them is the estimators' business."""

@@ -1,0 +1,277 @@
+"""Train and judge response estimators: one temporal evaluation, every estimator in it, calibrated, gated.
+
+Per estimator: fit on the training rows without the calibration shoppers, calibrate on those, predict the test block.
+The winner is refitted on everything that has matured by the cut-off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from personalization import conf
+from personalization.exceptions import NotEnoughData
+from personalization.features.compute import KINDS, FeatureBuilder, Rows
+from personalization.features.frames import Floats, Frames, Ints
+from personalization.learning.readiness import MIN_POSITIVES
+from personalization.types import HEADS
+from worker import metrics
+from worker.calibrate import Calibrator
+from worker.data import Fold, Samples, Vocabularies, assemble, folds, horizon, labels
+from worker.estimators.base import ResponseEstimator, shopper_split
+from worker.estimators.blend import Blend
+from worker.estimators.boosting import Boosting
+from worker.estimators.four_part import ARMS, FourPartEstimator
+from worker.estimators.logistic import Logistic
+from worker.estimators.offer_mean import OfferMean
+
+Stage = Callable[[str, float], None]
+REGISTRY: dict[str, type[Any]] = {kind.name: kind for kind in (OfferMean, Logistic, Boosting, FourPartEstimator, Blend)}
+"""All response estimators, the simplest first."""
+CALIBRATION_SHARE = 0.15
+PRIMARY = ("redeem", "purchase", "click", "view")
+
+
+@dataclass(slots=True)
+class Problem:
+    """All matured exposures as rows: offers shown (for the effects) and control (for the strategy's "no offer")."""
+
+    frames: Frames
+    builder: FeatureBuilder
+    shown: Rows
+    y: Floats
+    exposure: Ints
+    span: int
+    arm_rows: Rows
+    arm: Ints
+    weight: Floats
+
+
+@dataclass(slots=True)
+class Fitted:
+    """One estimator with its calibrator, and what it predicted for the test block."""
+
+    name: str
+    estimator: ResponseEstimator
+    calibrator: Calibrator
+    predicted: Floats
+    held: Floats = field(default_factory=lambda: np.zeros((0, len(HEADS))))
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The board's figures per estimator, the gate's decision and the reasons for it."""
+
+    head: str
+    board: dict[str, dict[str, list[float]]]
+    gains: dict[str, list[float]]
+    champion: str
+    reasons: list[str]
+
+
+def pose(frames: Frames) -> Problem:
+    """Return the learning problem, or raise NotEnoughData with what is missing."""
+    exposures, y, span = frames.exposures, labels(frames), horizon(frames)
+    matured = exposures.time + span <= frames.until
+    shown = matured & (exposures.offer >= 0)
+    need = conf.get().min_exposures
+    if int(shown.sum()) < need:
+        raise NotEnoughData(f"{int(shown.sum()):,} of {need:,} exposures whose outcome is known.")
+    head = primary_head(y[shown])
+    positives = int(np.nansum(y[shown, head]))
+    negatives = int(np.sum(y[shown, head] == 0))
+    if min(positives, negatives) < MIN_POSITIVES:
+        raise NotEnoughData(
+            f"The outcome {HEADS[head]!r} needs both classes: {positives:,} positives and {negatives:,} negatives, "
+            f"at least {MIN_POSITIVES} of each."
+        )
+    chosen = exposures.take(shown)
+    arm_rows, arm, weight = _strategy_rows(frames, matured)
+    return Problem(
+        frames, FeatureBuilder(frames), Rows(chosen.shopper, chosen.offer, chosen.time, chosen.window_end),
+        y[shown], chosen.id, span, arm_rows, arm, weight,
+    )  # fmt: skip
+
+
+def primary_head(y: Floats) -> int:
+    """Return the head that decides: redemption where it is known, else the nearest outcome that is."""
+    for name in PRIMARY:
+        head = HEADS.index(name)
+        if np.nansum(y[:, head]) > 0:
+            return head
+    raise NotEnoughData("No exposure has any recorded outcome yet.")
+
+
+def _strategy_rows(frames: Frames, matured: Any) -> tuple[Rows, Ints, Floats]:
+    """Return rows with their arm and reward / propensity, offers shown first, control rows after them.
+
+    The reward is the margin on revenue in the window less the discount, never negative. Without a logged propensity
+    the arm's share of the rows stands in. Several offers of one kind share the kind's weight.
+    """
+    every = frames.exposures.take(matured)
+    order = np.argsort(every.offer < 0, kind="stable")
+    exposures = every.take(order)
+    kinds = np.array([KINDS.index(kind) for kind in frames.offers.kinds] + [len(ARMS) - 1], dtype=np.int64)
+    arm = kinds[exposures.offer]
+    of_kind = np.bincount(kinds[np.unique(exposures.offer[exposures.offer >= 0])], minlength=len(ARMS)).clip(min=1)
+    share = np.bincount(arm, minlength=len(ARMS)) / max(len(arm), 1)
+    propensity = np.where(np.isnan(exposures.propensity), share[arm] / of_kind[arm], exposures.propensity)
+    reward = np.maximum(exposures.revenue * conf.get().margin - exposures.cost, 0.0)
+    weight = reward / np.clip(propensity, 0.01, 1.0) / of_kind[arm]
+    top = np.quantile(weight, 0.99) if len(weight) else 1.0
+    dummy = np.maximum(exposures.offer, 0)
+    rows = Rows(exposures.shopper, dummy, exposures.time, exposures.window_end)
+    return rows, arm, np.minimum(weight, max(top, 1e-9))
+
+
+def _samples(problem: Problem, mask: Any, vocabularies: Vocabularies | None = None) -> Samples:
+    rows = Rows(*(getattr(problem.shown, name)[mask] for name in Rows.__slots__))
+    vocabularies = vocabularies or Vocabularies.fit(problem.builder, rows)
+    return assemble(problem.builder, rows, problem.y[mask], problem.exposure[mask], vocabularies)
+
+
+def _network_samples(problem: Problem, train: Samples, before: int) -> tuple[Samples, Ints, Floats]:
+    """Return the training rows of the four-part network: control rows added, with arms and weights for all."""
+    rows = problem.arm_rows
+    ended = rows.time + problem.span <= before
+    is_shown = np.arange(len(rows)) < len(problem.shown)
+    control = ended & ~is_shown
+    extra_rows = Rows(*(getattr(rows, name)[control] for name in Rows.__slots__))
+    nothing = np.full((int(control.sum()), len(HEADS)), np.nan)
+    extra = assemble(problem.builder, extra_rows, nothing, np.zeros(len(nothing), np.int64), train.vocabularies)
+    place = {int(pk): index for index, pk in enumerate(problem.exposure)}
+    own = np.array([place[int(pk)] for pk in train.exposure], dtype=np.int64)
+    joined = _concatenate(train, extra)
+    arm = np.concatenate([problem.arm[: len(problem.shown)][own], problem.arm[control]])
+    weight = np.concatenate([problem.weight[: len(problem.shown)][own], problem.weight[control]])
+    return joined, arm, weight
+
+
+def _concatenate(first: Samples, second: Samples) -> Samples:
+    rows = Rows(*(np.concatenate([getattr(first.rows, name), getattr(second.rows, name)]) for name in Rows.__slots__))
+    parts = [
+        np.concatenate([getattr(first, name), getattr(second, name)])
+        for name in ("x", "sequence", "length", "y", "kind", "exposure")
+    ]
+    return Samples(rows, *parts, first.vocabularies)
+
+
+def fit_all(
+    problem: Problem, train: Samples, test: Samples | None, names: list[str], *, before: int, seed: int, stage: Stage
+) -> list[Fitted]:
+    """Fit and calibrate the named estimators; the blend reuses its members' fits."""
+    held = shopper_split(train.rows.shopper, CALIBRATION_SHARE, seed + 1)
+    inner, watched = train.take(~held), train.take(held)
+    fitted: dict[str, Fitted] = {}
+    for place, name in enumerate(names):
+
+        def tell(done: float, at: int = place, what: str = name) -> None:
+            stage(f"training {what}", (at + done) / len(names))
+
+        tell(0.0)
+        if name == Blend.name:
+            fitted[name] = _fit_blend(fitted, watched)
+            continue
+        estimator: ResponseEstimator = REGISTRY[name]()
+        data = inner
+        if isinstance(estimator, FourPartEstimator):
+            data, arm, weight = _network_samples(problem, inner, before)
+            estimator.with_strategy(arm, weight)
+        estimator.fit(data, seed=seed, progress=tell)
+        raw = estimator.score(watched)
+        calibrator = Calibrator.fit(raw, watched.y)
+        predicted = calibrator.apply(estimator.score(test)) if test is not None else raw[:0]
+        fitted[name] = Fitted(name, estimator, calibrator, predicted, raw)
+    if test is not None and Blend.name in fitted:
+        blend = fitted[Blend.name]
+        blend.predicted = blend.calibrator.apply(blend.estimator.score(test))
+    return list(fitted.values())
+
+
+def _fit_blend(fitted: dict[str, Fitted], watched: Samples) -> Fitted:
+    members = [fitted[Boosting.name], fitted[FourPartEstimator.name]]
+    blend = Blend([member.estimator for member in members])
+    blend.weigh([member.held for member in members], watched.y)
+    raw = blend.combine([member.held for member in members])
+    return Fitted(Blend.name, blend, Calibrator.fit(raw, watched.y), raw[:0], raw)
+
+
+def backtest(
+    problem: Problem, names: list[str], *, seed: int, stage: Stage
+) -> tuple[list[Fitted], Samples, list[Fold]]:
+    """Evaluate on the latest fold; returns the fits, the test samples and all folds (the latest first)."""
+    found = folds(problem.shown.time, problem.span, most=1)
+    if not found:
+        raise NotEnoughData(
+            "The exposures do not reach back far enough for a test in time: at least two earlier dates with 1,000 "
+            "matured exposures are needed."
+        )
+    fold = found[0]
+    train = _samples(problem, fold.train)
+    test = _samples(problem, fold.test, train.vocabularies)
+    return fit_all(problem, train, test, names, before=fold.origin, seed=seed, stage=stage), test, found
+
+
+def judge(fitted: list[Fitted], test: Samples, *, seed: int) -> Verdict:
+    """Compare on the primary head: the simplest first, replaced only by what is better beyond doubt and calibrated."""
+    head = primary_head(test.y)
+    known = ~np.isnan(test.y[:, head])
+    y = test.y[known, head]
+    resampler = metrics.Resampler(test.rows.shopper[known], seed=seed)
+    board = {item.name: figures(item.predicted, test, seed=seed) for item in fitted}
+    order = sorted(fitted, key=lambda item: list(REGISTRY).index(item.name))
+    best, reasons, gains = order[0], [], {}
+    for item in order:
+        if item is best:
+            continue
+        p, reigning = item.predicted[known, head], best.predicted[known, head]
+        gain = metrics.paired_gain(p, reigning, y, resampler)
+        gains[item.name] = [round(value, 5) for value in gain]
+        error, bound = metrics.ece(p, y, np.ones(len(y))), metrics.ece_null(p)
+        constant = float(np.ptp(p)) < 1e-9
+        allowed = max(2 * bound, metrics.ece(reigning, y, np.ones(len(y))))
+        if constant:
+            reasons.append(f"{item.name}: refused, it predicts the same for everybody")
+        elif gain[1] <= 0:
+            reasons.append(f"{item.name}: not better than {best.name} beyond doubt (log-loss gain {_span(gain)})")
+        elif error > allowed:
+            reasons.append(f"{item.name}: refused, calibration error {error:.3f} is above {allowed:.3f}")
+        else:
+            reasons.append(f"{item.name}: better than {best.name} (log-loss gain {_span(gain)})")
+            best = item
+    return Verdict(HEADS[head], board, gains, best.name, reasons)
+
+
+def _span(gain: tuple[float, float, float]) -> str:
+    return f"{gain[0]:.4f}, 95 % interval {gain[1]:.4f} to {gain[2]:.4f}"
+
+
+def figures(predicted: Floats, test: Samples, *, seed: int) -> dict[str, list[float]]:
+    """Return metric → [value, low, high] on the primary head, and AUC of the other learnable heads."""
+    primary = primary_head(test.y)
+    found: dict[str, list[float]] = {}
+    for head, name in enumerate(HEADS):
+        known = ~np.isnan(test.y[:, head])
+        y, p = test.y[known, head], predicted[known, head]
+        if not known.any() or len(np.unique(y)) < 2:
+            continue
+        resampler = metrics.Resampler(test.rows.shopper[known], seed=seed)
+        if head == primary:
+            for metric, function in metrics.METRICS.items():
+                found[metric] = _rounded(metrics.interval(function, p, y, resampler))
+        else:
+            found[f"auc_{name}"] = _rounded(metrics.interval(metrics.auc, p, y, resampler))
+    return found
+
+
+def _rounded(values: tuple[float, float, float]) -> list[float]:
+    return [round(value, 5) for value in values]
+
+
+def refit(problem: Problem, names: list[str], *, seed: int, stage: Stage) -> list[Fitted]:
+    """Fit on everything matured by the cut-off: what ships."""
+    everything = _samples(problem, np.ones(len(problem.shown), dtype=bool))
+    return fit_all(problem, everything, None, names, before=problem.frames.until, seed=seed, stage=stage)

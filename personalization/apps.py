@@ -11,6 +11,12 @@ class PersonalizationConfig(AppConfig):
 
     def ready(self) -> None:
         from personalization import checks  # noqa: F401
+        from personalization.campaigns import lifecycle, redemption
+        from personalization.insight import feedback
+        from personalization.learning import chores
         from personalization.tracking import receivers
 
         receivers.connect()
+        chores.register("reservations", redemption.expire_reservations)
+        chores.register("campaigns", lifecycle.tick)
+        chores.register("outcomes", feedback.join_outcomes)

@@ -145,6 +145,7 @@ def in_words(rule: Any) -> list[str]:
         "city": _("City"),
         "gender": _("Gender"),
         "age": _("Age"),
+        "income": _("Income"),
         "tenure_days": _("Days as a customer"),
     }
     operators = {"in": _("one of"), ">=": _("at least"), "<=": _("at most")}

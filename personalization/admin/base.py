@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.paginator import Paginator
 from django.db.models import Model
 from django.forms.widgets import Media, Script
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.translation import gettext as _
 
 NEWEST = 10_000
 ASSETS = Media(
     css={"all": ["personalization/admin.css"]},
-    js=[Script("personalization/admin.js", defer=True)],
+    js=[Script("personalization/admin.js", defer=True)],  # type: ignore[list-item]
 )
 
 
@@ -23,7 +25,8 @@ class NewestPaginator(Paginator):
 
     @cached_property
     def count(self) -> int:
-        return int(self.object_list[:NEWEST].count())  # type: ignore[union-attr]
+        rows: Any = self.object_list
+        return int(rows[:NEWEST].count())
 
     @property
     def capped(self) -> bool:
@@ -38,6 +41,13 @@ class PersonalizationAdmin(admin.ModelAdmin):
     def media(self) -> Media:
         return super().media + ASSETS
 
+    def gone(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Answer a request for a row that is not there, as the admin's own pages do."""
+        text = _("%(name)s with ID “%(key)s” doesn’t exist. Perhaps it was deleted?")
+        names = {"name": self.opts.verbose_name, "key": object_id}
+        self.message_user(request, text % names, messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
+
 
 class ReadOnlyAdmin(PersonalizationAdmin):
     """A page over facts: whoever may view them sees them, nobody edits them here."""
@@ -47,7 +57,7 @@ class ReadOnlyAdmin(PersonalizationAdmin):
     paginator = NewestPaginator
     change_list_template = "admin/personalization/readonly_list.html"
     list_per_page = 50
-    ordering = ("-pk",)
+    ordering: ClassVar[tuple[str, ...]] = ("-pk",)
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -60,7 +70,7 @@ class ReadOnlyAdmin(PersonalizationAdmin):
 
     def may(self, request: HttpRequest, permission: str) -> bool:
         """Return whether the user holds one of this app's permissions, such as ``run_job``."""
-        return bool(request.user.has_perm(f"{self.opts.app_label}.{permission}"))  # type: ignore[union-attr]
+        return bool(request.user.has_perm(f"{self.opts.app_label}.{permission}"))
 
 
 class ChoiceFilter(admin.SimpleListFilter):
@@ -74,4 +84,4 @@ class ChoiceFilter(admin.SimpleListFilter):
         return self.choices_of()
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(**{self.parameter_name: self.value()}) if self.value() else queryset
+        return queryset.filter(**{str(self.parameter_name): self.value()}) if self.value() else queryset

@@ -158,7 +158,7 @@ class CampaignAdmin(PersonalizationAdmin):
             "its forecast and its measurement rest on them."
         )
 
-    def formfield_for_dbfield(self, db_field: models.Field, request: HttpRequest | None, **kwargs: Any) -> Field | None:
+    def formfield_for_dbfield(self, db_field: models.Field, request: Any, **kwargs: Any) -> Field | None:
         return friendly_formfield(db_field.name) or super().formfield_for_dbfield(db_field, request, **kwargs)
 
     @admin.display(description=_("Budget"))
@@ -189,7 +189,7 @@ class CampaignAdmin(PersonalizationAdmin):
             return super().changeform_view(request, object_id, form_url, extra_context)
         except IntegrityError:
             # A checkout has used up what this form wanted to take away, between our check and our write.
-            text = _("Nothing is saved: meanwhile a limit or the budget has been used further. Check it again.")
+            text = gettext("Nothing is saved: meanwhile a limit or the budget has been used further. Check it again.")
         except InvalidTransition as error:
             text = error.message
         self.message_user(request, text, messages.ERROR)
@@ -250,7 +250,7 @@ class CampaignAdmin(PersonalizationAdmin):
 
     def audience_view(self, request: HttpRequest, campaign: Campaign) -> audience.AudienceView:
         """Return who the campaign reaches now; the sample only for those who may view shoppers."""
-        may_see = request.user.has_perm("personalization.view_shopper")  # type: ignore[union-attr]
+        may_see = request.user.has_perm("personalization.view_shopper")
         return audience.look(campaign, with_sample=may_see)
 
     def audience_page(self, request: HttpRequest) -> HttpResponse:
@@ -267,7 +267,9 @@ class CampaignAdmin(PersonalizationAdmin):
         if form.is_valid():
             campaign.audience = form.rule(audience.split(campaign.audience)[1])
         if form.errors:
-            found = audience.AudienceView(None, [], " ".join(line for lines in form.errors.values() for line in lines))
+            found = audience.AudienceView(
+                None, [], " ".join(str(line) for lines in form.errors.values() for line in lines)
+            )
         else:
             found = self.audience_view(request, campaign)
         html = render_to_string("admin/personalization/campaign/audience_now.html", {"audience": found}, request)
@@ -294,7 +296,7 @@ class CampaignAdmin(PersonalizationAdmin):
                 state_badge=badge(stored.get_status_display(), stored.status),
                 steps=steps,
                 checks=lifecycle.checklist(stored, found) if before_launch else [],
-                history=stored.transitions.select_related("by").order_by("-pk")[:10],
+                history=lifecycle.history(stored),
                 panel=forecasts.panel(request, stored),
             )
         return super().render_change_form(request, context, add=add, change=change, form_url=form_url, obj=obj)

@@ -52,14 +52,14 @@ class MoneyField(forms.DecimalField):
     @currency.setter
     def currency(self, code: str) -> None:
         self._currency = code
-        self.widget.currency = code  # type: ignore[attr-defined]
+        self.widget.currency = code
 
     def prepare_value(self, value: Any) -> Any:
         if isinstance(value, int):
             return None if value == self.empty else from_minor(value, self.currency)
         return value
 
-    def clean(self, value: Any) -> int | None:  # type: ignore[override]
+    def clean(self, value: Any) -> int | None:
         amount = super().clean(value)
         if amount is None:
             return self.empty

@@ -85,7 +85,7 @@ def panel(request: HttpRequest, campaign: Campaign) -> Panel:
 
 def may_compute(request: HttpRequest) -> bool:
     """Return whether the user may ask a worker for a forecast."""
-    return bool(request.user.has_perm("personalization.run_job"))  # type: ignore[union-attr]
+    return bool(request.user.has_perm("personalization.run_job"))
 
 
 def latest_job(campaign: Campaign) -> Job | None:
@@ -145,7 +145,7 @@ def forecast_view(model_admin: CampaignAdmin, request: HttpRequest, object_id: s
         return HttpResponseNotAllowed(["GET", "POST"])
     campaign = model_admin.get_object(request, object_id)
     if campaign is None:
-        return model_admin._get_obj_does_not_exist_redirect(request, model_admin.opts, object_id)
+        return model_admin.gone(request, object_id)
     if not model_admin.has_view_permission(request, campaign):
         raise PermissionDenied
     if request.method == "GET":

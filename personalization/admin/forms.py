@@ -71,7 +71,7 @@ class _MoneyForm(forms.ModelForm):
 
     def _get_validation_exclusions(self) -> set[str]:
         # CHECK constraints that involve a counter are only tested before saving if the counter is not excluded.
-        return super()._get_validation_exclusions() - set(self.counters)
+        return super()._get_validation_exclusions() - set(self.counters)  # type: ignore[misc]
 
     def changed_columns(self) -> list[str]:
         """Return the columns to write: never the counters, which checkouts change meanwhile."""

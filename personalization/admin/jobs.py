@@ -196,7 +196,7 @@ class JobAdmin(ReadOnlyAdmin):
         """Return the panel of one job, for the page that refreshes itself."""
         job = self.get_object(request, object_id)
         if job is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self.gone(request, object_id)
         if not self.has_view_permission(request, job):
             raise PermissionDenied
         return render(request, "admin/personalization/job/now.html", self._now(request, job))
@@ -214,7 +214,7 @@ class JobAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         job = self.get_object(request, object_id)
         if job is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self.gone(request, object_id)
         if not verb(request, job):
             self.message_user(request, refusal, messages.WARNING)
         return HttpResponseRedirect(reverse("admin:personalization_job_change", args=[job.pk]))

@@ -7,6 +7,7 @@ permissions and, where a click cannot be taken back, a page that asks first.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Status = Campaign.Status
 # A scheduled campaign starts by itself: whoever schedules it launches it.
 NEEDS_LAUNCH_PERMISSION = {Status.SCHEDULED, Status.RUNNING, Status.PAUSED, Status.ENDED}
+MOST_CHANGES = 10
 FINAL = {Status.ENDED, Status.ARCHIVED}
 
 
@@ -51,6 +53,16 @@ class Check:
     hint: str = ""
 
 
+@dataclass(frozen=True)
+class Change:
+    """One line of the campaign's history of states."""
+
+    at: datetime
+    before: str
+    after: str
+    by: str
+
+
 def steps(request: HttpRequest, campaign: Campaign) -> list[Step]:
     """Return the buttons that this user may press now."""
     return [
@@ -69,7 +81,7 @@ def steps(request: HttpRequest, campaign: Campaign) -> list[Step]:
 def may_move(request: HttpRequest, to: str) -> bool:
     """Return whether the user may move campaigns to this state."""
     name = "launch_campaign" if to in NEEDS_LAUNCH_PERMISSION else "change_campaign"
-    return bool(request.user.has_perm(f"personalization.{name}"))  # type: ignore[union-attr]
+    return bool(request.user.has_perm(f"personalization.{name}"))
 
 
 def is_launch(campaign: Campaign, to: str) -> bool:
@@ -153,6 +165,20 @@ def checklist(campaign: Campaign, audience: AudienceView) -> list[Check]:
     return checks
 
 
+def history(campaign: Campaign) -> list[Change]:
+    """Return the latest changes of state, newest first."""
+    names = dict(Status.choices)
+    return [
+        Change(
+            at=row.at,
+            before=str(names.get(row.from_status, row.from_status)),
+            after=str(names.get(row.to_status, row.to_status)),
+            by=row.by.get_username() if row.by is not None else _("automatically"),
+        )
+        for row in campaign.transitions.select_related("by").order_by("-pk")[:MOST_CHANGES]
+    ]
+
+
 def move(request: HttpRequest, model_admin: CampaignAdmin, campaign: Campaign, to: str) -> bool:
     """Move the campaign; say how it went; return whether it did."""
     label = step_label(campaign, to)
@@ -165,7 +191,7 @@ def move(request: HttpRequest, model_admin: CampaignAdmin, campaign: Campaign, t
         model_admin.message_user(request, error.message, messages.ERROR)
         return False
     campaign.refresh_from_db()
-    model_admin.log_change(request, campaign, [{"changed": {"name": label, "object": str(campaign)}}])
+    model_admin.log_change(request, campaign, label)
     model_admin.message_user(
         request,
         _("“%(name)s” is now %(state)s.") % {"name": campaign.name, "state": campaign.get_status_display()},
@@ -178,7 +204,7 @@ def state_view(model_admin: CampaignAdmin, request: HttpRequest, object_id: str,
     """GET asks for confirmation, POST moves the campaign."""
     campaign = model_admin.get_object(request, object_id)
     if campaign is None:
-        return model_admin._get_obj_does_not_exist_redirect(request, model_admin.opts, object_id)
+        return model_admin.gone(request, object_id)
     if not model_admin.has_view_permission(request, campaign) or not may_move(request, to):
         raise PermissionDenied
     back = HttpResponseRedirect(reverse("admin:personalization_campaign_change", args=[campaign.pk]))
@@ -211,5 +237,5 @@ def _confirmation(model_admin: CampaignAdmin, request: HttpRequest, campaign: Ca
         "warns": to == Status.ENDED,
         "media": model_admin.media,
     }
-    request.current_app = model_admin.admin_site.name  # type: ignore[attr-defined]
+    request.current_app = model_admin.admin_site.name
     return TemplateResponse(request, "admin/personalization/campaign/confirm_state.html", context)

@@ -65,7 +65,7 @@ class OfferInline(admin.StackedInline):
 
     def _replaced(self, request: HttpRequest, obj: Campaign | None) -> dict[str, str]:
         """Return the columns that are shown instead of edited, with what is shown."""
-        may_edit = self.has_change_permission(request, obj) and request.user.has_perm(  # type: ignore[union-attr]
+        may_edit = self.has_change_permission(request, obj) and request.user.has_perm(
             f"{self.opts.app_label}.change_campaign"
         )
         if obj is not None and not may_edit:
@@ -113,7 +113,7 @@ class OfferInline(admin.StackedInline):
             "To change them, end this campaign and start another."
         )
 
-    def formfield_for_dbfield(self, db_field: models.Field, request: HttpRequest | None, **kwargs: Any) -> Field | None:
+    def formfield_for_dbfield(self, db_field: models.Field, request: Any, **kwargs: Any) -> Field | None:
         return friendly_formfield(db_field.name) or super().formfield_for_dbfield(db_field, request, **kwargs)
 
     @admin.display(description=_("percent off"))

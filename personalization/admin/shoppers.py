@@ -11,12 +11,24 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from personalization.admin.base import ReadOnlyAdmin
+from personalization import conf
+from personalization.admin.base import ChoiceFilter, ReadOnlyAdmin
 from personalization.admin.display import badge, json_block, masked
 from personalization.admin.predictions import predictions_of
-from personalization.models import ConsentRecord, Shopper, ShopperAlias
+from personalization.models import Campaign, ConsentRecord, Shopper, ShopperAlias
 
 RECENT = 20
+
+
+class PopulationFilter(ChoiceFilter):
+    """The shop's own shoppers, and those of imported data sets that have campaigns."""
+
+    title = _("population")
+    parameter_name = "population"
+
+    def choices_of(self) -> list[tuple[str, str]]:
+        known = Campaign.objects.order_by("population").values_list("population", flat=True).distinct()
+        return [(name, name) for name in dict.fromkeys([conf.get().population, *known])]
 
 
 @admin.register(Shopper)
@@ -32,7 +44,7 @@ class ShopperAdmin(ReadOnlyAdmin):
         "created_at",
     )
     list_select_related = ("user",)
-    list_filter = ("consent_personalisation", "consent_marketing", "is_bot")
+    list_filter = (PopulationFilter, "consent_personalisation", "consent_marketing", "is_bot")
     search_fields = ("key",)  # shows the search box; get_search_results decides
     search_help_text = _("The pseudonym, an account’s name or an imported id, exactly.")
     fieldsets = (
@@ -49,8 +61,8 @@ class ShopperAdmin(ReadOnlyAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        account = Shopper._meta.get_field("user").related_model
-        wanted = Q(**{f"user__{account.USERNAME_FIELD}": term})  # type: ignore[union-attr]
+        account: Any = Shopper._meta.get_field("user").related_model
+        wanted = Q(**{f"user__{account.USERNAME_FIELD}": term})
         aliases = ShopperAlias.objects.filter(kind=ShopperAlias.Kind.EXTERNAL, value=term)
         wanted |= Q(pk__in=aliases.values("shopper"))
         with contextlib.suppress(ValueError):

@@ -162,7 +162,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             return HttpResponseNotAllowed(["GET", "POST"])
         version = self.get_object(request, object_id)
         if version is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self.gone(request, object_id)
         if not self.has_promote_permission(request):
             raise PermissionDenied
         back = HttpResponseRedirect(reverse("admin:personalization_modelversion_change", args=[version.pk]))

@@ -15,8 +15,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from personalization.campaigns import codes
-from personalization.features import audiences
 from personalization.exceptions import ClaimRefused, CouponRefused, UnknownOffer
+from personalization.features import audiences
 from personalization.models import Campaign, Coupon, Decision, Offer, Shopper
 from personalization.pure.benefits import discount_for
 from personalization.pure.money import format_minor

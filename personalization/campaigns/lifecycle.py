@@ -9,8 +9,8 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from personalization.features import audiences
 from personalization.exceptions import InvalidTerms, InvalidTransition
+from personalization.features import audiences
 from personalization.learning import jobs
 from personalization.models import Campaign, CampaignTransition, Forecast, ModelVersion
 from personalization.types import JobKind

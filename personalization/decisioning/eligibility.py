@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from personalization.features import audiences
 from personalization.campaigns.coupons import closed_reason
+from personalization.features import audiences
 from personalization.models import Coupon, Offer, Shopper
 
 REASONS = {

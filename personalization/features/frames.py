@@ -6,7 +6,7 @@ sorted by (shopper, time). Shoppers, offers, items and categories are referred t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -103,7 +103,10 @@ class Exposures:
 
 @dataclass(slots=True)
 class Offers:
-    """Terms per offer. Money is in major units; ``category`` is a position or -1; ``hours`` nan if open-ended."""
+    """Terms per offer. Money is in major units; ``category`` is a position or -1; ``hours`` nan if open-ended.
+
+    ``external`` is the id an imported offer had in its data set, else empty.
+    """
 
     ids: Ints
     names: list[str]
@@ -116,6 +119,7 @@ class Offers:
     category: Ints
     channels: Floats
     members_only: Floats
+    external: list[str]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -133,7 +137,10 @@ class Items:
 
 @dataclass(slots=True)
 class Frames:
-    """Everything that a worker may learn from, up to ``until`` (milliseconds); ``start`` is the first event."""
+    """Everything that a worker may learn from, up to ``until`` (milliseconds); ``start`` is the first event.
+
+    ``digits`` are the decimal places of the population's currency: money here is in major units.
+    """
 
     population: str
     until: int
@@ -145,5 +152,4 @@ class Frames:
     offers: Offers
     items: Items
     categories: list[str]
-    simulated: bool = False
-    notes: list[str] = field(default_factory=list)
+    digits: int = 2

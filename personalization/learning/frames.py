@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from personalization.features import audiences
 from personalization.features.frames import (
     NEVER,
     STREAM_TYPES,
@@ -25,7 +26,7 @@ from personalization.features.frames import (
     Shoppers,
     milliseconds,
 )
-from personalization.models import CatalogItem, Event, Exposure, Offer, Shopper
+from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper
 from personalization.pure.money import exponent
 
 CHUNK = 20_000
@@ -83,6 +84,7 @@ def load(population: str, until: datetime, progress: Progress = _silent) -> Fram
         offers=offers,
         items=items,
         categories=categories,
+        digits=digits,
     )
 
 
@@ -144,6 +146,7 @@ def _offers(population: str, category_code: dict[str, int]) -> tuple[Offers, int
             category=np.array([category_code.get(offer.category, -1) for offer in found], dtype=np.int64),
             channels=np.array(channels, dtype=np.float64).reshape(len(found), 3),
             members_only=np.array([float(bool(offer.tiers)) for offer in found]),
+            external=[str(offer.attributes.get("external_id", "")) for offer in found],
         ),
         digits,
     )
@@ -273,3 +276,20 @@ def _sorted_lines(lines: list[tuple[int, int, int, float]]) -> Lines:
         shopper[order].astype(np.int64), time[order].astype(np.int64), item[order].astype(np.int64),
         quantity[order].astype(np.float64),
     )  # fmt: skip
+
+
+def audience_of(campaign_id: int, now: datetime) -> list[int]:
+    """Return the primary keys of the shoppers a campaign may address at this moment."""
+    campaign = Campaign.objects.get(pk=campaign_id)
+    return list(audiences.reachable(campaign, now).order_by("pk").values_list("pk", flat=True))
+
+
+def offers_to_score(population: str) -> list[int]:
+    """Return the offers that can still be had: of campaigns that are not over."""
+    over = [Campaign.Status.ENDED, Campaign.Status.ARCHIVED]
+    return list(
+        Offer.objects.filter(campaign__population=population)
+        .exclude(campaign__status__in=over)
+        .order_by("pk")
+        .values_list("pk", flat=True)
+    )

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from personalization.learning import jobs
-from personalization.models import ItemNeighbours, Job, ModelVersion, ScoreSet, ShopperScores
+from personalization.models import Forecast, ItemNeighbours, Job, ModelVersion, ScoreSet, ShopperScores
 
 BATCH = 500
 KEEP_RETIRED = 1
@@ -86,3 +86,21 @@ def tidy(population: str) -> None:
         ShopperScores.objects.filter(score_set=old)._raw_delete("default")
         ItemNeighbours.objects.filter(score_set=old)._raw_delete("default")
         old.delete()
+
+
+def store_forecast(
+    campaign_id: int,
+    job: Job | None,
+    *,
+    version: ModelVersion,
+    figures: dict[str, list[float]],
+    assumptions: dict[str, Any],
+) -> Forecast:
+    """Store a forecast and finish its job in one transaction. A frozen forecast stays: this one stands beside it."""
+    with transaction.atomic():
+        forecast = Forecast.objects.create(
+            campaign_id=campaign_id, model_version=version, figures=figures, assumptions=assumptions
+        )
+        if job is not None:
+            jobs.finish(job, {"forecast": forecast.pk, **figures})
+    return forecast

@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core import signing
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -30,14 +29,7 @@ from personalization import conf
 from personalization.rest.base import PersonalView
 from personalization.tracking import bots, consent, identity
 from personalization.tracking.ingest import ingest
-
-TOKEN_SALT = "personalization.page"  # noqa: S105 (a name, not a secret)
-TOKEN_AGE_SECONDS = 86_400
-
-
-def page_token(request: HttpRequest) -> str:
-    """Return the token that the page script sends along with its events."""
-    return signing.dumps(identity.visitor_id(request) or "page", salt=TOKEN_SALT)
+from personalization.tracking.pages import is_page_token
 
 
 class EventSerializer(serializers.Serializer[Any]):
@@ -168,11 +160,8 @@ def _sent_at(value: Any) -> datetime | None:
 
 
 def _check_token(request: HttpRequest, token: str) -> None:
-    try:
-        if token and signing.loads(token, salt=TOKEN_SALT, max_age=TOKEN_AGE_SECONDS):
-            return
-    except signing.BadSignature:
-        pass
+    if is_page_token(token):
+        return
     try:
         SessionAuthentication().enforce_csrf(Request(request))
     except PermissionDenied:

@@ -16,9 +16,9 @@ from personalization import conf
 from personalization.decisioning.decide import decide
 from personalization.decisioning.products import recommend
 from personalization.exceptions import UnknownSlot
-from personalization.rest.events import page_token
 from personalization.tracking import consent
 from personalization.tracking.middleware import mark_personal
+from personalization.tracking.pages import page_token
 from personalization.types import CONSENT_PURPOSES, DecisionResult, RankedOffer
 
 logger = logging.getLogger(__name__)

@@ -77,9 +77,8 @@ class FourPartEstimator:
         self.network.to("cpu").eval()
 
     def _build(self) -> FourPart:
-        coded = {name: columns for name, columns in _CODED.items()}
         width = {
-            name: preparation.width + sum(self.sizes[feature] for feature in coded[name])
+            name: preparation.width + sum(self.sizes[feature] for feature in _CODED[name])
             for name, preparation in self.preparations.items()
         }
         encoder = SequenceEncoder(len(STREAM_TYPES) + 1, self.sizes["category"], len(KINDS) + 1)

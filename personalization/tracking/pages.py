@@ -1,0 +1,24 @@
+"""The signed token by which a page's own script proves its page: it cannot send a CSRF header at unload."""
+
+from __future__ import annotations
+
+from django.core import signing
+from django.http import HttpRequest
+
+from personalization.tracking import identity
+
+SALT = "personalization.page"
+AGE_SECONDS = 86_400
+
+
+def page_token(request: HttpRequest) -> str:
+    """Return the token that the page script sends along with its events."""
+    return signing.dumps(identity.visitor_id(request) or "page", salt=SALT)
+
+
+def is_page_token(token: str) -> bool:
+    """Return whether one of our pages carried this token, not longer than a day ago."""
+    try:
+        return bool(token) and bool(signing.loads(token, salt=SALT, max_age=AGE_SECONDS))
+    except signing.BadSignature:
+        return False

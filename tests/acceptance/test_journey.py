@@ -1,0 +1,94 @@
+"""The whole way in a browser: consent → browse → offer → coupon → basket → order → the admin sees it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.acceptance.conftest import LiveShop, OpenPage
+from tests.acceptance.steps import ADDRESS, claim_an_offer, fill_address, put_into_basket
+
+pytestmark = pytest.mark.browser
+
+
+def test_from_consent_to_an_order_that_the_admin_sees(open_page: OpenPage, live_shop: LiveShop) -> None:
+    page = open_page()
+    page.goto("/")
+    page.get_by_role("button", name="Allow all").click()
+    expect(page.locator(".pz-consent")).to_have_count(0)
+    names = {cookie["name"] for cookie in page.context.cookies()}
+    assert "pz_visitor" in names
+
+    seen_before = live_shop.count("personalization_event", "type = 'product_viewed'")
+    put_into_basket(page, "/category/electronics/")
+    assert live_shop.count("personalization_event", "type = 'product_viewed'") > seen_before
+
+    claim_an_offer(page)
+    page.goto("/basket/")
+    page.locator(".coupon form button").first.click()
+    expect(page.get_by_text("You save")).to_be_visible()
+    saved = page.locator(".totals__saved dd").inner_text()
+
+    page.get_by_role("link", name="Go to checkout").click()
+    fill_address(page)
+    page.get_by_role("button", name=re.compile("^Place order")).click()
+    expect(page.get_by_role("heading", level=1, name=re.compile("^Order "))).to_be_visible()
+    number = page.get_by_role("heading", level=1).inner_text().split()[-1]
+    assert page.locator(".totals__saved dd").inner_text().strip("-− ") == saved.strip("-− ")
+    assert live_shop.count("personalization_event", f"type = 'order_placed' AND event_id LIKE '%{number}'") == 1
+    assert live_shop.count("personalization_redemption", f"order_id = '{number}'") == 1
+
+    _admin_sees(open_page(), live_shop, number)
+
+
+def _admin_sees(page: Page, live_shop: LiveShop, number: str) -> None:
+    page.goto("/admin/")
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill(live_shop.admin_password)
+    page.get_by_role("button", name="Log in").click()
+    page.goto(f"/admin/shop/order/?q={number}")
+    expect(page.locator("#result_list")).to_contain_text(ADDRESS["Full name"])
+    page.goto("/admin/personalization/redemption/")
+    expect(page.locator("#result_list")).to_contain_text(number)
+    page.goto("/admin/personalization/campaign/")
+    expect(page.locator("#result_list")).to_contain_text("Beside the product")
+    page.goto("/admin/personalization/event/?type__exact=order_placed")
+    expect(page.locator("#result_list")).to_be_visible()
+
+
+def test_the_same_way_without_scripts(open_page: OpenPage, live_shop: LiveShop) -> None:
+    page = open_page(java_script_enabled=False)
+    page.goto("/")
+    page.get_by_role("button", name="Allow all").click()
+    put_into_basket(page, "/category/electronics/")
+    claim_an_offer(page)
+    page.goto("/basket/")
+    page.locator(".coupon form button").first.click()
+    page.get_by_role("link", name="Go to checkout").click()
+    fill_address(page)
+    redeemed = live_shop.count("personalization_redemption")
+    page.get_by_role("button", name=re.compile("^Place order")).click()
+    expect(page.get_by_role("heading", level=1, name=re.compile("^Order "))).to_be_visible()
+    assert live_shop.count("personalization_redemption") == redeemed + 1
+
+
+def test_the_page_reports_what_was_seen_and_clicked(open_page: OpenPage, live_shop: LiveShop) -> None:
+    page = open_page()
+    page.goto("/")
+    page.get_by_role("button", name="Allow all").click()
+    before = {kind: _events(live_shop, kind) for kind in ("page_viewed", "offer_viewed")}
+    page.goto("/")
+    expect(page.locator(".pz-offer").first).to_be_visible()
+    page.wait_for_timeout(1500)  # an offer counts as viewed after a second on the screen
+    with page.expect_response(re.compile("/api/v1/events/")) as sent:
+        page.goto("/basket/")
+    assert sent.value.status == 204
+    page.wait_for_timeout(500)
+    for kind, count in before.items():
+        assert _events(live_shop, kind) > count, kind
+
+
+def _events(live_shop: LiveShop, kind: str) -> int:
+    return live_shop.count("personalization_event", f"type = '{kind}'")

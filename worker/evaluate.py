@@ -1,0 +1,160 @@
+"""Evaluation to take away: every prediction on exposures that a version had not seen, and figures over them.
+
+A version is judged on exposures after its cut-off whose outcome is known; where there are none yet, on the test
+block of its own training run, predicted by the fit that had not seen it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from personalization.exceptions import NotEnoughData, PersonalizationError
+from personalization.features.compute import FeatureBuilder, Rows
+from personalization.features.frames import Floats, Frames, Ints, milliseconds
+from personalization.learning import frames as reading
+from personalization.learning import registry
+from personalization.models import ModelVersion, ShopperAlias
+from personalization.types import HEADS, ModelTask
+from worker import metrics
+from worker.data import assemble, horizon, labels
+from worker.response import primary_head
+from worker.versions import Loaded
+
+
+@dataclass(slots=True)
+class Judged:
+    """One version's predictions: exposure ids, [rows, heads] probabilities and labels, and where they come from."""
+
+    version: ModelVersion
+    split: str
+    exposure: Ints
+    probability: Floats
+    label: Floats
+
+
+def latest_versions(population: str) -> list[ModelVersion]:
+    """Return the response versions of the latest training, and the champion if it is older."""
+    found = list(
+        ModelVersion.objects.filter(population=population, task=ModelTask.RESPONSE.value).order_by("-created_at", "-pk")
+    )
+    latest = [version for version in found if version.job_id == found[0].job_id] if found else []
+    champion = registry.champion(ModelTask.RESPONSE, population)
+    if champion is not None and champion not in latest:
+        latest.append(champion)
+    return latest
+
+
+def judge_versions(population: str) -> tuple[list[Judged], Frames]:
+    """Predict with every latest version what it had not seen."""
+    versions = latest_versions(population)
+    if not versions:
+        raise NotEnoughData(f"No response model has been trained for {population!r} yet. Run `manage.py train` first.")
+    until = reading.last_moment(population)
+    assert until is not None
+    frames = reading.load(population, until)
+    builder = FeatureBuilder(frames)
+    return [_judge(version, frames, builder) for version in versions], frames
+
+
+def _judge(version: ModelVersion, frames: Frames, builder: FeatureBuilder) -> Judged:
+    loaded = Loaded(version)
+    exposures, y = frames.exposures, labels(frames)
+    fresh = (exposures.offer >= 0) & (exposures.time >= milliseconds(version.cutoff_at))
+    fresh &= exposures.time + horizon(frames) <= frames.until
+    if not fresh.any():
+        kept = loaded.backtest
+        if not kept:
+            raise PersonalizationError(f"{version} has nothing to be judged on.")
+        return Judged(version, "backtest", kept["exposure"], kept["probability"], kept["label"])
+    chosen = exposures.take(fresh)
+    rows = Rows(chosen.shopper, chosen.offer, chosen.time, chosen.window_end)
+    samples = assemble(builder, rows, y[fresh], chosen.id, loaded.vocabularies)
+    probability = loaded.calibrator.apply(loaded.estimator.score(samples))
+    return Judged(version, "after_cutoff", chosen.id, probability, y[fresh])
+
+
+def summary(judged: Judged, frames: Frames, *, seed: int = 0) -> dict[str, Any]:
+    """Return the figures of one version on its primary head, with 95 % intervals over shoppers."""
+    head = primary_head(judged.label)
+    known = ~np.isnan(judged.label[:, head])
+    y, p = judged.label[known, head].astype(np.float64), judged.probability[known, head].astype(np.float64)
+    position = {int(pk): index for index, pk in enumerate(frames.exposures.id)}
+    at = np.array([position[int(pk)] for pk in judged.exposure[known] if int(pk) in position], dtype=np.int64)
+    shopper = frames.exposures.shopper[at] if len(at) == len(y) else np.arange(len(y))
+    resampler = metrics.Resampler(shopper, seed=seed)
+    return {
+        "model": judged.version.estimator,
+        "version": judged.version.pk,
+        "champion": judged.version.state == ModelVersion.State.CHAMPION,
+        "split": judged.split,
+        "head": HEADS[head],
+        "rows": len(y),
+        "positives": int(y.sum()),
+        "cutoff_at": judged.version.cutoff_at.isoformat(),
+        "metrics": {
+            name: dict(zip(("value", "low", "high"), metrics.interval(function, p, y, resampler), strict=True))
+            for name, function in metrics.METRICS.items()
+        },
+        "report": classification_report(p, y),
+    }
+
+
+def classification_report(p: Floats, y: Floats, threshold: float = 0.5) -> dict[str, Any]:
+    """Return precision, recall, F1 and support per class, and accuracy, all from one confusion matrix."""
+    said = p >= threshold
+    report: dict[str, Any] = {"threshold": threshold, "accuracy": float(np.mean(said == (y == 1))) if len(y) else None}
+    for name, wanted in (("1", 1), ("0", 0)):
+        actual, called = y == wanted, said if wanted else ~said
+        hits = int((actual & called).sum())
+        precision = hits / called.sum() if called.any() else None
+        recall = hits / actual.sum() if actual.any() else None
+        both = precision is not None and recall is not None and precision + recall > 0
+        f1 = 2 * precision * recall / (precision + recall) if both else None  # type: ignore[operator]
+        report[name] = {"precision": precision, "recall": recall, "f1": f1, "support": int(actual.sum())}
+    return report
+
+
+def predictions(judged: list[Judged], frames: Frames) -> dict[str, list[Any]]:
+    """Return columns, one row a test pair and model: shopper, offer, decision_time, label, probability, model, …"""
+    exposures = frames.exposures
+    position = {int(pk): index for index, pk in enumerate(exposures.id)}
+    names = _shopper_names(frames)
+    offer_ids = _offer_names(frames)
+    columns: dict[str, list[Any]] = {
+        name: []
+        for name in ("shopper", "offer", "decision_time", "label", "probability", "model", "version", "head", "split")
+    }
+    for item in judged:
+        head = primary_head(item.label)
+        for pk, p, y in zip(item.exposure.tolist(), item.probability[:, head], item.label[:, head], strict=True):
+            at = position.get(int(pk))
+            if at is None or np.isnan(y):
+                continue
+            columns["shopper"].append(names[int(exposures.shopper[at])])
+            columns["offer"].append(offer_ids[int(exposures.offer[at])])
+            columns["decision_time"].append(int(exposures.time[at]))
+            columns["label"].append(int(y))
+            columns["probability"].append(float(p))
+            columns["model"].append(item.version.estimator)
+            columns["version"].append(item.version.pk)
+            columns["head"].append(HEADS[head])
+            columns["split"].append(item.split)
+    return columns
+
+
+def _shopper_names(frames: Frames) -> list[str]:
+    """Return the data set's own id where the shopper was imported, else the primary key."""
+    external = dict(
+        ShopperAlias.objects.filter(kind=ShopperAlias.Kind.EXTERNAL, shopper__population=frames.population).values_list(
+            "shopper_id", "value"
+        )
+    )
+    prefix = f"{frames.population}:"
+    return [external.get(int(pk), str(int(pk))).removeprefix(prefix) for pk in frames.shoppers.ids]
+
+
+def _offer_names(frames: Frames) -> list[str]:
+    return [external or str(int(pk)) for pk, external in zip(frames.offers.ids, frames.offers.external, strict=True)]

@@ -1,0 +1,35 @@
+"""manage.py board: how good every estimator is, from one temporal evaluation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from personalization.exceptions import NotEnoughData
+from personalization.insight.board import board
+from worker.management.console import board_tables, print_all
+from worker.train import population_of
+
+
+class Command(BaseCommand):
+    help = "Show the board: metrics with 95 % intervals, the champion marked."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--population")
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            population = population_of(options["population"])
+        except NotEnoughData as error:
+            raise CommandError(error.message) from None
+        rows = board(population)
+        if not rows:
+            raise CommandError(f"Nothing has been trained for {population!r} yet. Run `manage.py train` first.")
+        if options["json"]:
+            self.stdout.write(json.dumps([asdict(row) for row in rows], default=str))
+        else:
+            print_all(*board_tables(rows, population))

@@ -1,0 +1,65 @@
+"""manage.py evaluate: how good the trained models are on what they had not seen; figures and predictions to keep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.table import Table
+
+from personalization.exceptions import PersonalizationError
+from worker import evaluate
+from worker.management.console import print_all
+from worker.train import population_of
+
+
+class Command(BaseCommand):
+    help = "Evaluate the latest response models on exposures after their cut-off, else on their backtest."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--population")
+        parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+        parser.add_argument("--predictions", metavar="FILE.parquet", help="write one row a test pair and model")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            population = population_of(options["population"])
+            judged, frames = evaluate.judge_versions(population)
+            summaries = [evaluate.summary(item, frames) for item in judged]
+        except PersonalizationError as error:
+            raise CommandError(error.message) from None
+        if options["predictions"]:
+            _write(Path(options["predictions"]), evaluate.predictions(judged, frames))
+        if options["json"]:
+            self.stdout.write(json.dumps({"population": population, "models": summaries}, indent=2))
+            return
+        print_all(_table(summaries, population))
+
+
+def _write(path: Path, columns: dict[str, list[Any]]) -> None:
+    try:
+        import polars
+    except ImportError:
+        raise CommandError("Writing parquet needs polars: pip install 'personalization[import]'.") from None
+    if not path.parent.is_dir():
+        raise CommandError(f"The folder {path.parent} does not exist.")
+    frame = polars.DataFrame(columns).with_columns(
+        polars.from_epoch("decision_time", time_unit="ms").dt.replace_time_zone("UTC")
+    )
+    aside = path.with_name(f".{path.name}.part")
+    frame.write_parquet(aside)
+    aside.replace(path)
+
+
+def _table(summaries: list[dict[str, Any]], population: str) -> Table:
+    table = Table(title=f"evaluation · {population}", title_justify="left")
+    names = list(summaries[0]["metrics"])
+    for heading in ("", "model", "judged on", "rows", *names):
+        table.add_column(heading, no_wrap=True)
+    for item in summaries:
+        cells = [f"{m['value']:.4f} [{m['low']:.3f}, {m['high']:.3f}]" for m in item["metrics"].values()]
+        judged = f"{item['head']}, {item['split']}"
+        table.add_row("champion" if item["champion"] else "", item["model"], judged, f"{item['rows']:,}", *cells)
+    return table

@@ -1,0 +1,33 @@
+"""manage.py score: score every consenting shopper and publish the set, in this process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from personalization.exceptions import NotEnoughData
+from personalization.learning import jobs
+from personalization.types import JobKind
+from worker.management.console import progress_bar
+from worker.runner import ended_well, run_job
+from worker.train import population_of
+
+
+class Command(BaseCommand):
+    help = "Score all shoppers with the champions and publish the scores whole."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--population", help="whose shoppers to score")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            population = population_of(options["population"])
+        except NotEnoughData as error:
+            raise CommandError(error.message) from None
+        job = jobs.enqueue(JobKind.SCORE, {"population": population})
+        with progress_bar(f"Scoring ({population})") as show:
+            job = run_job(job, show)
+        if not ended_well(job):
+            raise CommandError(job.error or f"The job ended as {job.state}.")
+        self.stdout.write(f"Scores of {job.result['shoppers']:,} shoppers are live.")

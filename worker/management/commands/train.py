@@ -1,0 +1,49 @@
+"""manage.py train: train, judge and promote, in this process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from personalization.insight.board import board
+from personalization.learning import jobs
+from personalization.types import JobKind
+from worker.management.console import board_tables, moment, print_all, progress_bar
+from worker.response import REGISTRY
+from worker.runner import ended_well, run_job
+from worker.train import population_of
+
+
+class Command(BaseCommand):
+    help = "Train all models on what happened so far (or until a date), judge them, promote the winners."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--until", help="use nothing that happened after this moment")
+        parser.add_argument("--population", help="whose shoppers to learn from; needed if there are several data sets")
+        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument(
+            "--estimators", nargs="+", choices=list(REGISTRY), help="only these (default: all, as the board needs)"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        population = _population(options["population"])
+        params: dict[str, Any] = {"population": population, "seed": options["seed"]}
+        if options["estimators"]:
+            params["estimators"] = options["estimators"]
+        until = moment(options["until"]) if options["until"] else None
+        job = jobs.enqueue(JobKind.TRAIN, params, cutoff_at=until)
+        with progress_bar(f"Training ({population})") as show:
+            job = run_job(job, show)
+        if not ended_well(job):
+            raise CommandError(job.error or f"The job ended as {job.state}.")
+        print_all(*board_tables(board(population), population), *job.result.get("sentences", []))
+
+
+def _population(wanted: str | None) -> str:
+    from personalization.exceptions import NotEnoughData
+
+    try:
+        return population_of(wanted)
+    except NotEnoughData as error:
+        raise CommandError(error.message) from None

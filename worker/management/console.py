@@ -1,0 +1,79 @@
+"""Progress and tables for the commands: rich on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.timezone import datetime, is_naive, make_aware
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from personalization.insight.board import BoardRow
+from worker.runner import Show
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Show]:
+    """Yield a function (stage, share done) that draws a bar, or prints each new stage where there is no terminal."""
+    if not sys.stdout.isatty():
+        seen: list[str] = []
+
+        def plain(what: str, done: float) -> None:
+            if what not in seen[-1:]:
+                seen.append(what)
+                Console(file=sys.stdout).print(f"{title}: {what}", highlight=False)
+
+        yield plain
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda what, done: bar.update(task, completed=done, description=f"{title}: {what}")
+        bar.update(task, completed=1.0, description=title)
+
+
+def moment(value: str) -> datetime:
+    """Read a command's date: ISO 8601, with or without a time."""
+    try:
+        found = parse_datetime(value)
+        if found is None:
+            day = parse_date(value)
+            found = datetime(day.year, day.month, day.day) if day is not None else None
+    except ValueError:
+        found = None
+    if found is None:
+        raise CommandError(f"{value!r} is not a date. Write it like 2026-05-01 or 2026-05-01T12:00:00+00:00.")
+    return make_aware(found) if is_naive(found) else found
+
+
+def board_tables(rows: list[BoardRow], population: str) -> list[Table]:
+    """Return one table a task: estimators down, metrics across, each with its 95 % interval."""
+    tables: list[Table] = []
+    for task in dict.fromkeys(row.task for row in rows):
+        of_task = [row for row in rows if row.task == task]
+        metrics = list(dict.fromkeys(name for row in of_task for name in row.metrics))
+        table = Table(title=f"{task} · {population}", title_justify="left")
+        for heading in ("", "estimator", *metrics[:6]):
+            table.add_column(heading, no_wrap=True)
+        for row in of_task:
+            cells = [_cell(row.metrics.get(name)) for name in metrics[:6]]
+            table.add_row("champion" if row.champion else "", row.estimator, *cells)
+        tables.append(table)
+    return tables
+
+
+def _cell(value: tuple[float, float, float] | None) -> str:
+    return "–" if value is None else f"{value[0]:.3f} [{value[1]:.3f}, {value[2]:.3f}]".replace("0.", ".")
+
+
+def print_all(*items: Any) -> None:
+    """Print to the terminal at its width, or wide where there is none."""
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False)
+    for item in items:
+        console.print(item)

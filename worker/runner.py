@@ -1,0 +1,114 @@
+"""Run one job in this process: take the lease, beat its heart in the background, work, end it under the fence."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db import close_old_connections, connection
+
+from personalization.exceptions import LeaseLost, PersonalizationError
+from personalization.learning import jobs
+from personalization.models import Job
+from personalization.types import JobKind, JobState
+from worker import forecast, score, train
+
+logger = logging.getLogger(__name__)
+BEAT_SECONDS = 10.0
+THROTTLE_SECONDS = 0.5
+Show = Callable[[str, float], None]
+HANDLERS: dict[str, Callable[..., Any]] = {
+    JobKind.TRAIN.value: train.run,
+    JobKind.SCORE.value: score.run,
+    JobKind.FORECAST.value: forecast.run,
+}
+
+
+def owner() -> str:
+    """Return who we are, for the job's row."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+class Heart:
+    """Beats while the work runs, and tells the work when the lease is lost or its parent has died."""
+
+    def __init__(self, job: Job, show: Show | None) -> None:
+        self._job, self._show = job, show
+        self._lost = threading.Event()
+        self._done = threading.Event()
+        self._parent = os.getppid()
+        self._last = 0.0
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Heart:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._done.set()
+        self._thread.join(timeout=BEAT_SECONDS)
+
+    def _beat(self) -> None:
+        while not self._done.wait(BEAT_SECONDS):
+            try:
+                jobs.heartbeat(self._job)
+            except LeaseLost:
+                self._lost.set()
+                break
+            except Exception:  # the database may be away for a moment: the lease outlives several beats
+                logger.warning("heartbeat of job %s failed", self._job.pk, exc_info=True)
+            finally:
+                connection.close()
+
+    def stage(self, what: str, done: float) -> None:
+        """Show progress; raises LeaseLost if the job is no longer ours."""
+        if self._lost.is_set() or os.getppid() != self._parent:
+            raise LeaseLost
+        if self._show is not None:
+            self._show(what, done)
+        if time.monotonic() - self._last >= THROTTLE_SECONDS:
+            self._last = time.monotonic()
+            jobs.heartbeat(self._job, progress=done, stage=what)
+
+
+def run_job(job: Job, progress: Show | None = None) -> Job:
+    """Run a queued job here and now and return its row; a job that somebody else took is returned as it is."""
+    leased = jobs.lease(owner(), job.pk)
+    if leased is not None:
+        work(leased, progress)
+    return Job.objects.get(pk=job.pk)
+
+
+def work(job: Job, progress: Show | None = None) -> None:
+    """Do a leased job's work and end it: succeeded, failed with a sentence, or left to whoever holds it now."""
+    close_old_connections()
+    with Heart(job, progress) as heart:
+        try:
+            HANDLERS[job.kind](job, job.params, heart.stage, until=job.cutoff_at)
+        except LeaseLost:
+            logger.warning("job %s was taken away or cancelled; nothing of it is kept", job.pk)
+        except PersonalizationError as error:
+            _fail(job, error.message)
+        except (KeyboardInterrupt, SystemExit):
+            jobs.hand_back(job)
+            raise
+        except Exception as error:
+            logger.exception("job %s failed", job.pk)
+            _fail(job, f"Unexpected: {type(error).__name__}: {error}. The worker's log has the details.")
+
+
+def _fail(job: Job, message: str) -> None:
+    try:
+        jobs.fail(job, message)
+    except LeaseLost:
+        logger.warning("job %s failed after it was taken away: %s", job.pk, message)
+
+
+def ended_well(job: Job) -> bool:
+    """Return whether the job succeeded."""
+    return job.state == JobState.SUCCEEDED.value

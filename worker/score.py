@@ -1,0 +1,225 @@
+"""Batch scoring: blocks of shoppers in ascending order, written as they are done, published whole at the end.
+
+An interrupted job goes on after the last block it wrote.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from django.utils import timezone
+
+from personalization.exceptions import NotEnoughData
+from personalization.features.compute import HOUR, KINDS, FeatureBuilder, Rows
+from personalization.features.frames import TYPE_CODE, Floats, Frames, Ints, milliseconds
+from personalization.features.specification import INDEX
+from personalization.learning import frames as reading
+from personalization.learning import publish, registry
+from personalization.models import Job, ModelVersion, ScoreSet
+from personalization.types import HEADS, ModelTask
+from worker import preference
+from worker.data import Samples, assemble
+from worker.estimators.four_part import ARMS, FourPartEstimator
+from worker.rankers import Popularity, Transitions, interactions, top_items
+from worker.response import Stage
+from worker.train import population_of
+from worker.versions import Loaded
+
+BLOCK = 2000
+TOP_ITEMS = 30
+RATE_DAYS = 30.0
+
+
+class Scorer:
+    """Predicts for one population at one moment, with whatever champions reign."""
+
+    def __init__(self, frames: Frames, moment: int, offers: list[int]) -> None:
+        self.frames, self.moment = frames, moment
+        self.builder = FeatureBuilder(frames)
+        position = {int(pk): index for index, pk in enumerate(frames.offers.ids)}
+        self.offers = np.array([position[pk] for pk in offers if pk in position], dtype=np.int64)
+        self.versions: dict[ModelTask, ModelVersion] = {}
+        for task in ModelTask:
+            version = registry.champion(task, frames.population)
+            if version is not None:
+                self.versions[task] = version
+        self.response = self._load(ModelTask.RESPONSE)
+        self.strategy = self._load(ModelTask.STRATEGY)
+        self.ranker = self._fit_ranker()
+        self.windows = _windows(frames)
+
+    def _load(self, task: ModelTask) -> Loaded | None:
+        return Loaded(self.versions[task]) if task in self.versions else None
+
+    def _fit_ranker(self) -> Popularity | None:
+        version = self.versions.get(ModelTask.PREFERENCE)
+        if version is None:
+            return None
+        return preference.fit(version.estimator, interactions(self.frames), self.moment + 1)
+
+    def samples(self, loaded: Loaded, shoppers: Ints, offers: Ints) -> Samples:
+        """Return rows for every pair of the two lists' aligned entries, at the scoring moment."""
+        time = np.full(len(shoppers), self.moment + 1, dtype=np.int64)
+        rows = Rows(shoppers, offers, time, time + self.windows[offers])
+        nothing = np.full((len(rows), len(HEADS)), np.nan)
+        return assemble(self.builder, rows, nothing, np.zeros(len(rows), np.int64), loaded.vocabularies)
+
+    def effects(self, shoppers: Ints) -> tuple[Floats, Floats]:
+        """Return calibrated effects [shoppers, offers, heads] and the matrix's usual basket [shoppers]."""
+        if self.response is None or not len(self.offers):
+            return np.zeros((len(shoppers), 0, len(HEADS))), np.zeros(len(shoppers))
+        pairs = np.repeat(shoppers, len(self.offers))
+        tiled = np.tile(self.offers, len(shoppers))
+        samples = self.samples(self.response, pairs, tiled)
+        p = self.response.calibrator.apply(self.response.estimator.score(samples))
+        basket = samples.x[:: len(self.offers), INDEX["spend_mean"]]
+        return p.reshape(len(shoppers), len(self.offers), len(HEADS)), basket
+
+    def kinds(self, shoppers: Ints) -> Floats:
+        """Return the strategy [shoppers, arms]; nothing learnt yet: zero columns."""
+        if self.strategy is None or not len(self.frames.offers):
+            return np.zeros((len(shoppers), 0))
+        estimator = self.strategy.estimator
+        assert isinstance(estimator, FourPartEstimator)
+        return estimator.strategy(self.samples(self.strategy, shoppers, np.zeros(len(shoppers), np.int64)))
+
+    def items(self, shoppers: Ints) -> list[list[str]]:
+        """Return each shopper's best visible products."""
+        if self.ranker is None:
+            return [[] for _ in shoppers]
+        scores = self.ranker.score(shoppers)
+        scores[:, ~self.frames.items.visible] = -np.inf
+        ids = self.frames.items.ids
+        return [[ids[item] for item in row] for row in top_items(scores, TOP_ITEMS).tolist()]
+
+
+def _windows(frames: Frames) -> Ints:
+    """Return each offer's outcome window in milliseconds: what its exposures had, else the common one."""
+    exposures = frames.exposures
+    length = exposures.window_end - exposures.time
+    usual = int(np.median(length)) if len(length) else 168 * HOUR
+    windows = np.full(len(frames.offers), usual, dtype=np.int64)
+    for offer in range(len(frames.offers)):
+        own = length[exposures.offer == offer]
+        if len(own):
+            windows[offer] = int(np.median(own))
+        elif not np.isnan(frames.offers.hours[offer]):
+            windows[offer] = int(frames.offers.hours[offer] * HOUR)
+    return windows
+
+
+def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetime | None = None) -> ScoreSet:
+    """Score every consenting shopper and publish; raises NotEnoughData where no champion exists yet."""
+    population = population_of(params.get("population"))
+    until = until or (timezone.now() if population == "shop" else reading.last_moment(population) or timezone.now())
+    stage("reading", 0.02)
+    frames = reading.load(population, until, lambda what: stage(what, 0.05))
+    scorer = Scorer(frames, milliseconds(until), reading.offers_to_score(population))
+    if not scorer.versions:
+        raise NotEnoughData("Nothing has been trained yet. Run `manage.py train` first.")
+    score_set = publish.begin(
+        population,
+        job,
+        response=scorer.versions.get(ModelTask.RESPONSE),
+        strategy=scorer.versions.get(ModelTask.STRATEGY),
+        preference=scorer.versions.get(ModelTask.PREFERENCE),
+    )
+    _write_blocks(score_set, scorer, stage)
+    if isinstance(scorer.ranker, Transitions):
+        ids = frames.items.ids
+        publish.write_neighbours(
+            score_set,
+            ((ids[item], [[ids[to], round(w, 4)] for to, w in found]) for item, found in scorer.ranker.neighbours()),
+        )
+    stage("publishing", 0.98)
+    publish.publish(score_set, job, shoppers=len(frames.shoppers), defaults=_defaults(scorer))
+    publish.tidy(population)
+    return score_set
+
+
+def _write_blocks(score_set: ScoreSet, scorer: Scorer, stage: Stage) -> None:
+    ids = scorer.frames.shoppers.ids
+    start = int(np.searchsorted(ids, publish.scored_until(score_set), side="right"))
+    for at in range(start, len(ids), BLOCK):
+        block = np.arange(at, min(at + BLOCK, len(ids)), dtype=np.int64)
+        publish.write_scores(score_set, _rows(scorer, block))
+        stage("scoring", 0.1 + 0.85 * (at + len(block)) / len(ids))
+
+
+def _rows(scorer: Scorer, block: Ints) -> list[dict[str, Any]]:
+    effects, basket = scorer.effects(block)
+    kinds, items = scorer.kinds(block), scorer.items(block)
+    values = _values(scorer, block, basket)
+    offers = [str(int(pk)) for pk in scorer.frames.offers.ids[scorer.offers]]
+    return [
+        {
+            "shopper_id": int(scorer.frames.shoppers.ids[shopper]),
+            "offers": {pk: _round(effects[row, place]) for place, pk in enumerate(offers)},
+            "kinds": dict(zip(ARMS, _round(kinds[row]), strict=True)) if kinds.shape[1] else {},
+            "items": items[row],
+            "values": values[row],
+        }
+        for row, shopper in enumerate(block)
+    ]
+
+
+def _round(values: Floats) -> list[float]:
+    return [round(float(value), 5) for value in values]
+
+
+def _values(scorer: Scorer, block: Ints, basket: Floats) -> list[dict[str, Any]]:
+    """Return per shopper: usual basket in minor units, visits a day, interest by category (shares, best five)."""
+    frames, moment = scorer.frames, scorer.moment
+    events = frames.events
+    first = np.searchsorted(events.shopper, block)
+    end = np.searchsorted(events.shopper, block, side="right")
+    found = []
+    for row, (low, high) in enumerate(zip(first.tolist(), end.tolist(), strict=True)):
+        recent = events.time[low:high] >= moment - RATE_DAYS * 86_400_000
+        days = len(np.unique(events.time[low:high][recent] // 86_400_000))
+        observed = max(min(RATE_DAYS, (moment - frames.start) / 86_400_000), 1.0)
+        looked = events.category[low:high][np.isin(events.type[low:high], _INTEREST)]
+        looked = looked[looked >= 0]
+        share = np.bincount(looked) / len(looked) if len(looked) else np.zeros(0)
+        best = np.argsort(-share, kind="stable")[:5]
+        own = basket[row] if row < len(basket) else np.nan
+        found.append(
+            {
+                "basket_minor": None if np.isnan(own) else round(float(own) * 10**frames.digits),
+                "visit_rate": round((days + 0.5) / (observed + 1.0), 4),
+                "interest": {frames.categories[c]: round(float(share[c]), 4) for c in best if share[c] > 0},
+            }
+        )
+    return found
+
+
+_INTEREST = [TYPE_CODE["product_viewed"], TYPE_CODE["category_viewed"], TYPE_CODE["basket_changed"]]
+
+
+def _defaults(scorer: Scorer) -> dict[str, Any]:
+    """Return what to use for shoppers who are not in the batch: averages over a sample of those who are."""
+    frames = scorer.frames
+    sample = np.arange(len(frames.shoppers), dtype=np.int64)
+    if len(sample) > 1000:
+        sample = np.sort(np.random.default_rng(0).choice(sample, 1000, replace=False))
+    effects, basket = scorer.effects(sample)
+    mean = effects.mean(axis=0) if len(sample) and effects.shape[1] else np.zeros((0, len(HEADS)))
+    of_kind: dict[str, list[Floats]] = {}
+    for place, offer in enumerate(scorer.offers):
+        of_kind.setdefault(frames.offers.kinds[offer], []).append(mean[place])
+    strategy = scorer.kinds(sample)
+    orders = frames.events.value[frames.events.type == TYPE_CODE["order_placed"]]
+    usual = float(np.nanmean(basket)) if np.isfinite(basket).any() else float(orders.mean()) if len(orders) else 0.0
+    items: list[str] = []
+    if scorer.ranker is not None:
+        points = np.where(frames.items.visible, scorer.ranker.points, -np.inf)[None, :]
+        items = [frames.items.ids[item] for item in top_items(points.astype(np.float32), TOP_ITEMS)[0]]
+    return {
+        "offers": {str(int(frames.offers.ids[o])): _round(mean[p]) for p, o in enumerate(scorer.offers)},
+        "kinds": {kind: _round(np.mean(rows, axis=0)) for kind, rows in of_kind.items() if kind in KINDS},
+        "strategy": dict(zip(ARMS, _round(strategy.mean(axis=0)), strict=True)) if strategy.size else {},
+        "basket_minor": round(usual * 10**frames.digits),
+        "items": items,
+    }

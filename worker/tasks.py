@@ -1,0 +1,82 @@
+"""Celery tasks: thin and idempotent. The rows are the truth; a task is the wake-up call.
+
+The worker's own process never imports torch: a job runs in a process of its own, which may crash, be killed at its
+deadline, or use CUDA, without harm to the worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from datetime import timedelta
+
+from celery import shared_task
+from django.db import close_old_connections
+from django.utils import timezone
+
+from personalization import conf
+from personalization.learning import chores, jobs
+from personalization.models import Job
+from personalization.types import JobKind, JobState
+
+logger = logging.getLogger(__name__)
+DEADLINE_SECONDS = 6 * 3600
+POLL_SECONDS = 1.0
+
+
+@shared_task(name="worker.tasks.run_next_job", ignore_result=True)
+def run_next_job() -> int | None:
+    """Take the oldest queued job and run it in a process of its own; returns its id."""
+    close_old_connections()
+    jobs.sweep()
+    job = jobs.lease(f"celery:{os.getpid()}")
+    if job is None:
+        return None
+    command = [sys.executable, "-m", "django", "run_job", str(job.pk), "--fence", str(job.fence)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *filter(None, sys.path)])}
+    process = subprocess.Popen(command, env=environment)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    try:
+        while process.poll() is None:
+            time.sleep(POLL_SECONDS)
+            if time.monotonic() > deadline:
+                process.kill()
+                logger.error("job %s was killed at its deadline", job.pk)
+    except BaseException:
+        process.terminate()
+        raise
+    if process.returncode != 0:
+        logger.error("the process of job %s ended with %s", job.pk, process.returncode)
+        Job.objects.filter(pk=job.pk, fence=job.fence, state=JobState.RUNNING.value).update(
+            lease_expires_at=timezone.now() - timedelta(seconds=1)
+        )
+    return job.pk
+
+
+@shared_task(name="worker.tasks.tick", ignore_result=True)
+def tick() -> dict[str, int]:
+    """The chores of every minute: reservations, campaigns, outcomes, and training when it is due."""
+    close_old_connections()
+    done = chores.run_all()
+    done["queued"] = int(_train_when_due())
+    return done
+
+
+def _train_when_due() -> bool:
+    """Queue training for the shop's own population if the last one is older than the schedule."""
+    hours = conf.get().train_every_hours
+    if hours <= 0:
+        return False
+    edge = timezone.now() - timedelta(hours=hours)
+    if Job.objects.filter(kind=JobKind.TRAIN.value, created_at__gte=edge).exists():
+        return False
+    from personalization.learning.readiness import readiness
+
+    ready = readiness(conf.get().population)
+    if not (ready.ready_response or ready.ready_preference):
+        return False
+    jobs.enqueue(JobKind.TRAIN, {"population": conf.get().population, "score": True})
+    return True

@@ -1,0 +1,76 @@
+"""Estimators in and out of the registry: artefact on disk, row in the database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from personalization.features.specification import VERSION as FEATURES_VERSION
+from personalization.learning import registry
+from personalization.models import Job, ModelVersion
+from personalization.types import ModelTask
+from worker import artifacts
+from worker.calibrate import Calibrator
+from worker.data import Vocabularies
+from worker.estimators.base import ResponseEstimator
+from worker.response import REGISTRY, Fitted
+
+
+def store_response(
+    fitted: Fitted,
+    vocabularies: Vocabularies,
+    *,
+    task: ModelTask,
+    population: str,
+    job: Job | None,
+    cutoff_at: datetime,
+    metrics: dict[str, Any],
+    card: dict[str, Any],
+    backtest: dict[str, Any] | None = None,
+) -> ModelVersion:
+    """Write an estimator's files, then its row. ``backtest`` arrays (exposure, probability, label) travel along."""
+    config, arrays = fitted.estimator.dump()
+    kept = {f"estimator/{key}": value for key, value in arrays.items()}
+    kept.update({f"backtest/{key}": value for key, value in (backtest or {}).items()})
+    artifact = artifacts.write(
+        f"{population}-{task.value}-{fitted.name}",
+        {
+            "estimator": fitted.name,
+            "config": config,
+            "calibrator": fitted.calibrator.as_json(),
+            "vocabularies": vocabularies.as_json(),
+            "features_version": FEATURES_VERSION,
+            "cutoff_at": cutoff_at.isoformat(),
+        },
+        kept,
+    )
+    importances = sorted(fitted.estimator.importances().items(), key=lambda item: -item[1])[:15]
+    return registry.register(
+        task=task.value,
+        population=population,
+        estimator=fitted.name,
+        job=job,
+        cutoff_at=cutoff_at,
+        path=artifact.path,
+        sha256=artifact.sha256,
+        size_bytes=artifact.size_bytes,
+        metrics=metrics,
+        card={**card, "importances": {name: round(value, 4) for name, value in importances}},
+    )
+
+
+class Loaded:
+    """A version read back: predicts calibrated effects."""
+
+    def __init__(self, version: ModelVersion) -> None:
+        config, arrays = artifacts.read(version.path, version.sha256)
+        own = {key.removeprefix("estimator/"): v for key, v in arrays.items() if key.startswith("estimator/")}
+        self.version = version
+        self.estimator: ResponseEstimator = REGISTRY[config["estimator"]].restore(config["config"], own)
+        self.calibrator = Calibrator.from_json(config["calibrator"])
+        self.vocabularies = Vocabularies.from_json(config["vocabularies"])
+        self.backtest = {
+            key.removeprefix("backtest/"): np.array(v) for key, v in arrays.items() if key.startswith("backtest/")
+        }

@@ -68,3 +68,11 @@ def _or_missing(server: AbstractContextManager[Server]) -> Iterator[Server]:
 def chromium() -> str:
     """The path of a Chromium."""
     return needs.browser()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Repeat what runs inside a test came to."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if report.when == "call":
+                terminalreporter.write_line(f"{name}: {value}")

@@ -108,11 +108,12 @@ class Frequency(Popularity):
         return {"points": self.points}
 
 
-class Transitions(Popularity):
+class Transitions(Frequency):
     """Decayed item-to-item transitions: what is turned to after an item, within the next five steps.
 
     A pair (i → j), d steps apart, counts 0.6^(d−1); rows are normalised by the square root of the targets' totals.
-    A shopper's score is the sum over their last fifty items, the newest most, plus a little of their own frequency.
+    A shopper's score is the sum over their last fifty items, the newest most, added to their own frequency, both
+    scaled to their largest value; ``share`` is the transitions' weight.
     """
 
     name: ClassVar[str] = "transitions"
@@ -120,6 +121,7 @@ class Transitions(Popularity):
     steps: ClassVar[int] = 5
     step_decay: ClassVar[float] = 0.6
     recency_decay: ClassVar[float] = 0.85
+    share: ClassVar[float] = 0.3
 
     def fit(self, data: Interactions, now: int) -> None:
         super().fit(data, now)
@@ -145,9 +147,11 @@ class Transitions(Popularity):
         return sparse.csr_matrix((weight, (data.shopper[recent], data.item[recent])), shape=(data.shoppers, data.items))
 
     def score(self, shoppers: Ints) -> NDArray[np.float32]:
-        own = self.profile[shoppers]
-        found: NDArray[np.float32] = np.asarray((own @ self.matrix).todense(), dtype=np.float32)
-        found += 0.02 * np.asarray(own.todense()) + self.points * self.scale
+        moved = np.asarray((self.profile[shoppers] @ self.matrix).todense(), dtype=np.float32)
+        own = np.asarray(self.own[shoppers].todense(), dtype=np.float32)
+        found: NDArray[np.float32] = self.share * moved / np.maximum(moved.max(axis=1, keepdims=True), 1e-9)
+        found += (1 - self.share) * own / np.maximum(own.max(axis=1, keepdims=True), 1e-9)
+        found += self.points * self.scale * np.float32(1e-2)
         return found
 
     def neighbours(self, width: int = 20) -> list[tuple[int, list[tuple[int, float]]]]:

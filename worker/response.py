@@ -1,6 +1,7 @@
 """Train and judge response estimators: one temporal evaluation, every estimator in it, calibrated, gated.
 
-Per estimator: fit on the training rows without the calibration shoppers, calibrate on those, predict the test block.
+Per estimator: fit without the calibration shoppers, calibrate on those, fit on all training rows, predict the test
+block.
 The winner is refitted on everything that has matured by the cut-off.
 """
 
@@ -72,12 +73,12 @@ class Verdict:
     reasons: list[str]
 
 
-def pose(frames: Frames) -> Problem:
+def pose(frames: Frames, min_exposures: int | None = None) -> Problem:
     """Return the learning problem, or raise NotEnoughData with what is missing."""
     exposures, y, span = frames.exposures, labels(frames), horizon(frames)
     matured = exposures.time + span <= frames.until
     shown = matured & (exposures.offer >= 0)
-    need = conf.get().min_exposures
+    need = conf.get().min_exposures if min_exposures is None else min_exposures
     if int(shown.sum()) < need:
         raise NotEnoughData(f"{int(shown.sum()):,} of {need:,} exposures whose outcome is known.")
     head = primary_head(y[shown])
@@ -183,6 +184,11 @@ def fit_all(
         estimator.fit(data, seed=seed, progress=tell)
         raw = estimator.score(watched)
         calibrator = Calibrator.fit(raw, watched.y)
+        if not isinstance(estimator, FourPartEstimator):
+            # The calibrator is known now: the shoppers held out for it may teach the model too. The network keeps
+            # them out: a second training costs more than a seventh of the rows brings.
+            estimator = REGISTRY[name]()
+            estimator.fit(train, seed=seed, progress=tell)
         predicted = calibrator.apply(estimator.score(test)) if test is not None else raw[:0]
         fitted[name] = Fitted(name, estimator, calibrator, predicted, raw)
     if test is not None and Blend.name in fitted:
@@ -206,8 +212,8 @@ def backtest(
     found = folds(problem.shown.time, problem.span, most=1)
     if not found:
         raise NotEnoughData(
-            "The exposures do not reach back far enough for a test in time: at least two earlier dates with 1,000 "
-            "matured exposures are needed."
+            "The exposures do not reach back far enough for a test in time: at least two earlier moments, with 1,000 "
+            "exposures that had matured before the test began, are needed."
         )
     fold = found[0]
     train = _samples(problem, fold.train)

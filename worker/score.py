@@ -127,16 +127,26 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         preference=scorer.versions.get(ModelTask.PREFERENCE),
     )
     _write_blocks(score_set, scorer, stage)
-    if isinstance(scorer.ranker, Transitions):
-        ids = frames.items.ids
-        publish.write_neighbours(
-            score_set,
-            ((ids[item], [[ids[to], round(w, 4)] for to, w in found]) for item, found in scorer.ranker.neighbours()),
-        )
+    _write_neighbours(score_set, scorer)
     stage("publishing", 0.98)
     publish.publish(score_set, job, shoppers=len(frames.shoppers), defaults=_defaults(scorer))
     publish.tidy(population)
     return score_set
+
+
+def _write_neighbours(score_set: ScoreSet, scorer: Scorer) -> None:
+    """Publish what follows what, whichever ranker reigns: the page uses it with the session's last clicks."""
+    if scorer.ranker is None:
+        return
+    ranker = scorer.ranker
+    if not isinstance(ranker, Transitions):
+        ranker = Transitions()
+        ranker.fit(interactions(scorer.frames), scorer.moment + 1)
+    ids = scorer.frames.items.ids
+    publish.write_neighbours(
+        score_set,
+        ((ids[item], [[ids[to], round(w, 4)] for to, w in found]) for item, found in ranker.neighbours()),
+    )
 
 
 def _write_blocks(score_set: ScoreSet, scorer: Scorer, stage: Stage) -> None:

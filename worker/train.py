@@ -120,7 +120,7 @@ def _moment(milliseconds: int) -> datetime:
 
 def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
     """Backtest every estimator, ship the winner and the strategy network refitted on everything."""
-    problem = pose(frames)
+    problem = pose(frames, params.get("min_exposures"))
     names = [name for name in REGISTRY if name in params.get("estimators", REGISTRY)]
     seed = int(params.get("seed", SEED))
     started = time.monotonic()

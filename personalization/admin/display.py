@@ -133,13 +133,6 @@ def change_url(model: type[Model] | Model, pk: Any) -> str:
         return ""
 
 
-def link(target: Model | None, text: Any = None) -> str | SafeString:
-    """Return a link to an object's admin page."""
-    if target is None:
-        return DASH
-    return format_html('<a href="{}">{}</a>', change_url(target, target.pk), target if text is None else text)
-
-
 def pretty(value: Any) -> str:
     """Return any JSON value as indented text."""
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from personalization.admin.display import DASH, money, number
+from personalization.admin.display import DASH, badge, money, number
 
 ROW_HEIGHT = 48
 LEFT = 8
@@ -69,6 +69,13 @@ class Figure:
         if self.actual is None or self.inside is None:
             return DASH
         return _("inside the interval") if self.inside else _("outside the interval")
+
+    @property
+    def verdict_badge(self) -> str:
+        """Return the verdict for a cell beside the interval."""
+        if self.actual is None or self.inside is None:
+            return DASH
+        return badge(_("inside"), "live") if self.inside else badge(_("outside"), "failed")
 
 
 @dataclass(frozen=True)

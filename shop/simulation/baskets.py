@@ -12,7 +12,7 @@ from shop.simulation.catalogue import Catalogue, Floats, Ints
 from shop.simulation.log import EventLog, Kind, Orders
 from shop.simulation.offers import OfferSpec
 from shop.simulation.people import People
-from shop.simulation.sessions import browse, dwell, last_of, log_openings, log_views
+from shop.simulation.sessions import RETURN_TO_LAST_TO_BUY, browse, dwell, last_of, log_openings, log_views
 from shop.simulation.words import CATEGORIES
 
 LINES = 4
@@ -52,6 +52,7 @@ def place_orders(
         last=last,
         intent=intent,
         mean_length=MEAN_VIEWS,
+        returning=RETURN_TO_LAST_TO_BUY,
     )
     bound = np.flatnonzero(category >= 0)
     items[bound, length[bound] - 1] = catalogue.draw(rng, archetype[bound], category[bound])

@@ -14,7 +14,11 @@ from shop.simulation.log import EventLog, Kind
 LONGEST = 10
 GO_ON_TO_NEIGHBOUR = 0.55
 STAY_IN_CATEGORY = 0.87
-RETURN_TO_LAST = 0.30
+RETURN_TO_LAST = 0.45
+RETURN_TO_LAST_TO_BUY = 0.65
+"""How often a session goes on where the shopper's last one ended; more often if it ends in an order."""
+RETURN_TO_SAME = 0.25
+"""Share of those that begin with the very product that was looked at last."""
 SEARCHES = 0.22
 BROWSES_CATEGORY = 0.45
 ABANDONS_BASKET = 0.10
@@ -51,6 +55,7 @@ def browse(
     last: Ints,
     intent: Ints,
     mean_length: float,
+    returning: float = RETURN_TO_LAST,
 ) -> tuple[Ints, Ints]:
     """Draw sessions: (products S × LONGEST padded with -1, lengths S).
 
@@ -62,8 +67,9 @@ def browse(
     length = np.minimum(rng.geometric(1.0 / mean_length, sessions), LONGEST)
     items = np.full((sessions, LONGEST), -1)
     current = catalogue.draw(rng, archetype, about)
-    returns = (intent < 0) & (last >= 0) & (rng.random(sessions) < RETURN_TO_LAST)
-    current = np.where(returns, catalogue.draw_neighbour(rng, np.maximum(last, 0)), current)
+    returns = (intent < 0) & (last >= 0) & (rng.random(sessions) < returning)
+    resumed = np.where(rng.random(sessions) < RETURN_TO_SAME, last, catalogue.draw_neighbour(rng, np.maximum(last, 0)))
+    current = np.where(returns, resumed, current)
     about = np.where(returns, catalogue.category[current], about)
     items[:, 0] = current
     for step in range(1, int(length.max(initial=1))):

@@ -18,7 +18,8 @@ from shop.simulation.offers import KINDS, OfferSpec
 from shop.simulation.people import DAY
 from shop.simulation.response import LIFT_INTERCEPT, State, respond
 from shop.simulation.waves import Lottery, click_intent, draw_lottery, draw_outcomes, receivers, second_orders
-from shop.simulation.world import DAYS, NEXT_WAVE, WEEK, World, drift, with_money
+from shop.simulation.week import WEEK, drift, with_money
+from shop.simulation.world import DAYS, NEXT_WAVE, World
 
 METRICS = ("audience", "views", "clicks", "redemptions", "orders", "revenue", "cost", "incremental_orders")
 """Counts of shoppers who got an offer (control is left out), and minor units of money."""
@@ -31,6 +32,11 @@ WEEKS_TO_NEXT_WAVE = 1 + (NEXT_WAVE - DAYS * DAY) / WEEK
 
 Assignment = Callable[[np.random.Generator, Ints, np.ndarray], Lottery]
 """(rng, who, eligible) → lottery: how a wave's offers are given out."""
+
+
+def send_to_all(rng: np.random.Generator, who: Ints, eligible: np.ndarray) -> Lottery:
+    """Give everybody one of the eligible offers, uniformly at random: what a forecast of a sent campaign assumes."""
+    return draw_lottery(rng, who, eligible, control_share=0.0)
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ def expected_outcomes(
     offers: tuple[OfferSpec, ...],
     *,
     audience: Ints | None = None,
-    assignment: Assignment = draw_lottery,
+    assignment: Assignment = send_to_all,
     replicates: int = 60,
 ) -> dict[str, Expected]:
     """Return the true expectation of each metric for a wave sent after the simulated past.
@@ -76,7 +82,7 @@ def draw_wave(
     world: World,
     offers: tuple[OfferSpec, ...],
     who: Ints,
-    assignment: Assignment = draw_lottery,
+    assignment: Assignment = send_to_all,
     replicate: int = 0,
     *,
     start: int | None = None,

@@ -86,9 +86,9 @@ class FourPartEstimator:
 
     def _inputs(self, samples: Samples) -> list[torch.Tensor]:
         parts = []
-        for name, preparation in self.preparations.items():
-            columns = [preparation.transform(samples.x)]
-            for feature in _CODED[name]:
+        for name, coded in _CODED.items():
+            columns = [self.preparations[name].transform(samples.x)]
+            for feature in coded:
                 size = self.sizes[feature]
                 codes = np.clip(np.nan_to_num(samples.x[:, INDEX[feature]]).astype(np.int64), 0, size - 1)
                 columns.append(np.eye(size, dtype=np.float32)[codes])
@@ -212,7 +212,7 @@ class FourPartEstimator:
         return made
 
 
-_CODED = {
+_CODED: dict[str, list[str]] = {
     "behaviour": [],
     "attributes": ["gender", "city", "tier"],
     "offer": ["offer_kind", "offer"],

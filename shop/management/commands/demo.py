@@ -118,15 +118,17 @@ class Command(BaseCommand):
         self.terminal.say(_("The earlier demo is forgotten."))
 
     def _learn(self, simulation: build.Simulation) -> None:
-        """Train and score unless an earlier run did; show the board either way."""
+        """Train and score unless an earlier run did; training shows the board, which is shown again else."""
         self.terminal.headline(_("What was learnt (from simulated data)"))
         if "train" not in get_commands():
             self.terminal.say(_("Nothing is trained here: the worker is not installed (WITH_WORKER)."))
             return
+        population = ("--population", settings.PERSONALIZATION.get("POPULATION", "shop"))
         self._once(simulation, "catalog", api.sync_catalog)
-        self._once(simulation, "train", lambda: self._call("train"))
-        self._once(simulation, "score", lambda: self._call("score"))
-        self._call("board")
+        if simulation.done("train"):
+            self._call("board", *population)
+        self._once(simulation, "train", lambda: self._call("train", *population))
+        self._once(simulation, "score", lambda: self._call("score", *population))
 
     def _forecast(self, simulation: build.Simulation, *, run: bool) -> None:
         """Forecast the next wave, and put the simulator's own expectation beside it."""

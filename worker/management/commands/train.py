@@ -26,11 +26,15 @@ class Command(BaseCommand):
             "--estimators", nargs="+", choices=list(REGISTRY), help="only these (default: all, as the board needs)"
         )
 
+        parser.add_argument("--min-exposures", type=int, help="train response models on fewer exposures than usual")
+
     def handle(self, *args: Any, **options: Any) -> None:
         population = _population(options["population"])
         params: dict[str, Any] = {"population": population, "seed": options["seed"]}
         if options["estimators"]:
             params["estimators"] = options["estimators"]
+        if options["min_exposures"] is not None:
+            params["min_exposures"] = max(options["min_exposures"], 100)
         until = moment(options["until"]) if options["until"] else None
         job = jobs.enqueue(JobKind.TRAIN, params, cutoff_at=until)
         with progress_bar(f"Training ({population})") as show:

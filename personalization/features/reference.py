@@ -1,0 +1,161 @@
+"""The features in plain Python, one row at a time: what every faster form must equal.
+
+Slow and obvious on purpose. ``History`` is everything about one shopper; events at or after the moment are ignored
+here too, so that the caller cannot leak the future by handing in too much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import nan
+from typing import Any
+
+from personalization.features.specification import RATE_PRIOR
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+WEEK = 7 * DAY
+INTEREST = ("product_viewed", "basket_changed", "category_viewed")
+
+
+@dataclass(frozen=True, slots=True)
+class PastEvent:
+    """One event: type, milliseconds, and what it was about."""
+
+    type: str
+    time: int
+    category: str = ""
+    offer: int = -1
+    kind: str = ""
+    value: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OfferTerms:
+    """An offer as the features see it; money in major units, ``hours`` None if open-ended."""
+
+    offer: int
+    kind: str
+    amount: float = 0.0
+    percent: float = 0.0
+    threshold: float = 0.0
+    max_discount: float | None = None
+    hours: float | None = None
+    category: str = ""
+    channels: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    members_only: bool = False
+
+
+@dataclass(slots=True)
+class History:
+    """One shopper: profile, events (offers shown among them) and the ends of their offers' windows."""
+
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    joined: int | None = None
+    events: Sequence[PastEvent] = ()
+    window_ends: Sequence[int] = ()
+
+
+def reduce(history: History, offer: OfferTerms, time: int, window_end: int, start: int) -> dict[str, float]:
+    """Return every numeric feature of (shopper, offer, time); nan = missing. ``start`` is the population's first event."""
+    past = [event for event in history.events if event.time < time]
+    features = {**_profile(history, time), **_behaviour(past, history, time, start)}
+    features.update(_responses(past, history, offer, time))
+    features.update(_terms(features, past, offer, time, window_end))
+    features["hour"] = float(time % DAY // HOUR)
+    features["weekday"] = float((time // DAY + 3) % 7)
+    return features
+
+
+def _profile(history: History, time: int) -> dict[str, float]:
+    def number(name: str) -> float:
+        value = history.attributes.get(name)
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else nan
+
+    tenure = nan if history.joined is None else (time - history.joined) / DAY
+    return {"age": number("age"), "income": number("income"), "tenure_days": tenure}
+
+
+def _behaviour(past: list[PastEvent], history: History, time: int, start: int) -> dict[str, float]:
+    orders = [event for event in past if event.type == "order_placed"]
+    late = [event for event in orders if event.time >= time - WEEK]
+    spend = sum(event.value for event in orders)
+    since = start if history.joined is None else max(history.joined, start)
+    days = max((time - since) / DAY, 1.0)
+    views = [event for event in past if event.type == "product_viewed"]
+    return {
+        "orders": len(orders),
+        "orders_7d": len(late),
+        "spend_sum": spend,
+        "spend_mean": spend / len(orders) if orders else nan,
+        "spend_max": max((event.value for event in orders), default=0.0),
+        "spend_7d": sum(event.value for event in late),
+        "spend_per_day": spend / days,
+        "orders_per_day": len(orders) / days,
+        "order_gap_hours": _gap(orders, time),
+        "product_views": len(views),
+        "product_views_7d": sum(event.time >= time - WEEK for event in views),
+        "searches": sum(event.type == "search_performed" for event in past),
+        "basket_changes": sum(event.type == "basket_changed" for event in past),
+        "event_gap_hours": _gap(past, time),
+    }
+
+
+def _responses(past: list[PastEvent], history: History, offer: OfferTerms, time: int) -> dict[str, float]:
+    def of(kind: str) -> list[PastEvent]:
+        return [event for event in past if event.type == kind]
+
+    shown, viewed, redeemed = of("offer_shown"), of("offer_viewed"), of("coupon_redeemed")
+    closed = sum(end < time for end in history.window_ends)
+    return {
+        "received": len(shown),
+        "received_7d": sum(event.time >= time - WEEK for event in shown),
+        "viewed": len(viewed),
+        "clicked": len(of("offer_clicked")),
+        "redeemed": len(redeemed),
+        "view_rate": (len(viewed) + RATE_PRIOR / 2) / (len(shown) + RATE_PRIOR),
+        "redeem_rate": (len(redeemed) + RATE_PRIOR / 2) / (len(shown) + RATE_PRIOR),
+        "offer_gap_hours": _gap(shown, time),
+        "open_offers": max(len(shown) - closed, 0),
+        "same_received": sum(event.offer == offer.offer for event in shown),
+        "same_viewed": sum(event.offer == offer.offer for event in viewed),
+        "same_redeemed": sum(event.offer == offer.offer for event in redeemed),
+        "kind_received": sum(event.kind == offer.kind for event in shown),
+        "kind_redeemed": sum(event.kind == offer.kind for event in redeemed),
+    }
+
+
+def _terms(
+    features: Mapping[str, float], past: list[PastEvent], offer: OfferTerms, time: int, window_end: int
+) -> dict[str, float]:
+    hours = (window_end - time) / HOUR
+    mean = features["spend_mean"]
+    basket = mean if mean == mean else 0.0
+    floor = max(offer.threshold, 1.0)
+    spend = max(basket, offer.threshold)
+    benefit = spend * offer.percent / 100 if offer.percent > 0 else offer.amount
+    benefit = min(benefit, max(spend, offer.amount))
+    if offer.max_discount is not None:
+        benefit = min(benefit, offer.max_discount)
+    looked = [event for event in past if event.type in INTEREST and event.category]
+    within = sum(event.category == offer.category for event in looked)
+    return {
+        "amount": offer.amount,
+        "percent": offer.percent,
+        "threshold": offer.threshold,
+        "depth": benefit / max(spend, 1.0),
+        "window_hours": hours if offer.hours is None else min(offer.hours, hours),
+        "channel_web": offer.channels[0],
+        "channel_mobile": offer.channels[1],
+        "channel_social": offer.channels[2],
+        "members_only": float(offer.members_only),
+        "reach": features["spend_per_day"] * hours / 24 / floor,
+        "basket_to_threshold": basket / floor,
+        "benefit_to_basket": benefit / max(basket, 1.0) if basket > 0 else 0.0,
+        "category_share": within / len(looked) if offer.category and looked else 0.0,
+    }
+
+
+def _gap(events: list[PastEvent], time: int) -> float:
+    return (time - max(event.time for event in events)) / HOUR if events else nan

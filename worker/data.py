@@ -85,39 +85,29 @@ class Samples:
 class SequenceBuilder:
     """The last events strictly before a moment, oldest first, padded in front."""
 
-    def __init__(self, frames: Frames, vocabularies: Vocabularies) -> None:
-        events = frames.events
-        self._shopper, self._time = events.shopper, events.time
-        codes = np.array([vocabularies.categories.get(name, 0) for name in frames.categories] + [0])
-        kinds = np.array([KINDS.index(kind) + 1 for kind in frames.offers.kinds] + [0])
-        self._columns = np.stack(
-            [
-                events.type + 1,
-                codes[np.where(events.category < 0, len(codes) - 1, events.category)],
-                kinds[np.where(events.offer < 0, len(kinds) - 1, events.offer)],
-                np.log1p(np.maximum(events.value, 0)),
-            ],
-            axis=1,
-        ).astype(np.float32)
-        self._first = np.searchsorted(self._shopper, np.arange(len(frames.shoppers) + 1))
-        self._origin = int(self._time.min()) if len(self._time) else 0
-        self._key = self._shopper * np.int64(2**42) + (self._time - self._origin)
+    def __init__(self, builder: FeatureBuilder, vocabularies: Vocabularies) -> None:
+        frames = builder.frames
+        self._builder, self._events = builder, frames.events
+        self._codes = np.array([vocabularies.categories.get(name, 0) for name in frames.categories] + [0])
+        self._kinds = np.array([KINDS.index(kind) + 1 for kind in frames.offers.kinds] + [0])
 
     def build(self, rows: Rows) -> tuple[NDArray[np.float32], Ints]:
         """Return [n, length, fields] and the number of real events per row."""
+        events = self._events
         out = np.zeros((len(rows), SEQUENCE_LENGTH, len(SEQUENCE_FIELDS)), dtype=np.float32)
-        first = self._first[rows.shopper]
-        offset = np.clip(rows.time - self._origin, 0, 2**42 - 1)
-        end = np.searchsorted(self._key, rows.shopper * np.int64(2**42) + offset, side="left")
+        first, end = self._builder.past(rows)
         length = np.minimum(end - first, SEQUENCE_LENGTH)
         for back in range(1, SEQUENCE_LENGTH + 1):
             has = length >= back
             at = end[has] - back
-            age = (rows.time[has] - self._time[at]) / 3_600_000
-            slot = out[has, SEQUENCE_LENGTH - back]
-            slot[:, [0, 1, 2, 4]] = self._columns[at]
-            slot[:, 3] = np.log1p(age)
-            out[has, SEQUENCE_LENGTH - back] = slot
+            fields = (
+                events.type[at] + 1,
+                self._codes[events.category[at]],  # -1, no category, is the last code: 0
+                self._kinds[events.offer[at]],
+                np.log1p((rows.time[has] - events.time[at]) / 3_600_000),
+                np.log1p(np.maximum(events.value[at], 0)),
+            )
+            out[has, SEQUENCE_LENGTH - back] = np.stack(fields, axis=1)
         return out, length.astype(np.int64)
 
 
@@ -136,7 +126,7 @@ def assemble(builder: FeatureBuilder, rows: Rows, y: Floats, exposure: Ints, voc
     """Return samples for rows: features, codes, sequences."""
     x = builder.build(rows)
     code_text(builder, rows, x, vocabularies)
-    sequence, length = SequenceBuilder(builder.frames, vocabularies).build(rows)
+    sequence, length = SequenceBuilder(builder, vocabularies).build(rows)
     kinds = np.array([KINDS.index(kind) for kind in builder.frames.offers.kinds], dtype=np.int64)
     return Samples(rows, x, sequence, length, y, kinds[rows.offer], exposure, vocabularies)
 

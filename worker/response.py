@@ -187,8 +187,11 @@ def fit_all(
         if not isinstance(estimator, FourPartEstimator):
             # The calibrator is known now: the shoppers held out for it may teach the model too. The network keeps
             # them out: a second training costs more than a seventh of the rows brings.
-            estimator = REGISTRY[name]()
-            estimator.fit(train, seed=seed, progress=tell)
+            again: ResponseEstimator = REGISTRY[name]()
+            if isinstance(again, Boosting) and isinstance(estimator, Boosting):
+                again.reuse(estimator)
+            again.fit(train, seed=seed, progress=tell)
+            estimator = again
         predicted = calibrator.apply(estimator.score(test)) if test is not None else raw[:0]
         fitted[name] = Fitted(name, estimator, calibrator, predicted, raw)
     if test is not None and Blend.name in fitted:

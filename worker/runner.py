@@ -43,6 +43,7 @@ class Heart:
         self._done = threading.Event()
         self._parent = os.getppid()
         self._last = 0.0
+        self._furthest = 0.0
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Heart:
@@ -69,6 +70,7 @@ class Heart:
         """Show progress; raises LeaseLost if the job is no longer ours."""
         if self._lost.is_set() or os.getppid() != self._parent:
             raise LeaseLost
+        done = self._furthest = max(done, self._furthest)  # a part that starts over takes nothing back
         if self._show is not None:
             self._show(what, done)
         if time.monotonic() - self._last >= THROTTLE_SECONDS:

@@ -105,6 +105,10 @@ class FeatureBuilder:
         column: NDArray[np.object_] = self._profile[name][shopper]
         return column
 
+    def past(self, rows: Rows) -> tuple[Ints, Ints]:
+        """Return where each row's events, of whatever sort, begin and end in the frame: those before its moment."""
+        return self._all.span(rows.shopper, rows.time)  # the frame is sorted as the series is
+
     def build(self, rows: Rows) -> Floats:
         """Return the matrix [rows, features]; textual columns are left nan (see ``text``)."""
         out = np.full((len(rows), len(NAMES)), np.nan)

@@ -11,26 +11,28 @@ from numpy.typing import NDArray
 
 from personalization.features.frames import NEVER, Floats, Ints
 
-_SPAN = np.int64(2**42)
-"""Milliseconds a group's key range holds: 139 years."""
-
 
 class Series:
-    """Events of one sort. ``group`` and ``time`` need not be sorted; groups are any non-negative integers."""
+    """Events of one sort. ``group`` and ``time`` need not be sorted; groups are any non-negative integers.
+
+    Groups and times enter the keys by rank: no number of groups and no length of time makes a key overflow.
+    """
 
     def __init__(self, group: Ints, time: Ints, value: Floats | None = None) -> None:
         self._groups, dense = np.unique(group, return_inverse=True)
         order = np.lexsort((time, dense))
         dense, time = dense[order].astype(np.int64), time[order]
-        self._origin = np.int64(time.min()) if len(time) else np.int64(0)
         self._time = time
-        self._key = dense * _SPAN + (time - self._origin)
+        self._moments, rank = np.unique(time, return_inverse=True)
+        self._width = np.int64(len(self._moments) + 1)
+        self._key = dense * self._width + rank
         self._first = np.searchsorted(dense, np.arange(len(self._groups)))
         values = np.zeros(len(time)) if value is None else value[order].astype(np.float64)
         self._sum = np.concatenate(([0.0], np.cumsum(values)))
-        # A running maximum that restarts with each group: shift every group above the one before it.
-        shift = dense * (float(values.max() - values.min()) + 1.0 if len(values) else 1.0)
-        self._max = np.maximum.accumulate(values + shift) - shift if len(values) else values
+        # A running maximum that restarts with each group: over ranks of values, each group's above the one before.
+        levels, level = np.unique(values, return_inverse=True)
+        highest = np.maximum.accumulate(dense * np.int64(len(levels)) + level)
+        self._max = levels[highest % len(levels)] if len(levels) else values
 
     def _locate(self, group: Ints, time: Ints) -> tuple[NDArray[np.bool_], Ints, Ints]:
         """Return (group known, first row of the group, first row not before time)."""
@@ -40,10 +42,15 @@ class Series:
         at = np.searchsorted(self._groups, group)
         at = np.minimum(at, len(self._groups) - 1)
         known = self._groups[at] == group
-        offset = np.clip(time - self._origin, 0, _SPAN - 1)
-        end = np.searchsorted(self._key, at * _SPAN + offset, side="left")
+        rank = np.searchsorted(self._moments, time, side="left")
+        end = np.searchsorted(self._key, at * self._width + rank, side="left")
         first = self._first[at]
         return known, first, np.where(known, end, first)
+
+    def span(self, group: Ints, time: Ints) -> tuple[Ints, Ints]:
+        """Return where each group's events strictly before each time begin and end, in order of (group, time)."""
+        _known, first, end = self._locate(group, time)
+        return first, end
 
     def count(self, group: Ints, time: Ints) -> Floats:
         """Return how many events of each group lie strictly before each time."""

@@ -46,9 +46,11 @@ def promotion_effect(
 
 
 def personal_price(list_price: float, interest_value: float, k: float, max_interest: float = 1.0) -> float:
-    """Return P0 + k(1 − I/Imax) in the unit of ``list_price``; a positive k is refused."""
-    if k > 0:
+    """Return P0 + k(1 − I/Imax) in the unit of ``list_price``; a k that leads above it or below 0 is refused."""
+    if not k <= 0:
         raise ValueError("k must not be positive: a personal price is never above the list price.")
-    if not 0 <= interest_value <= max_interest:
+    if k < -list_price:
+        raise ValueError("k must not be larger than the list price: a personal price is never below 0.")
+    if not 0 <= interest_value <= max_interest or not max_interest:
         raise ValueError("interest must lie between 0 and its maximum.")
     return list_price + k * (1 - interest_value / max_interest)

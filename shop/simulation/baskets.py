@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from shop.simulation.catalogue import Catalogue, Floats, Ints
+from shop.simulation.catalogue import Catalogue, Ints
 from shop.simulation.log import EventLog, Kind, Orders
 from shop.simulation.offers import OfferSpec
 from shop.simulation.people import People
-from shop.simulation.sessions import RETURN_TO_LAST_TO_BUY, browse, dwell, last_of, log_openings, log_views
+from shop.simulation.response import State
+from shop.simulation.sessions import BUYING, browse, draw_wish, dwell, last_of, log_openings, log_views
 from shop.simulation.words import CATEGORIES
 
 LINES = 4
-MEAN_VIEWS = 4.0
+BUYS_WHAT_IT_CAME_FOR = 0.65
+"""How often a session that ends in an order comes back to its first product."""
 CONSUMABLES = tuple(n for n, words in enumerate(CATEGORIES) if words.slug in {"coffee-tea", "beauty", "books"})
 
 
@@ -25,7 +27,7 @@ def place_orders(
     catalogue: Catalogue,
     people: People,
     *,
-    taste: Floats,
+    state: State,
     who: Ints,
     time: Ints,
     redeemed: Ints,
@@ -47,15 +49,17 @@ def place_orders(
     items, length = browse(
         rng,
         catalogue,
+        BUYING,
         archetype=archetype,
-        taste=taste[who],
+        taste=state.taste[who],
         last=last,
+        wish=draw_wish(rng, state.wishes[who]),
         intent=intent,
-        mean_length=MEAN_VIEWS,
-        returning=RETURN_TO_LAST_TO_BUY,
     )
-    bound = np.flatnonzero(category >= 0)
-    items[bound, length[bound] - 1] = catalogue.draw(rng, archetype[bound], category[bound])
+    rows = np.arange(len(who))
+    decided = np.where(rng.random(len(who)) < BUYS_WHAT_IT_CAME_FOR, items[:, 0], items[rows, length - 1])
+    decided = np.where(category >= 0, catalogue.draw(rng, archetype, np.maximum(category, 0)), decided)
+    items[rows, length - 1] = decided
     bought, quantity = _choose_lines(rng, catalogue, items, length)
     _reach_threshold(rng, catalogue, offers, redeemed, archetype, bought, quantity)
     price = np.where(bought >= 0, catalogue.price[bought], 0)

@@ -101,6 +101,7 @@ def build(simulation: Simulation, progress: Progress) -> None:
     """Write everything that is not there yet."""
     stages: tuple[tuple[str, Callable[[Simulation, Progress], None]], ...] = (
         ("products", _products),
+        ("catalogue", _catalogue),
         ("accounts", _accounts),
         ("waves", _waves),
         ("orders", _orders),
@@ -141,6 +142,14 @@ def _products(simulation: Simulation, progress: Progress) -> None:
     with progress.stage(_("Products"), 1) as advance, transaction.atomic():
         hostrows.make_products(simulation.world.catalogue)
         simulation.mark("products")
+        advance(1)
+
+
+def _catalogue(simulation: Simulation, progress: Progress) -> None:
+    """Let the app copy the catalogue through the shop's adapter."""
+    with progress.stage(_("Catalogue, copied by the app"), 1) as advance:
+        api.sync_catalog()
+        simulation.mark("catalogue")
         advance(1)
 
 

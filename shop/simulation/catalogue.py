@@ -17,7 +17,7 @@ PRICE_LEVELS = 3
 ARCHETYPES = STYLES * PRICE_LEVELS
 """A shopper's archetype is a style and a price level: ``style * PRICE_LEVELS + level``."""
 
-NEIGHBOUR_WEIGHTS = np.array([0.36, 0.22, 0.16, 0.12, 0.08, 0.06])
+NEIGHBOUR_WEIGHTS = np.array([0.46, 0.24, 0.12, 0.08, 0.06, 0.04])
 """Chance of each neighbour, given that a shopper goes on from one product to a neighbour of it."""
 
 Ints = npt.NDArray[np.int64]

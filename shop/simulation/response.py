@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from personalization.types import OfferKind
-from shop.simulation.catalogue import Floats
+from shop.simulation.catalogue import Floats, Ints
 from shop.simulation.offers import KINDS, OfferSpec
 from shop.simulation.people import People
 from shop.simulation.words import TIERS
@@ -43,16 +43,18 @@ LIFT_INTERCEPT = {
 
 @dataclass
 class State:
-    """What changes from week to week, in arrays of length N (``taste``: N × categories, log weights)."""
+    """What changes from week to week, in arrays of length N (``taste``: N × categories, log weights; ``wishes``:
+    N × some products)."""
 
     taste: Floats
+    wishes: Ints
     engagement: Floats
     fatigue: Floats
     recent_sessions: Floats
     """Sessions in the last two weeks."""
 
     def copy(self) -> State:
-        return State(self.taste.copy(), self.engagement.copy(), self.fatigue.copy(), self.recent_sessions.copy())
+        return State(**{name: getattr(self, name).copy() for name in State.__annotations__})
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ product (the neighbours have an order), the others follow the session's category
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from shop.simulation.catalogue import Catalogue, Floats, Ints
@@ -14,14 +16,25 @@ from shop.simulation.log import EventLog, Kind
 LONGEST = 10
 GO_ON_TO_NEIGHBOUR = 0.55
 STAY_IN_CATEGORY = 0.87
-RETURN_TO_LAST = 0.45
-RETURN_TO_LAST_TO_BUY = 0.65
-"""How often a session goes on where the shopper's last one ended; more often if it ends in an order."""
-RETURN_TO_SAME = 0.25
-"""Share of those that begin with the very product that was looked at last."""
+STEP_TO_WISH = 0.06
 SEARCHES = 0.22
 BROWSES_CATEGORY = 0.45
 ABANDONS_BASKET = 0.10
+
+
+@dataclass(frozen=True)
+class Habit:
+    """How sessions of one sort begin: ``returns`` go on where the shopper's last one ended, ``wishes`` come for a
+    product of the wish list, each at the product itself (share ``same``) or at a neighbour of it."""
+
+    mean_length: float
+    returns: float
+    wishes: float
+    same: float
+
+
+BROWSING = Habit(mean_length=3.6, returns=0.30, wishes=0.35, same=0.5)
+BUYING = Habit(mean_length=4.0, returns=0.25, wishes=0.55, same=0.2)
 
 HOURS = np.array([1, 1, 1, 1, 1, 2, 4, 8, 11, 12, 13, 14, 15, 14, 13, 13, 14, 16, 19, 22, 22, 17, 9, 4]) / 22
 """How busy each hour (UTC) is, as a share of the busiest."""
@@ -46,39 +59,56 @@ def draw_category(rng: np.random.Generator, taste: Floats) -> Ints:
     return np.minimum((rng.random(len(taste))[:, None] > edges).sum(axis=1), taste.shape[1] - 1)
 
 
+def draw_wish(rng: np.random.Generator, wishes: Ints) -> Ints:
+    """Draw one product of each wish list (S × WISHES), the first ones most often."""
+    weight = 1.0 / (1.0 + np.arange(wishes.shape[1]))
+    edges = np.cumsum(weight / weight.sum())[:-1]
+    return wishes[np.arange(len(wishes)), np.searchsorted(edges, rng.random(len(wishes)))]
+
+
 def browse(
     rng: np.random.Generator,
     catalogue: Catalogue,
+    habit: Habit,
     *,
     archetype: Ints,
     taste: Floats,
     last: Ints,
+    wish: Ints,
     intent: Ints,
-    mean_length: float,
-    returning: float = RETURN_TO_LAST,
 ) -> tuple[Ints, Ints]:
     """Draw sessions: (products S × LONGEST padded with -1, lengths S).
 
-    ``last`` is where the shopper left off (-1: nowhere), ``intent`` the category that the session is about (-1: by
-    taste; given, the session starts in it).
+    ``last`` is where the shopper left off (-1: nowhere), ``wish`` a product of the wish list, ``intent`` the category
+    that the session is about (-1: by taste; given, the session starts in it).
     """
     sessions = len(archetype)
-    about = np.where(intent >= 0, intent, draw_category(rng, taste))
-    length = np.minimum(rng.geometric(1.0 / mean_length, sessions), LONGEST)
+    length = np.minimum(rng.geometric(1.0 / habit.mean_length, sessions), LONGEST)
     items = np.full((sessions, LONGEST), -1)
-    current = catalogue.draw(rng, archetype, about)
-    returns = (intent < 0) & (last >= 0) & (rng.random(sessions) < returning)
-    resumed = np.where(rng.random(sessions) < RETURN_TO_SAME, last, catalogue.draw_neighbour(rng, np.maximum(last, 0)))
-    current = np.where(returns, resumed, current)
-    about = np.where(returns, catalogue.category[current], about)
+    about = np.where(intent >= 0, intent, draw_category(rng, taste))
+    current = _first(rng, catalogue, habit, catalogue.draw(rng, archetype, about), last, wish, intent)
+    about = np.where(intent >= 0, intent, catalogue.category[current])
     items[:, 0] = current
     for step in range(1, int(length.max(initial=1))):
         way = rng.random(sessions)
         elsewhere = draw_category(rng, taste)
         fresh = catalogue.draw(rng, archetype, np.where(way < STAY_IN_CATEGORY, about, elsewhere))
         current = np.where(way < GO_ON_TO_NEIGHBOUR, catalogue.draw_neighbour(rng, current), fresh)
+        current = np.where(way > 1 - STEP_TO_WISH, wish, current)
         items[:, step] = np.where(step < length, current, -1)
     return items, length
+
+
+def _first(
+    rng: np.random.Generator, catalogue: Catalogue, habit: Habit, fresh: Ints, last: Ints, wish: Ints, intent: Ints
+) -> Ints:
+    """Return where sessions begin: at the last product, at a wish, or (``fresh``) by taste."""
+    way = rng.random(len(fresh))
+    anchor = np.where((way < habit.returns) & (last >= 0), last, -1)
+    anchor = np.where((way >= habit.returns) & (way < habit.returns + habit.wishes), wish, anchor)
+    beside = catalogue.draw_neighbour(rng, np.maximum(anchor, 0))
+    resumed = np.where(rng.random(len(fresh)) < habit.same, anchor, beside)
+    return np.where((anchor >= 0) & (intent < 0), resumed, fresh)
 
 
 def last_of(items: Ints, length: Ints) -> Ints:

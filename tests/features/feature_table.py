@@ -1,0 +1,60 @@
+"""Writes ``docs/reference/features.md`` from the specification: ``python -m tests.features.feature_table``."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+from personalization.features.specification import FEATURES, RATE_PRIOR, Feature
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "features.md"
+GROUPS = {
+    "offer": "The offer",
+    "profile": "The shopper's profile",
+    "behaviour": "What the shopper did",
+    "history": "What became of earlier offers",
+    "cross": "Shopper and offer together",
+    "context": "The moment",
+}
+INTRODUCTION = f"""# Features
+
+<!-- Generated from personalization/features/specification.py: python -m tests.features.feature_table -->
+
+Every estimator reads these {len(FEATURES)} columns, in this order. Each is *point in time*: for a row (shopper, offer, moment)
+only what happened strictly before the moment counts. Money is in major units of the currency. Rates are shrunk towards
+one half by {RATE_PRIOR:g} pseudo-exposures.
+
+*Preparation* says what the linear model and the network see: the value is clipped to the quantiles 0.1 % and 99.9 %,
+passed through log(1 + x) where it says log, a missing value is replaced, and the column is scaled to mean 0 and
+deviation 1. A flag is a further 0/1 column that says the value was missing. Everything is fitted on the training rows
+only, and a feature that never varies there is left out. Codes are numbers in a vocabulary fitted on the training rows;
+unknown and missing values share the code 0. Trees read the raw values.
+"""
+
+
+def render() -> str:
+    """Return the page."""
+    parts = [INTRODUCTION]
+    for group, features in groupby(FEATURES, key=lambda feature: feature.group):
+        parts.append(f"\n## {GROUPS[group]}\n\n| feature | what for | unit | preparation |\n|---|---|---|---|\n")
+        parts.extend(_line(feature) for feature in features)
+    return "".join(parts)
+
+
+def _line(feature: Feature) -> str:
+    return f"| `{feature.name}` | {feature.purpose} | {feature.unit or '–'} | {_preparation(feature)} |\n"
+
+
+def _preparation(feature: Feature) -> str:
+    if feature.categorical:
+        return "code"
+    steps = ["log"] if feature.log else []
+    steps.append("missing → median" if feature.impute == "median" else "missing → 0")
+    if feature.flag:
+        steps.append("flag")
+    return ", ".join(steps)
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(render(), encoding="utf-8")

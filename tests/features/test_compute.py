@@ -1,0 +1,112 @@
+"""The fast features equal the reference on random small shops, and the future changes none of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from personalization.features import reference
+from personalization.features.compute import FeatureBuilder, effective_benefit
+from personalization.features.specification import FEATURES, INDEX, NAMES
+from tests.features import shops
+from tests.features.shops import DAY, HOUR, ORIGIN, Happening, OfferTerms, Person, Shop, Shown
+
+NUMERIC = [feature.name for feature in FEATURES if not feature.categorical]
+OF_AN_OFFER = {feature.name for feature in FEATURES if feature.group in {"offer", "cross"}} | {"category_share"}
+
+
+def build(shop: Shop, pairs: list[tuple[int, int, int, int]]) -> np.ndarray:
+    return FeatureBuilder(shop.frames()).build(shops.rows_of(pairs))
+
+
+def expected(shop: Shop, pair: tuple[int, int, int, int]) -> dict[str, float]:
+    shopper, offer, time, window_end = pair
+    asked = shop.offers[offer] if shop.offers else OfferTerms(offer=0, kind=shops.KINDS[0])
+    return reference.reduce(shop.history(shopper), asked, time, window_end, shop.start())
+
+
+def test_the_reference_knows_every_numeric_feature() -> None:
+    shop = Shop([Person()], [OfferTerms(0, "coupon", amount=5)])
+    assert set(expected(shop, (0, 0, ORIGIN, ORIGIN + DAY))) == set(NUMERIC)
+
+
+@given(data=st.data())
+def test_every_feature_equals_the_reference(data: st.DataObject) -> None:
+    shop = data.draw(shops.shops())
+    pairs = data.draw(shops.questions(shop))
+    matrix = build(shop, pairs)
+    assert matrix.shape == (len(pairs), len(NAMES))
+    for row, pair in zip(matrix, pairs, strict=True):
+        wanted = expected(shop, pair)
+        # Without any offer there is none to describe; everything about the shopper is computed all the same.
+        for name in NUMERIC if shop.offers else set(NUMERIC) - OF_AN_OFFER:
+            np.testing.assert_allclose(row[INDEX[name]], wanted[name], rtol=1e-9, atol=1e-6, err_msg=f"{name} {pair}")
+        if shop.offers:
+            kind = shops.KINDS.index(shop.offers[pair[1]].kind)
+            assert (row[INDEX["offer_kind"]], row[INDEX["offer"]]) == (kind, pair[1])
+        else:
+            assert np.isnan(row[[INDEX[name] for name in ("offer_kind", "offer", "amount", "reach")]]).all()
+
+
+@given(data=st.data())
+def test_the_future_changes_no_value(data: st.DataObject) -> None:
+    """Everything at the moment itself or later, of whatever sort and whomever, is invisible."""
+    shop = data.draw(shops.shops())
+    moment = data.draw(shops.times)
+    pairs = [
+        (shopper, offer, moment, moment + 7 * DAY)
+        for shopper in range(len(shop.people))
+        for offer in range(max(len(shop.offers), 1))
+    ]
+    later = st.builds(lambda step, jitter: moment + step * HOUR + jitter, st.integers(0, 900), st.integers(0, 1))
+    happenings = data.draw(shops.happenings(len(shop.people), len(shop.offers), later))
+    shown = data.draw(shops.exposures(len(shop.people), len(shop.offers), later))
+    before, after = build(shop, pairs), build(shop.with_more(happenings, shown), pairs)
+    np.testing.assert_allclose(after, before, rtol=1e-12, atol=1e-9)
+
+
+def test_the_leakage_test_can_fail() -> None:
+    """The negative control: one event a millisecond before the moment does change the row."""
+    shop = Shop([Person()], [OfferTerms(0, "coupon", amount=5)])
+    pair = (0, 0, ORIGIN, ORIGIN + DAY)
+    late = Happening(0, ORIGIN - 1, "order_placed", value=10)
+    changed = ~np.isclose(build(shop, [pair]), build(shop.with_more([late], []), [pair]), equal_nan=True)[0]
+    assert {"orders", "spend_sum", "spend_mean", "order_gap_hours", "reach"} <= set(np.array(NAMES)[changed])
+
+
+def test_a_textual_profile_is_read_as_text_and_its_columns_stay_open() -> None:
+    shop = Shop([Person({"city": "Riga", "tier": None}), Person()], [])
+    builder = FeatureBuilder(shop.frames())
+    rows = shops.rows_of([(0, 0, ORIGIN, ORIGIN + DAY), (1, 0, ORIGIN, ORIGIN + DAY)])
+    assert builder.text("city", rows.shopper).tolist() == ["Riga", ""]
+    assert builder.text("tier", rows.shopper).tolist() == ["", ""]
+    assert np.isnan(builder.build(rows)[:, [INDEX["city"], INDEX["tier"], INDEX["gender"]]]).all()
+
+
+def test_open_offers_close_at_their_windows_end() -> None:
+    shop = Shop([Person()], [OfferTerms(0, "coupon", amount=5)], shown=[Shown(0, ORIGIN, 0, ORIGIN + DAY)])
+    moments = [ORIGIN, ORIGIN + 1, ORIGIN + DAY, ORIGIN + DAY + 1]
+    matrix = build(shop, [(0, 0, moment, moment + DAY) for moment in moments])
+    assert matrix[:, INDEX["open_offers"]].tolist() == [0, 1, 1, 0]
+
+
+def test_a_benefit_is_capped_by_its_limit_and_by_the_spend() -> None:
+    offers = [
+        OfferTerms(0, "coupon", percent=50, max_discount=8),
+        OfferTerms(1, "coupon", percent=50),
+        OfferTerms(2, "spend_threshold", amount=5, threshold=30),
+        OfferTerms(3, "coupon", amount=5),
+    ]
+    spend, offer = np.array([40.0, 40.0, 10.0, 2.0]), np.arange(4)
+    assert effective_benefit(shops.offers_frame(offers), spend, offer).tolist() == [8, 20, 5, 5]
+
+
+def test_large_values_of_others_leave_small_ones_exact() -> None:
+    """Thousands of shoppers before this one, one of them rich: the sums and maxima of the last stay exact."""
+    people = [Person() for _ in range(3000)]
+    events = [Happening(number, ORIGIN, "order_placed", value=9.99) for number in range(3000)]
+    events.append(Happening(0, ORIGIN, "order_placed", value=1e9))
+    row = build(Shop(people, [], events), [(2999, 0, ORIGIN + 1, ORIGIN + DAY)])[0]
+    assert row[INDEX["spend_max"]] == 9.99
+    np.testing.assert_allclose(row[INDEX["spend_sum"]], 9.99, atol=1e-5)

@@ -16,7 +16,7 @@ from personalization.features.compute import FeatureBuilder, Rows
 from personalization.features.frames import Floats, Frames, Ints, milliseconds
 from personalization.learning import frames as reading
 from personalization.learning import registry
-from personalization.models import ModelVersion, ShopperAlias
+from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS, ModelTask
 from worker import metrics
 from worker.data import assemble, horizon, labels
@@ -37,9 +37,7 @@ class Judged:
 
 def latest_versions(population: str) -> list[ModelVersion]:
     """Return the response versions of the latest training, and the champion if it is older."""
-    found = list(
-        ModelVersion.objects.filter(population=population, task=ModelTask.RESPONSE.value).order_by("-created_at", "-pk")
-    )
+    found = registry.newest(ModelTask.RESPONSE, population)
     latest = [version for version in found if version.job_id == found[0].job_id] if found else []
     champion = registry.champion(ModelTask.RESPONSE, population)
     if champion is not None and champion not in latest:
@@ -147,11 +145,7 @@ def predictions(judged: list[Judged], frames: Frames) -> dict[str, list[Any]]:
 
 def _shopper_names(frames: Frames) -> list[str]:
     """Return the data set's own id where the shopper was imported, else the primary key."""
-    external = dict(
-        ShopperAlias.objects.filter(kind=ShopperAlias.Kind.EXTERNAL, shopper__population=frames.population).values_list(
-            "shopper_id", "value"
-        )
-    )
+    external = reading.external_ids(frames.population)
     prefix = f"{frames.population}:"
     return [external.get(int(pk), str(int(pk))).removeprefix(prefix) for pk in frames.shoppers.ids]
 

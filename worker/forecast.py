@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from django.utils import timezone
 
-from personalization import conf
 from personalization.exceptions import NotEnoughData
 from personalization.features.compute import effective_benefit
 from personalization.features.frames import Floats, Ints, milliseconds
 from personalization.learning import frames as reading
 from personalization.learning import publish
-from personalization.models import Campaign, Forecast, Job
+from personalization.learning.frames import CampaignBrief
+from personalization.learning.jobs import Job
+from personalization.learning.publish import Forecast
 from personalization.types import HEADS, ModelTask, OfferKind
 from worker.response import Stage
 from worker.score import BLOCK, Scorer, _values
@@ -32,43 +33,41 @@ VIEW, REDEEM, PURCHASE = HEADS.index("view"), HEADS.index("redeem"), HEADS.index
 
 def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetime | None = None) -> Forecast:
     """Compute and store the forecast of ``params["campaign"]``."""
-    campaign = Campaign.objects.filter(pk=params.get("campaign")).first()
+    now = until or timezone.now()
+    campaign = reading.campaign_brief(int(params.get("campaign") or 0), now)
     if campaign is None:
         raise NotEnoughData("This campaign no longer exists.")
-    now = until or timezone.now()
+    if not campaign.tiers:
+        raise NotEnoughData("The campaign has no offer yet. Add one, then compute the forecast.")
     stage("reading", 0.05)
     frames = reading.load(campaign.population, now, lambda what: stage(what, 0.1))
-    offers = [int(pk) for pk in campaign.offers.order_by("pk").values_list("pk", flat=True)]
-    if not offers:
-        raise NotEnoughData("The campaign has no offer yet. Add one, then compute the forecast.")
-    scorer = Scorer(frames, milliseconds(now), offers)
+    scorer = Scorer(frames, milliseconds(now), list(campaign.tiers))
     if scorer.response is None:
         raise NotEnoughData("No response model has been trained yet. Run `manage.py train` first.")
     position = {int(pk): index for index, pk in enumerate(frames.shoppers.ids)}
-    addressed = [position[pk] for pk in reading.audience_of(campaign.pk, now) if pk in position]
+    addressed = [position[pk] for pk in campaign.audience if pk in position]
     if not addressed:
         raise NotEnoughData("The audience is empty: nobody with consent matches it.")
     stage("predicting", 0.3)
     sums = _sums(scorer, np.array(addressed, dtype=np.int64), campaign, stage)
     figures, bias = _with_intervals(sums, scorer)
-    hours = campaign.attribution_hours or conf.get().attribution_hours
     return publish.store_forecast(
-        campaign.pk,
+        campaign.id,
         job,
         version=scorer.versions[ModelTask.RESPONSE],
         figures=figures,
         assumptions={
-            "delivery": campaign.delivery,
+            "delivery": "sent" if campaign.sent else "on_page",
             "audience_at": now.isoformat(),
-            "outcome_window_hours": hours,
-            "offers_chosen": "uniformly among the eligible" if len(offers) > 1 else "the one offer",
+            "outcome_window_hours": campaign.attribution_hours,
+            "offers_chosen": "uniformly among the eligible" if len(campaign.tiers) > 1 else "the one offer",
             "model_bias_deviation": {name: round(float(value), 4) for name, value in bias.items()},
             "interval": "90 %",
         },
     )
 
 
-def _sums(scorer: Scorer, shoppers: Ints, campaign: Campaign, stage: Stage) -> dict[str, tuple[float, float]]:
+def _sums(scorer: Scorer, shoppers: Ints, campaign: CampaignBrief, stage: Stage) -> dict[str, tuple[float, float]]:
     """Return metric → (mean, variance of chance) over the audience; cost in minor units."""
     kinds = [scorer.frames.offers.kinds[offer] for offer in scorer.offers]
     silent = np.array([kind == OfferKind.ANNOUNCEMENT for kind in kinds])
@@ -108,9 +107,9 @@ def _sums(scorer: Scorer, shoppers: Ints, campaign: Campaign, stage: Stage) -> d
     return {name: (mean, variance) for name, (mean, variance) in total.items()}
 
 
-def _eligibility(scorer: Scorer, shoppers: Ints, campaign: Campaign) -> Floats:
+def _eligibility(scorer: Scorer, shoppers: Ints, campaign: CampaignBrief) -> Floats:
     """Return [shoppers, offers] 1 where the shopper's loyalty tier may have the offer."""
-    tiers = {offer.pk: set(offer.tiers) for offer in campaign.offers.all()}
+    tiers = campaign.tiers
     ids = scorer.frames.offers.ids[scorer.offers]
     attributes = scorer.frames.shoppers.attributes
     return np.array(
@@ -122,12 +121,11 @@ def _eligibility(scorer: Scorer, shoppers: Ints, campaign: Campaign) -> Floats:
     )
 
 
-def _reach(scorer: Scorer, block: Ints, basket: Floats, campaign: Campaign) -> Floats:
-    if campaign.delivery == Campaign.Delivery.SENT:
+def _reach(scorer: Scorer, block: Ints, basket: Floats, campaign: CampaignBrief) -> Floats:
+    if campaign.sent:
         return np.ones(len(block))
-    days = (campaign.ends_at - campaign.starts_at).total_seconds() / 86_400
     rate = np.array([values["visit_rate"] for values in _values(scorer, block, basket)])
-    reach: Floats = 1 - np.exp(-rate * days)
+    reach: Floats = 1 - np.exp(-rate * campaign.days)
     return reach
 
 

@@ -153,15 +153,15 @@ def _network_samples(problem: Problem, train: Samples, before: int) -> tuple[Sam
 
 def _concatenate(first: Samples, second: Samples) -> Samples:
     rows = Rows(*(np.concatenate([getattr(first.rows, name), getattr(second.rows, name)]) for name in Rows.__slots__))
-    parts = [
-        np.concatenate([getattr(first, name), getattr(second, name)])
+    parts = {
+        name: np.concatenate([getattr(first, name), getattr(second, name)])
         for name in ("x", "sequence", "length", "y", "kind", "exposure")
-    ]
-    return Samples(rows, *parts, first.vocabularies)
+    }
+    return Samples(rows, **parts, vocabularies=first.vocabularies)
 
 
 def fit_all(
-    problem: Problem, train: Samples, test: Samples | None, names: list[str], *, before: int, seed: int, stage: Stage
+    problem: Problem, train: Samples, test: Samples, names: list[str], *, before: int, seed: int, stage: Stage
 ) -> list[Fitted]:
     """Fit and calibrate the named estimators; the blend reuses its members' fits."""
     held = shopper_split(train.rows.shopper, CALIBRATION_SHARE, seed + 1)
@@ -192,9 +192,9 @@ def fit_all(
                 again.reuse(estimator)
             again.fit(train, seed=seed, progress=tell)
             estimator = again
-        predicted = calibrator.apply(estimator.score(test)) if test is not None else raw[:0]
+        predicted = calibrator.apply(estimator.score(test))
         fitted[name] = Fitted(name, estimator, calibrator, predicted, raw)
-    if test is not None and Blend.name in fitted:
+    if Blend.name in fitted:
         blend = fitted[Blend.name]
         blend.predicted = blend.calibrator.apply(blend.estimator.score(test))
     return list(fitted.values())
@@ -280,7 +280,29 @@ def _rounded(values: tuple[float, float, float]) -> list[float]:
     return [round(value, 5) for value in values]
 
 
-def refit(problem: Problem, names: list[str], *, seed: int, stage: Stage) -> list[Fitted]:
-    """Fit on everything matured by the cut-off: what ships."""
+def refit(problem: Problem, judged: list[Fitted], *, seed: int, stage: Stage) -> tuple[list[Fitted], Vocabularies]:
+    """Fit the named estimators once more on everything matured by the cut-off: what ships.
+
+    Calibrators, rounds and the blend's weights stay those of the backtest: nothing is held out any more to fit them on.
+    """
     everything = _samples(problem, np.ones(len(problem.shown), dtype=bool))
-    return fit_all(problem, everything, None, names, before=problem.frames.until, seed=seed, stage=stage)
+    shipped: dict[str, Fitted] = {}
+    for place, item in enumerate(judged):
+
+        def tell(done: float, at: int = place, what: str = item.name) -> None:
+            stage(f"fitting {what} on all data", (at + done) / len(judged))
+
+        if isinstance(item.estimator, Blend):
+            members = [shipped[Boosting.name].estimator, shipped[FourPartEstimator.name].estimator]
+            estimator: ResponseEstimator = Blend(members, item.estimator.weights)
+        else:
+            estimator = REGISTRY[item.name]()
+            data = everything
+            if isinstance(estimator, FourPartEstimator):
+                data, arm, weight = _network_samples(problem, everything, problem.frames.until)
+                estimator.with_strategy(arm, weight)
+            if isinstance(estimator, Boosting) and isinstance(item.estimator, Boosting):
+                estimator.reuse(item.estimator)
+            estimator.fit(data, seed=seed, progress=tell)
+        shipped[item.name] = Fitted(item.name, estimator, item.calibrator, item.predicted)
+    return list(shipped.values()), everything.vocabularies

@@ -14,7 +14,7 @@ from django.db import close_old_connections, connection
 
 from personalization.exceptions import LeaseLost, PersonalizationError
 from personalization.learning import jobs
-from personalization.models import Job
+from personalization.learning.jobs import Job
 from personalization.types import JobKind, JobState
 from worker import forecast, score, train
 
@@ -83,7 +83,8 @@ def run_job(job: Job, progress: Show | None = None) -> Job:
     leased = jobs.lease(owner(), job.pk)
     if leased is not None:
         work(leased, progress)
-    return Job.objects.get(pk=job.pk)
+    job.refresh_from_db()
+    return job
 
 
 def work(job: Job, progress: Show | None = None) -> None:

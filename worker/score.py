@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 from django.utils import timezone
 
+from personalization import conf
 from personalization.exceptions import NotEnoughData
 from personalization.features.compute import HOUR, KINDS, FeatureBuilder, Rows
 from personalization.features.frames import TYPE_CODE, Floats, Frames, Ints, milliseconds
 from personalization.features.specification import INDEX
 from personalization.learning import frames as reading
 from personalization.learning import publish, registry
-from personalization.models import Job, ModelVersion, ScoreSet
+from personalization.learning.jobs import Job
+from personalization.learning.publish import ScoreSet
+from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS, ModelTask
 from worker import preference
 from worker.data import Samples, assemble
@@ -113,7 +116,9 @@ def _windows(frames: Frames) -> Ints:
 def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetime | None = None) -> ScoreSet:
     """Score every consenting shopper and publish; raises NotEnoughData where no champion exists yet."""
     population = population_of(params.get("population"))
-    until = until or (timezone.now() if population == "shop" else reading.last_moment(population) or timezone.now())
+    until = until or (
+        timezone.now() if population == conf.get().population else reading.last_moment(population) or timezone.now()
+    )
     stage("reading", 0.02)
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
     scorer = Scorer(frames, milliseconds(until), reading.offers_to_score(population))

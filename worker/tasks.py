@@ -19,8 +19,8 @@ from django.utils import timezone
 
 from personalization import conf
 from personalization.learning import chores, jobs
-from personalization.models import Job
-from personalization.types import JobKind, JobState
+from personalization.learning.readiness import readiness
+from personalization.types import JobKind
 
 logger = logging.getLogger(__name__)
 DEADLINE_SECONDS = 6 * 3600
@@ -50,9 +50,7 @@ def run_next_job() -> int | None:
         raise
     if process.returncode != 0:
         logger.error("the process of job %s ended with %s", job.pk, process.returncode)
-        Job.objects.filter(pk=job.pk, fence=job.fence, state=JobState.RUNNING.value).update(
-            lease_expires_at=timezone.now() - timedelta(seconds=1)
-        )
+        jobs.abandon(job)
     return job.pk
 
 
@@ -70,11 +68,8 @@ def _train_when_due() -> bool:
     hours = conf.get().train_every_hours
     if hours <= 0:
         return False
-    edge = timezone.now() - timedelta(hours=hours)
-    if Job.objects.filter(kind=JobKind.TRAIN.value, created_at__gte=edge).exists():
+    if jobs.asked_since(JobKind.TRAIN, timezone.now() - timedelta(hours=hours)):
         return False
-    from personalization.learning.readiness import readiness
-
     ready = readiness(conf.get().population)
     if not (ready.ready_response or ready.ready_preference):
         return False

@@ -17,10 +17,11 @@ from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Frames
 from personalization.learning import frames as reading
 from personalization.learning import jobs, registry
-from personalization.models import Job, ModelVersion
+from personalization.learning.jobs import Job
+from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS, JobKind, ModelTask
 from worker import artifacts, device, preference
-from worker.data import Samples
+from worker.data import Samples, Vocabularies
 from worker.estimators.four_part import ARMS, FourPartEstimator
 from worker.rankers import RANKERS
 from worker.response import REGISTRY, Fitted, Stage, Verdict, backtest, judge, pose, refit
@@ -63,6 +64,8 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     stage("reading", 0.02)
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
     outcome = Outcome()
+    if job is not None:
+        _discard(registry.versions_of(job))  # left behind by an attempt that was killed
     try:
         _train_parts(frames, job, params, stage, outcome)
         stage("publishing", 0.98)
@@ -74,16 +77,16 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
             if params.get("score"):
                 jobs.enqueue(JobKind.SCORE, {"population": population})
     except BaseException:
-        _discard(outcome)
+        _discard(outcome.versions)
         raise
     return outcome
 
 
-def _discard(outcome: Outcome) -> None:
+def _discard(versions: list[ModelVersion]) -> None:
     """Take back what an unfinished run has registered: nothing of it is kept."""
-    for version in outcome.versions:
+    for version in versions:
         artifacts.delete(version.path)
-        ModelVersion.objects.filter(pk=version.pk).delete()
+        registry.discard(version)
 
 
 def _train_parts(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
@@ -130,12 +133,13 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
     shipped = {verdict.champion, FourPartEstimator.name} & set(names) | {verdict.champion}
     if verdict.champion == "blend":
         shipped |= {"boosting", FourPartEstimator.name}
-    ordered = [name for name in REGISTRY if name in shipped]
-    final = {item.name: item for item in refit(problem, ordered, seed=seed, stage=_within(stage, 0.6, 0.95))}
+    chosen = [item for item in fitted if item.name in shipped]
+    again, all_vocabularies = refit(problem, chosen, seed=seed, stage=_within(stage, 0.6, 0.95))
+    final = {item.name: item for item in again}
     card = _card(frames, problem.span, verdict, found[0].origin, time.monotonic() - started)
     for item in fitted:
         ship = final.get(item.name, item)
-        vocabularies = test.vocabularies if item.name not in final else _refit_vocabularies(problem)
+        vocabularies = test.vocabularies if item.name not in final else all_vocabularies
         cutoff = _moment(frames.until if item.name in final else found[0].origin)
         version = store_response(
             ship, vocabularies, task=ModelTask.RESPONSE, population=frames.population, job=job, cutoff_at=cutoff,
@@ -147,19 +151,15 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
         if item.name == verdict.champion:
             outcome.promoted.append(version)
     if FourPartEstimator.name in final:
-        strategy = _store_strategy(final[FourPartEstimator.name], problem, frames, job, card)
+        strategy = _store_strategy(final[FourPartEstimator.name], all_vocabularies, frames, job, card)
         outcome.versions.append(strategy)
         outcome.promoted.append(strategy)
     outcome.sentences += [f"Response, judged on {verdict.head}: {verdict.champion} ships.", *verdict.reasons]
 
 
-def _refit_vocabularies(problem: Any) -> Any:
-    from worker.data import Vocabularies
-
-    return Vocabularies.fit(problem.builder, problem.shown)
-
-
-def _store_strategy(item: Fitted, problem: Any, frames: Frames, job: Job | None, card: dict[str, Any]) -> ModelVersion:
+def _store_strategy(
+    item: Fitted, vocabularies: Vocabularies, frames: Frames, job: Job | None, card: dict[str, Any]
+) -> ModelVersion:
     network = item.estimator
     assert isinstance(network, FourPartEstimator)
     unseen = [arm for arm in ARMS if arm not in network.arms_seen]
@@ -167,7 +167,7 @@ def _store_strategy(item: Fitted, problem: Any, frames: Frames, job: Job | None,
     if unseen:
         note += f"; never logged, so not learnt: {', '.join(unseen)}"
     return store_response(
-        item, _refit_vocabularies(problem), task=ModelTask.STRATEGY, population=frames.population, job=job,
+        item, vocabularies, task=ModelTask.STRATEGY, population=frames.population, job=job,
         cutoff_at=_moment(frames.until), metrics={"curves": network.curves}, card={**card, "note": note},
     )  # fmt: skip
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from personalization.features.specification import VERSION as FEATURES_VERSION
 from personalization.learning import registry
-from personalization.models import Job, ModelVersion
+from personalization.learning.jobs import Job
+from personalization.learning.registry import ModelVersion
 from personalization.types import ModelTask
 from worker import artifacts
 from worker.calibrate import Calibrator

@@ -19,8 +19,8 @@ from personalization.admin.base import ReadOnlyAdmin
 from personalization.admin.display import DASH, badge, change_url, day, json_block, number
 from personalization.admin.intervals import read_interval
 from personalization.exceptions import PersonalizationError
-from personalization.insight.board import board
 from personalization.learning import registry
+from personalization.learning.board import board
 from personalization.models import ModelVersion, ScoreSet
 
 MOST_POPULATIONS = 5

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from django.http import HttpRequest
 from django.utils import timezone
 
+from personalization import conf
 from personalization.decisioning import scores, session
 from personalization.decisioning.decide import _subject
 from personalization.models import CatalogItem, ItemNeighbours, Shopper
 from personalization.ports import adapters
+from personalization.types import ProductData
 
 SEEDS = 5
 PRIOR = 10.0
@@ -26,8 +28,6 @@ def recommend(
     """
     shopper, personal = _subject(request, shopper)
     shopper = shopper if personal else None
-    from personalization import conf
-
     population = shopper.population if shopper is not None else conf.get().population
     predictions = scores.for_shopper(shopper, population)
     recent = session.read(shopper, timezone.now()).items
@@ -69,9 +69,9 @@ def _available(ranked: list[str], limit: int) -> list[str]:
     if adapter is None:
         return ranked[:limit]
     current = adapter.get(ranked[: limit * 5])
-    buyable = [
-        key
-        for key in ranked[: limit * 5]
-        if key in current and current[key].visible and (current[key].stock is None or current[key].stock > 0)
-    ]
+    buyable = [key for key in ranked[: limit * 5] if key in current and _can_buy(current[key])]
     return buyable[:limit]
+
+
+def _can_buy(product: ProductData) -> bool:
+    return product.visible and (product.stock is None or product.stock > 0)

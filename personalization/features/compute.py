@@ -72,7 +72,7 @@ class FeatureBuilder:
         self._interest = Series(
             events.shopper[interested] * width + events.category[interested], events.time[interested]
         )
-        self._profile = self._profile_columns()
+        self._numbers, self._texts = self._profile_columns()
 
     def _series(self, mask: NDArray[np.bool_], value: Floats | None = None) -> Series:
         events = self.frames.events
@@ -91,19 +91,17 @@ class FeatureBuilder:
     def _kind_codes(self) -> Ints:
         return np.array([KINDS.index(kind) for kind in self.frames.offers.kinds], dtype=np.int64)
 
-    def _profile_columns(self) -> dict[str, NDArray[np.object_] | Floats]:
-        attributes = self.frames.shoppers.attributes
-        columns: dict[str, NDArray[np.object_] | Floats] = {}
-        for name in NUMBER_ATTRIBUTES:
-            columns[name] = np.array([_number(row.get(name)) for row in attributes], dtype=np.float64)
-        for name in TEXT_ATTRIBUTES:
-            columns[name] = np.array([str(row.get(name) or "") for row in attributes], dtype=object)
-        return columns
+    def _profile_columns(self) -> tuple[dict[str, Floats], dict[str, NDArray[np.object_]]]:
+        rows = self.frames.shoppers.attributes
+        numbers = {
+            name: np.array([_number(row.get(name)) for row in rows], dtype=np.float64) for name in NUMBER_ATTRIBUTES
+        }
+        texts = {name: np.array([str(row.get(name) or "") for row in rows], dtype=object) for name in TEXT_ATTRIBUTES}
+        return numbers, texts
 
     def text(self, name: str, shopper: Ints) -> NDArray[np.object_]:
         """Return a textual profile attribute per row (empty if missing)."""
-        column: NDArray[np.object_] = self._profile[name][shopper]
-        return column
+        return self._texts[name][shopper]
 
     def past(self, rows: Rows) -> tuple[Ints, Ints]:
         """Return where each row's events, of whatever sort, begin and end in the frame: those before its moment."""
@@ -128,7 +126,7 @@ class FeatureBuilder:
 
     def _put_profile(self, put, rows: Rows) -> None:  # type: ignore[no-untyped-def]
         for name in NUMBER_ATTRIBUTES:
-            put(name, self._profile[name][rows.shopper])
+            put(name, self._numbers[name][rows.shopper])
         joined = self.frames.shoppers.joined[rows.shopper]
         put("tenure_days", np.where(joined == NEVER, np.nan, (rows.time - joined) / DAY))
 

@@ -58,7 +58,7 @@ class History:
 
 
 def reduce(history: History, offer: OfferTerms, time: int, window_end: int, start: int) -> dict[str, float]:
-    """Return every numeric feature of (shopper, offer, time); nan = missing. ``start`` is the population's first event."""
+    """Return every numeric feature of (shopper, offer, time); nan = missing. ``start`` is the shop's first event."""
     past = [event for event in history.events if event.time < time]
     features = {**_profile(history, time), **_behaviour(past, history, time, start)}
     features.update(_responses(past, history, offer, time))

@@ -6,11 +6,13 @@ Only consenting, unmerged shoppers who do not look like bots are read; nothing t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
+from personalization import conf
 from personalization.features import audiences
 from personalization.features.frames import (
     NEVER,
@@ -26,7 +28,7 @@ from personalization.features.frames import (
     Shoppers,
     milliseconds,
 )
-from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper
+from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper, ShopperAlias
 from personalization.pure.money import exponent
 
 CHUNK = 20_000
@@ -96,8 +98,9 @@ def _shoppers(population: str) -> Shoppers:
         .iterator(chunk_size=CHUNK)
     )
     ids, attributes, joined, created = _columns(rows, 4)
+    own = population == conf.get().population  # elsewhere "created" is only when the row was imported
     since = [
-        milliseconds(j) if j is not None else (milliseconds(c) if population == "shop" else int(NEVER))
+        milliseconds(j) if j is not None else (milliseconds(c) if own else int(NEVER))
         for j, c in zip(joined, created, strict=True)
     ]
     return Shoppers(np.array(ids, dtype=np.int64), attributes, np.array(since, dtype=np.int64))
@@ -172,13 +175,17 @@ def _exposures(population: str, position: dict[int, int], offers: Offers, cut: i
         if shopper is None or moment > cut:
             continue
         outcomes = [_millis(value, cut) for value in row[5:9]]
+        # No purchase or redemption by the cut-off: its money lies in the future too.
+        revenue = row[9] / scale if outcomes[3] != NEVER else 0.0
+        cost = row[10] / scale if outcomes[2] != NEVER else 0.0
         kept.append(
             (row[0], shopper, offer_position.get(row[2], -1), moment, milliseconds(row[4]), *outcomes,
-             row[9] / scale, row[10] / scale, np.nan if row[11] is None else row[11])
+             revenue, cost, np.nan if row[11] is None else row[11])
         )  # fmt: skip
     columns = _columns(kept, 12)
-    kinds = [np.int64] * 9 + [np.float64] * 3
-    return Exposures(*(np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True)))
+    whole: list[Any] = [np.array(column, dtype=np.int64) for column in columns[:9]]
+    real: list[Any] = [np.array(column, dtype=np.float64) for column in columns[9:]]
+    return Exposures(*whole, *real)
 
 
 def _events(
@@ -266,7 +273,8 @@ def _merge_stream(stream: list[tuple[int, int, int, int, int, int, float]], expo
     ]
     value = np.concatenate([np.array(columns[6], dtype=np.float64), np.zeros(count)])
     order = np.lexsort((merged[2], merged[1], merged[0]))
-    return Events(*(column[order] for column in merged), value=value[order])
+    shopper, time, kind, item, category, offer = (column[order] for column in merged)
+    return Events(shopper, time, kind, item, category, offer, value[order])
 
 
 def _sorted_lines(lines: list[tuple[int, int, int, float]]) -> Lines:
@@ -278,10 +286,44 @@ def _sorted_lines(lines: list[tuple[int, int, int, float]]) -> Lines:
     )  # fmt: skip
 
 
-def audience_of(campaign_id: int, now: datetime) -> list[int]:
-    """Return the primary keys of the shoppers a campaign may address at this moment."""
-    campaign = Campaign.objects.get(pk=campaign_id)
-    return list(audiences.reachable(campaign, now).order_by("pk").values_list("pk", flat=True))
+@dataclass(frozen=True, slots=True)
+class CampaignBrief:
+    """What a forecast needs to know of a campaign. ``tiers``: offer → loyalty tiers that may have it (empty: all)."""
+
+    id: int
+    name: str
+    population: str
+    currency: str
+    sent: bool
+    days: float
+    attribution_hours: int
+    tiers: dict[int, frozenset[str]]
+    audience: list[int]
+
+
+def campaign_brief(campaign_id: int, now: datetime) -> CampaignBrief | None:
+    """Return a campaign with the shoppers it may address at this moment; None if it is gone."""
+    campaign = Campaign.objects.filter(pk=campaign_id).first()
+    if campaign is None:
+        return None
+    offers = campaign.offers.order_by("pk").values_list("pk", "tiers")
+    return CampaignBrief(
+        id=campaign.pk,
+        name=campaign.name,
+        population=campaign.population,
+        currency=campaign.currency,
+        sent=campaign.delivery == Campaign.Delivery.SENT,
+        days=(campaign.ends_at - campaign.starts_at).total_seconds() / 86_400,
+        attribution_hours=campaign.attribution_hours or conf.get().attribution_hours,
+        tiers={pk: frozenset(tiers) for pk, tiers in offers},
+        audience=list(audiences.reachable(campaign, now).order_by("pk").values_list("pk", flat=True)),
+    )
+
+
+def external_ids(population: str) -> dict[int, str]:
+    """Return shopper → the id an imported shopper had in its data set."""
+    rows = ShopperAlias.objects.filter(kind=ShopperAlias.Kind.EXTERNAL, shopper__population=population)
+    return dict(rows.values_list("shopper_id", "value"))
 
 
 def offers_to_score(population: str) -> list[int]:

@@ -89,6 +89,21 @@ def _ours(job: Job) -> Any:
     return Job.objects.filter(pk=job.pk, fence=job.fence, state=JobState.RUNNING.value)
 
 
+def abandon(job: Job) -> None:
+    """Say that the process doing this job is gone: the next sweep queues it again, the attempt counted."""
+    _ours(job).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+
+
+def asked_since(kind: JobKind, moment: datetime) -> bool:
+    """Return whether a job of this kind has been queued since."""
+    return Job.objects.filter(kind=kind.value, created_at__gte=moment).exists()
+
+
+def leased(job_id: int, fence: int) -> Job | None:
+    """Return the running job if it is still held under this fencing token."""
+    return Job.objects.filter(pk=job_id, fence=fence, state=JobState.RUNNING.value).first()
+
+
 def hand_back(job: Job) -> None:
     """Queue a job again that its worker had to leave (shutdown): the attempt does not count."""
     _ours(job).update(

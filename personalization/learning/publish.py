@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from personalization.learning import jobs
 from personalization.models import Forecast, ItemNeighbours, Job, ModelVersion, ScoreSet, ShopperScores
+from personalization.types import JobState
 
 BATCH = 500
 KEEP_RETIRED = 1
@@ -80,9 +81,12 @@ def publish(score_set: ScoreSet, job: Job | None, *, shoppers: int, defaults: di
 
 
 def tidy(population: str) -> None:
-    """Delete the rows of sets retired for good; the last retired one stays for rolling back."""
-    retired = ScoreSet.objects.filter(population=population, state=ScoreSet.State.RETIRED).order_by("-published_at")
-    for old in retired[KEEP_RETIRED:]:
+    """Delete sets retired for good and sets that no job will finish; the last retired one stays for rolling back."""
+    sets = ScoreSet.objects.filter(population=population)
+    retired = sets.filter(state=ScoreSet.State.RETIRED).order_by("-published_at")
+    going_on = [JobState.QUEUED.value, JobState.RUNNING.value]
+    abandoned = sets.filter(state=ScoreSet.State.BUILDING, job__isnull=False).exclude(job__state__in=going_on)
+    for old in [*retired[KEEP_RETIRED:], *abandoned]:
         ShopperScores.objects.filter(score_set=old)._raw_delete("default")
         ItemNeighbours.objects.filter(score_set=old)._raw_delete("default")
         old.delete()

@@ -25,6 +25,16 @@ def champion(task: ModelTask, population: str) -> ModelVersion | None:
     return ModelVersion.objects.filter(task=task.value, population=population, state=State.CHAMPION).first()
 
 
+def newest(task: ModelTask, population: str) -> list[ModelVersion]:
+    """Return a task's versions, the newest first."""
+    return list(ModelVersion.objects.filter(population=population, task=task.value).order_by("-created_at", "-pk"))
+
+
+def discard(version: ModelVersion) -> None:
+    """Take back the row of a version that never went live."""
+    ModelVersion.objects.filter(pk=version.pk, state=State.CANDIDATE).delete()
+
+
 def register(**fields: Any) -> ModelVersion:
     """Record a trained artefact as a candidate."""
     return ModelVersion.objects.create(**fields)

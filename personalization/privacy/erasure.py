@@ -70,8 +70,8 @@ def erase(shopper: Shopper) -> dict[str, int]:
         counts["events"] = Event.objects.filter(shopper=shopper)._raw_delete("default")
         for model in ERASED:
             counts[model._meta.model_name or ""] = model._default_manager.filter(shopper=shopper).delete()[0]
-        for model in ANONYMISED:
-            counts[model._meta.model_name or ""] = model._default_manager.filter(shopper=shopper).update(shopper=None)
+        for kept in ANONYMISED:
+            counts[kept._meta.model_name or ""] = kept._default_manager.filter(shopper=shopper).update(shopper=None)
         counts["shopper"] = Shopper.objects.filter(pk=shopper.pk).delete()[0]
     return counts
 

@@ -47,7 +47,8 @@ def ingest(
 ) -> IngestResult:
     """Store a batch that arrived over the network for one shopper.
 
-    Events whose purpose the shopper has not agreed to are dropped; invalid ones are quarantined with their reason.
+    Events whose purpose the shopper has not agreed to are dropped, valid or not: what is set aside is behaviour too.
+    Invalid ones are quarantined with their reason.
     """
     now = timezone.now()
     rows: list[EventData] = []
@@ -55,9 +56,12 @@ def ingest(
     rejected: list[QuarantinedEvent] = []
     dropped = 0
     for raw in raw_events:
+        if _purpose(raw) not in purposes:
+            dropped += 1
+            continue
         try:
             event_type = _declared_type(raw)
-            if event_type is None or (event_type.purpose not in purposes):
+            if event_type is None:
                 dropped += 1
                 continue
             row, mended = _parse(raw, event_type, source, shopper.pk, now, sent_at)
@@ -73,6 +77,15 @@ def ingest(
         accepted = insert_events(rows, received_at=now, sent_at=sent_at, corrected=frozenset(corrected), is_bot=is_bot)
         QuarantinedEvent.objects.bulk_create(rejected)
     return IngestResult(accepted, len(rows) - accepted, len(rejected), dropped)
+
+
+def _purpose(raw: Any) -> Purpose:
+    """Return what the event may be kept for, even if only to set it aside: its type's purpose, if it names one."""
+    name = raw.get("type") if isinstance(raw, Mapping) else None
+    if not isinstance(name, str):
+        return Purpose.PERSONALISATION
+    event_type = schema.get(name) or schema.get(schema.storable(name).strip())
+    return event_type.purpose if event_type is not None and event_type.public else Purpose.PERSONALISATION
 
 
 def _declared_type(raw: Any) -> schema.EventType | None:
@@ -103,7 +116,9 @@ def _parse(
     event_id = schema.clean_text(raw.get("id", ""), "id", 100)
     if not event_id:
         raise InvalidEvent("id is missing: without it a repeated event would count twice.")
-    occurred_at, mended = _corrected(_moment(raw.get("occurred_at"), now), now, sent_at)
+    occurred_at, mended = now, False
+    if raw.get("occurred_at") is not None:
+        occurred_at, mended = _corrected(_moment(raw["occurred_at"]), now, sent_at)
     item_id = schema.clean_text(raw.get("item_id", "") or "", "item_id", 100)
     if event_type.needs_item and not item_id:
         raise InvalidEvent(f"{event_type.name} needs item_id.")
@@ -128,9 +143,7 @@ def _parse(
     return row, mended
 
 
-def _moment(value: Any, default: datetime) -> datetime:
-    if value is None:
-        return default
+def _moment(value: Any) -> datetime:
     try:
         moment = parse_datetime(value) if isinstance(value, str) else None
     except ValueError:
@@ -183,23 +196,23 @@ def _quarantined(raw: Any, source: str, reason: str, shopper: Shopper) -> Quaran
     event_id = raw.get("id", "") if isinstance(raw, Mapping) else ""
     return QuarantinedEvent(
         source=source,
-        event_id=event_id.replace("\x00", "")[:100] if isinstance(event_id, str) else "",
-        payload=_storable(raw),
+        event_id=schema.storable(event_id)[:100] if isinstance(event_id, str) else "",
+        payload=_storable(raw if isinstance(raw, Mapping) else {"value": raw}),
         reason=reason[:300],
         shopper=shopper,
     )
 
 
 def _storable(value: Any, depth: int = 0) -> Any:
-    """Return the payload as JSON that every database stores: no NUL, bounded depth and size."""
+    """Return the payload as JSON that every database stores: clean text, bounded depth and size."""
     if depth > 4:
         return "…"
     if isinstance(value, Mapping):
-        return {str(k).replace("\x00", "")[:60]: _storable(v, depth + 1) for k, v in list(value.items())[:30]}
+        return {schema.storable(str(k))[:60]: _storable(v, depth + 1) for k, v in list(value.items())[:30]}
     if isinstance(value, list):
         return [_storable(item, depth + 1) for item in value[:30]]
     if isinstance(value, str):
-        return value.replace("\x00", "")[: schema.MAX_TEXT]
+        return schema.storable(value)[: schema.MAX_TEXT]
     if isinstance(value, int | float) and not -1e15 < value < 1e15:  # also catches NaN and infinity
         return str(value)
     return value

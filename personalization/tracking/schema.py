@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from personalization.exceptions import InvalidEvent
@@ -16,7 +17,9 @@ from personalization.types import Purpose
 
 MAX_TEXT = 500
 MAX_AMOUNT_MINOR = 10**12
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+MAX_DEPTH = 6
+# PostgreSQL refuses NUL, and half a surrogate pair (which JSON may carry) is no text in any encoding.
+_UNSTORABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,16 @@ register(EventType("coupon_claimed", needs_offer=True))
 register(EventType("coupon_redeemed", needs_offer=True))
 
 
+def storable(text: str) -> str:
+    """Return the text without the characters that a database cannot hold."""
+    return _UNSTORABLE.sub("", text)
+
+
 def clean_text(value: Any, name: str, limit: int = MAX_TEXT) -> str:
-    """Return text without control characters (PostgreSQL refuses NUL); refuse what is too long."""
+    """Return text that every database can hold; refuse what is too long."""
     if not isinstance(value, str):
         raise InvalidEvent(f"{name} must be text.")
-    value = _CONTROL.sub("", value).strip()
+    value = storable(value).strip()
     if len(value) > limit:
         raise InvalidEvent(f"{name} is longer than {limit} characters.")
     return value
@@ -114,7 +122,26 @@ def clean_properties(event_type: EventType, properties: Any) -> dict[str, Any]:
         elif expected is int:
             cleaned[name] = clean_integer(value, name)
         elif isinstance(value, expected):
-            cleaned[name] = value
+            cleaned[name] = _clean_nested(value, name)
         else:
             raise InvalidEvent(f"{name} must be a {expected.__name__}.")
     return cleaned
+
+
+def _clean_nested(value: Any, name: str, depth: int = 0) -> Any:
+    """Return a list, an object or a number as JSON that every database holds; refuse what is none."""
+    if depth > MAX_DEPTH:
+        raise InvalidEvent(f"{name} is nested too deeply.")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return clean_text(value, name)
+    if isinstance(value, int):
+        return clean_integer(value, name)
+    if isinstance(value, float) and isfinite(value):
+        return value
+    if isinstance(value, list | tuple):
+        return [_clean_nested(item, name, depth + 1) for item in value]
+    if isinstance(value, Mapping):
+        return {clean_text(key, name): _clean_nested(item, name, depth + 1) for key, item in value.items()}
+    raise InvalidEvent(f"{name} holds what JSON cannot say.")

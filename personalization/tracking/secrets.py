@@ -12,13 +12,14 @@ import hmac
 from cryptography.fernet import Fernet as _Fernet
 from cryptography.fernet import InvalidToken, MultiFernet
 from django.conf import settings
+from django.utils.encoding import force_bytes
 
 from personalization import conf
 
 
 def _keys() -> list[bytes]:
-    material = conf.get().secret_keys or [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    return [hashlib.sha256(b"personalization:" + key.encode()).digest() for key in material]
+    material: list[str | bytes] = [*conf.get().secret_keys] or [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return [hashlib.sha256(b"personalization:" + force_bytes(key)).digest() for key in material]
 
 
 def digest(value: str, purpose: str) -> str:

@@ -16,7 +16,7 @@ from personalization.types import OfferKind
 from shop.simulation.words import CATEGORIES
 
 KINDS = tuple(OfferKind)
-WINDOW_HOURS = 160
+WINDOW_HOURS = 156
 """Outcome window of a wave: it closes before the next wave goes out."""
 
 

@@ -15,11 +15,10 @@ from shop.simulation.baskets import place_orders
 from shop.simulation.catalogue import Ints
 from shop.simulation.log import EventLog, Exposures, Orders
 from shop.simulation.offers import KINDS, OfferSpec
-from shop.simulation.people import DAY
 from shop.simulation.response import LIFT_INTERCEPT, State, respond
 from shop.simulation.waves import Lottery, click_intent, draw_lottery, draw_outcomes, receivers, second_orders
 from shop.simulation.week import WEEK, drift, with_money
-from shop.simulation.world import DAYS, NEXT_WAVE, World
+from shop.simulation.world import LAST_WAVE, NEXT_WAVE, World
 
 METRICS = ("audience", "views", "clicks", "redemptions", "orders", "revenue", "cost", "incremental_orders")
 """Counts of shoppers who got an offer (control is left out), and minor units of money."""
@@ -27,8 +26,8 @@ METRICS = ("audience", "views", "clicks", "redemptions", "orders", "revenue", "c
 _FUTURE = 7_919
 """Keeps the draws of the future apart from those of the past."""
 
-WEEKS_TO_NEXT_WAVE = 1 + (NEXT_WAVE - DAYS * DAY) / WEEK
-"""By how much the state moves on until the wave: past waves, too, find it a week ahead of their own beginning."""
+WEEKS_TO_NEXT_WAVE = (NEXT_WAVE - LAST_WAVE) / WEEK
+"""By how much the state moves on from one wave to the other; among past waves it is one week."""
 
 Assignment = Callable[[np.random.Generator, Ints, np.ndarray], Lottery]
 """(rng, who, eligible) → lottery: how a wave's offers are given out."""

@@ -32,7 +32,9 @@ VERSION = 1
 """Raise it with every change that makes one seed draw another world: what is stored no longer fits then."""
 DAYS = 60
 WAVES = 8
-FIRST_WAVE = 3 * DAY + 6 * 3_600
+FIRST_WAVE = 4 * DAY + 6 * 3_600
+LAST_WAVE = FIRST_WAVE + (WAVES - 1) * WEEK
+"""Its window closes a few hours before the simulated past does, so that every outcome is known."""
 NEXT_WAVE = DAYS * DAY + DAY + 6 * 3_600
 """When the wave to come goes out: tomorrow morning, seen from the day after the past's last."""
 
@@ -91,7 +93,6 @@ def simulate(seed: int, scale: str = "full") -> World:
     waves = []
     for number in range(WAVES):
         waves.append(_wave(week, number, FIRST_WAVE + number * WEEK, number * 8))
-    _quiet(week, FIRST_WAVE + WAVES * WEEK, DAYS * DAY)
     return World(
         seed=seed,
         scale=size,
@@ -134,6 +135,7 @@ def _wave(week: Week, number: int, start: int, first_offer: int) -> Wave:
     """Simulate one week that begins with a wave."""
     week.begin(7)
     people, rng = week.people, week.rng
+    until = min(start + WEEK, DAYS * DAY)
     offers = wave_offers(rng)
     response = respond(people, week.state, offers)
     lottery = draw_lottery(rng, receivers(people, start), response.eligible)
@@ -142,7 +144,7 @@ def _wave(week: Week, number: int, start: int, first_offer: int) -> Wave:
     buys = drawn.purchased >= 0
     browses = (drawn.clicked >= 0) & ~buys
     led = drawn.who[browses], drawn.clicked[browses] + 5, intent[browses]
-    week.browse(np.maximum(start, people.joined), start + WEEK, led)
+    week.browse(np.maximum(start, people.joined), until, led)
     redeemed = np.where(drawn.redeemed >= 0, drawn.offer, -1)
     first = week.order(drawn.who[buys], drawn.purchased[buys], redeemed[buys], intent[buys], offers, first_offer)
     again, again_at = second_orders(rng, drawn)
@@ -150,7 +152,7 @@ def _wave(week: Week, number: int, start: int, first_offer: int) -> Wave:
     second = week.order(again, again_at, none, none, offers, first_offer)
     outside = np.ones(len(people), dtype=bool)
     outside[drawn.who] = False
-    _base_orders(week, np.maximum(start, people.joined), start + WEEK, outside)
+    _base_orders(week, np.maximum(start, people.joined), until, outside)
     log_exposures(week.log, drawn, first_offer)
     tire(week.state, drawn)
     week.finish()

@@ -62,9 +62,13 @@ class Blend:
 
     @classmethod
     def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:
-        members: list[ResponseEstimator] = []
-        for place, kind in enumerate((Boosting, FourPartEstimator)):
-            prefix = f"{place}/"
-            own = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
-            members.append(kind.restore(config["members"][place], own))
+        own: list[Arrays] = [{}, {}]
+        for key, value in arrays.items():
+            place, _slash, name = key.partition("/")
+            own[int(place)][name] = value
+        boosting, network = config["members"]
+        members: list[ResponseEstimator] = [
+            Boosting.restore(boosting, own[0]),
+            FourPartEstimator.restore(network, own[1]),
+        ]
         return cls(members, config["weights"])

@@ -121,7 +121,9 @@ def _choose_rounds(x: Floats, y: Floats, shopper: NDArray[np.int64], seed: int) 
         folds=splits,
         callbacks=[lgb.early_stopping(PATIENCE, verbose=False)],
     )
-    return max(round(len(found["valid binary_logloss-mean"]) * FULL_DATA), 10)
+    curve = found["valid binary_logloss-mean"]
+    assert isinstance(curve, list)
+    return max(round(len(curve) * FULL_DATA), 10)
 
 
 def _dataset(x: Floats, y: Floats) -> lgb.Dataset:

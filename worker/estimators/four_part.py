@@ -17,7 +17,7 @@ from personalization.types import HEADS, NO_OFFER
 from worker import device as devices
 from worker.artifacts import Arrays
 from worker.data import Samples
-from worker.estimators.base import EPSILON, Progress, prior, shopper_split
+from worker.estimators.base import EPSILON, Progress, learnable, prior, shopper_split
 from worker.losses import masked_cross_entropy, strategy_loss
 from worker.networks.four_part import FourPart, SequenceEncoder, Widths
 
@@ -45,6 +45,7 @@ class FourPartEstimator:
         self.sizes: dict[str, int] = {}
         self.preparations: dict[str, Preparation] = {}
         self.priors: list[float] = [0.0] * len(HEADS)
+        self.learnt: list[bool] = [False] * len(HEADS)
         self.curves: list[dict[str, float]] = []
         self.arms_seen: list[str] = []
         self.weights: tuple[Ints, Floats] | None = None
@@ -59,14 +60,16 @@ class FourPartEstimator:
         device = devices.pick()
         self.sizes = samples.vocabularies.sizes() | {"category": len(samples.vocabularies.categories) + 1}
         self.priors = [prior(samples.y[:, head]) for head in range(len(HEADS))]
+        self.learnt = [learnable(samples.y[:, head]) for head in range(len(HEADS))]
         groups = {"behaviour": BEHAVIOUR, "attributes": ATTRIBUTES, "offer": OFFER}
         self.preparations = {name: Preparation.fit(samples.x, columns) for name, columns in groups.items()}
         self.network = self._build().to(device)
         inputs = self._inputs(samples)
         arm, weight = self.weights if self.weights is not None else (samples.kind, np.ones(len(samples)))
         self.arms_seen = [ARMS[code] for code in np.unique(arm)]
+        scale = max(float(weight.sum()), EPSILON) / max(len(weight), 1)
         tensors = [*inputs, torch.tensor(samples.y, dtype=torch.float32), torch.tensor(arm),
-                   torch.tensor(weight / max(weight.mean(), EPSILON), dtype=torch.float32)]  # fmt: skip
+                   torch.tensor(weight / scale, dtype=torch.float32)]  # fmt: skip
         watched = shopper_split(samples.rows.shopper, 0.15, seed)
         self._train(
             [tensor[~watched].to(device) for tensor in tensors],
@@ -91,7 +94,7 @@ class FourPartEstimator:
             for feature in coded:
                 size = self.sizes[feature]
                 codes = np.clip(np.nan_to_num(samples.x[:, INDEX[feature]]).astype(np.int64), 0, size - 1)
-                columns.append(np.eye(size, dtype=np.float32)[codes])
+                columns.append(np.eye(size)[codes])
             parts.append(torch.tensor(np.concatenate(columns, axis=1), dtype=torch.float32))
         return [*parts, torch.tensor(samples.sequence)]
 
@@ -146,7 +149,8 @@ class FourPartEstimator:
     def _forward(self, samples: Samples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         assert self.network is not None
         self.network.eval()
-        arms, effects = [], []
+        arms: list[NDArray[np.float32]] = []
+        effects: list[NDArray[np.float32]] = []
         with torch.no_grad():
             for start in range(0, len(samples), 8192):
                 block = samples.take(np.arange(start, min(start + 8192, len(samples))))
@@ -160,7 +164,7 @@ class FourPartEstimator:
     def score(self, samples: Samples) -> Floats:
         out = self._forward(samples)[1].astype(np.float64)
         for head, value in enumerate(self.priors):
-            if value in {0.0, 1.0} or np.isnan(value):
+            if not self.learnt[head]:
                 out[:, head] = value
         return out
 
@@ -173,15 +177,14 @@ class FourPartEstimator:
 
     def importances(self) -> dict[str, float]:
         """Return the share of the first layers' absolute weights per prepared column: a rough guide only."""
-        assert self.network is not None
-        layers = {
-            "behaviour": self.network.behaviour[0],
-            "attributes": self.network.fusion[0],
-            "offer": self.network.effect[0],
-        }
+        network = self.network
+        assert network is not None
+        layers = {"behaviour": network.behaviour, "attributes": network.fusion, "offer": network.effect}
         found: dict[str, float] = {}
         for name, layer in layers.items():
-            size = layer.weight.detach().abs().sum(dim=0).numpy()
+            first = layer[0]
+            assert isinstance(first, torch.nn.Linear)
+            size = first.weight.detach().abs().sum(dim=0).numpy()
             names = self.preparations[name].names()
             offset = {"behaviour": 0, "attributes": 32, "offer": len(ARMS) + 32}[name]
             for column, value in zip(names, size[offset:], strict=False):
@@ -195,6 +198,7 @@ class FourPartEstimator:
             "preparations": {name: item.as_json() for name, item in self.preparations.items()},
             "sizes": self.sizes,
             "priors": self.priors,
+            "learnt": self.learnt,
             "curves": self.curves,
             "arms_seen": self.arms_seen,
         }
@@ -205,7 +209,7 @@ class FourPartEstimator:
         made = cls()
         made.preparations = {name: Preparation.from_json(item) for name, item in config["preparations"].items()}
         made.sizes, made.priors, made.curves = config["sizes"], config["priors"], config["curves"]
-        made.arms_seen = config["arms_seen"]
+        made.learnt, made.arms_seen = config["learnt"], config["arms_seen"]
         made.network = made._build()
         made.network.load_state_dict({key: torch.tensor(value) for key, value in arrays.items()})
         made.network.eval()

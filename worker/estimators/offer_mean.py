@@ -17,7 +17,7 @@ SMOOTHING = 20.0
 
 
 class OfferMean:
-    """Mean outcome per offer, shrunk towards the kind's and the overall mean."""
+    """Mean outcome per offer, shrunk towards the overall mean."""
 
     name: ClassVar[str] = "offer_mean"
     note: ClassVar[str] = "mean response of each offer, nothing personal"
@@ -33,6 +33,9 @@ class OfferMean:
             y = samples.y[:, head]
             overall = prior(y)
             known = ~np.isnan(y)
+            if len(np.unique(y[known])) < 2:  # one class only: shrinking by an offer's count would say nothing
+                self.table[:, head] = overall
+                continue
             count = np.bincount(codes[known], minlength=size)
             total = np.bincount(codes[known], weights=y[known], minlength=size)
             self.table[:, head] = (total + SMOOTHING * overall) / (count + SMOOTHING)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, time
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.utils.dateparse import parse_date, parse_datetime
-from django.utils.timezone import datetime, is_naive, make_aware
+from django.utils.timezone import is_naive, make_aware
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from personalization.insight.board import BoardRow
+from personalization.learning.board import BoardRow
 from worker.runner import Show
 
 
@@ -44,7 +45,7 @@ def moment(value: str) -> datetime:
         found = parse_datetime(value)
         if found is None:
             day = parse_date(value)
-            found = datetime(day.year, day.month, day.day) if day is not None else None
+            found = datetime.combine(day, time.min) if day is not None else None
     except ValueError:
         found = None
     if found is None:

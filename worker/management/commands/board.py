@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from personalization.exceptions import NotEnoughData
-from personalization.insight.board import board
+from personalization.learning.board import board
 from worker.management.console import board_tables, print_all
 from worker.train import population_of
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from personalization.models import Job
-from personalization.types import JobState
+from personalization.learning import jobs
 from worker.runner import work
 
 
@@ -19,7 +18,7 @@ class Command(BaseCommand):
         parser.add_argument("--fence", type=int, required=True)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        job = Job.objects.filter(pk=options["job"], fence=options["fence"], state=JobState.RUNNING.value).first()
+        job = jobs.leased(options["job"], options["fence"])
         if job is None:
             raise CommandError("This job is not leased under that token any more.")
         work(job)

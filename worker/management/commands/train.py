@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from personalization.insight.board import board
 from personalization.learning import jobs
+from personalization.learning.board import board
 from personalization.types import JobKind
 from worker.management.console import board_tables, moment, print_all, progress_bar
 from worker.response import REGISTRY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig
@@ -26,7 +27,7 @@ RANGES = {
 
 
 @register
-def check_settings(app_configs: list[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Check the PERSONALIZATION dictionary, its adapters and the middleware."""
     raw = getattr(settings, "PERSONALIZATION", {})
     if not isinstance(raw, dict):

@@ -24,6 +24,7 @@ def _remove_var_dir() -> None:
 
 
 atexit.register(_remove_var_dir)
+(VAR_DIR / "static").mkdir(exist_ok=True)  # nothing is collected in tests; whitenoise looks there all the same
 os.environ["VAR_DIR"] = str(VAR_DIR)
 os.environ["DEBUG"] = "1"
 for name in ("REDIS_URL", "CELERY_BROKER_URL", "ARTIFACTS_DIR", "PERSONALIZATION_SECRET_KEYS", "WITH_WORKER"):

@@ -35,7 +35,7 @@ class Vocabularies:
             common = [str(value) for value in values[np.argsort(-counts, kind="stable")] if value][:MAX_CODES]
             text[name] = {value: code for code, value in enumerate(common, start=1)}
         frames = builder.frames
-        seen = np.unique(rows.offer)
+        seen = _lasting(rows)
         offers = {str(int(frames.offers.ids[position])): code for code, position in enumerate(seen, start=1)}
         categories = {name: code for code, name in enumerate(frames.categories[:MAX_CODES], start=1)}
         return cls(text, offers, categories)
@@ -51,6 +51,14 @@ class Vocabularies:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Vocabularies:
         return cls(data["text"], data["offers"], data["categories"])
+
+
+def _lasting(rows: Rows) -> Ints:
+    """Return the offers shown over at least a quarter of the time: one of a single wave only spells out the date."""
+    span = np.ptp(rows.time) if len(rows) else 0
+    seen = np.unique(rows.offer)
+    kept = [offer for offer in seen if np.ptp(rows.time[rows.offer == offer]) >= span / 4]
+    return np.array(kept, dtype=np.int64)
 
 
 @dataclass(slots=True)

@@ -24,6 +24,8 @@ def strategy_loss(arm_logits: Tensor, arm: Tensor, weight: Tensor) -> Tensor:
     Its minimum over π is π(k | x) = E[reward | x, k] / Σ E[reward | x, k']: each arm's share of the value expected
     from this shopper, estimated without bias from a randomised log (inverse propensity weighting).
     """
+    if not len(arm):
+        return arm_logits.sum() * 0.0
     log_policy = functional.log_softmax(arm_logits, dim=-1)
     chosen = log_policy.gather(1, arm[:, None]).squeeze(1)
     return -(weight * chosen).mean()

@@ -43,27 +43,29 @@ def auc(p: Floats, y: Floats, w: Floats) -> float:
 
 
 def average_precision(p: Floats, y: Floats, w: Floats) -> float:
-    """Return Σ precision · Δrecall over falling scores."""
-    order = np.argsort(-p, kind="stable")
-    hits = np.cumsum((w * (y == 1))[order])
-    seen = np.cumsum(w[order])
+    """Return Σ precision · Δrecall over falling scores; tied scores enter together."""
+    _values, group = np.unique(-p, return_inverse=True)
+    gain = np.bincount(group, weights=w * (y == 1))
+    hits, seen = np.cumsum(gain), np.cumsum(np.bincount(group, weights=w))
     if not len(hits) or hits[-1] == 0:
         return float("nan")
-    gain = np.diff(np.concatenate(([0.0], hits)))
     return float((hits / np.maximum(seen, EPSILON) * gain).sum() / hits[-1])
 
 
 def ece(p: Floats, y: Floats, w: Floats) -> float:
-    """Return the expected calibration error over 15 bins of equal mass."""
+    """Return the expected calibration error over 15 bins of equal mass.
+
+    Σ|predicted − happened| / mass, over bins. Rows with the same score are one mass: where it crosses the edge of a
+    bin it is divided in proportion, so that the order of the rows does not count.
+    """
     total = w.sum()
     if not total:
         return float("nan")
-    order = np.argsort(p, kind="stable")
-    mass = np.cumsum(w[order])
-    bins = np.minimum((mass - w[order] / 2) / total * BINS, BINS - 1).astype(np.int64)
-    predicted = np.bincount(bins, weights=(w * p)[order], minlength=BINS)
-    happened = np.bincount(bins, weights=(w * y)[order], minlength=BINS)
-    return float(np.abs(predicted - happened).sum() / total)
+    _values, group = np.unique(p, return_inverse=True)
+    mass = np.concatenate(([0.0], np.cumsum(np.bincount(group, weights=w))))
+    excess = np.concatenate(([0.0], np.cumsum(np.bincount(group, weights=w * (p - y)))))
+    at_edges = np.interp(np.linspace(0.0, mass[-1], BINS + 1), mass, excess)
+    return float(np.abs(np.diff(at_edges)).sum() / total)
 
 
 def mean_squared_error(p: Floats, y: Floats, w: Floats) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from personalization import conf
 from personalization.exceptions import NotEnoughData
 from personalization.features.compute import KINDS, FeatureBuilder, Rows
-from personalization.features.frames import Floats, Frames, Ints
+from personalization.features.frames import Exposures, Floats, Frames, Ints
 from personalization.learning.readiness import MIN_POSITIVES
 from personalization.types import HEADS
 from worker import metrics
@@ -38,7 +38,7 @@ PRIMARY = ("redeem", "purchase", "click", "view")
 
 @dataclass(slots=True)
 class Problem:
-    """All matured exposures as rows: offers shown (for the effects) and control (for the strategy's "no offer")."""
+    """Matured exposures: rows of offers shown (for the effects), and ``every`` one, control too (for the strategy)."""
 
     frames: Frames
     builder: FeatureBuilder
@@ -46,9 +46,7 @@ class Problem:
     y: Floats
     exposure: Ints
     span: int
-    arm_rows: Rows
-    arm: Ints
-    weight: Floats
+    every: Exposures
 
 
 @dataclass(slots=True)
@@ -90,10 +88,9 @@ def pose(frames: Frames, min_exposures: int | None = None) -> Problem:
             f"at least {MIN_POSITIVES} of each."
         )
     chosen = exposures.take(shown)
-    arm_rows, arm, weight = _strategy_rows(frames, matured)
     return Problem(
         frames, FeatureBuilder(frames), Rows(chosen.shopper, chosen.offer, chosen.time, chosen.window_end),
-        y[shown], chosen.id, span, arm_rows, arm, weight,
+        y[shown], chosen.id, span, exposures.take(matured),
     )  # fmt: skip
 
 
@@ -106,15 +103,12 @@ def primary_head(y: Floats) -> int:
     raise NotEnoughData("No exposure has any recorded outcome yet.")
 
 
-def _strategy_rows(frames: Frames, matured: Any) -> tuple[Rows, Ints, Floats]:
-    """Return rows with their arm and reward / propensity, offers shown first, control rows after them.
+def strategy_targets(frames: Frames, exposures: Exposures) -> tuple[Ints, Floats]:
+    """Return each exposure's arm and its reward / propensity.
 
     The reward is the margin on revenue in the window less the discount, never negative. Without a logged propensity
     the arm's share of the rows stands in. Several offers of one kind share the kind's weight.
     """
-    every = frames.exposures.take(matured)
-    order = np.argsort(every.offer < 0, kind="stable")
-    exposures = every.take(order)
     kinds = np.array([KINDS.index(kind) for kind in frames.offers.kinds] + [len(ARMS) - 1], dtype=np.int64)
     arm = kinds[exposures.offer]
     of_kind = np.bincount(kinds[np.unique(exposures.offer[exposures.offer >= 0])], minlength=len(ARMS)).clip(min=1)
@@ -123,9 +117,7 @@ def _strategy_rows(frames: Frames, matured: Any) -> tuple[Rows, Ints, Floats]:
     reward = np.maximum(exposures.revenue * conf.get().margin - exposures.cost, 0.0)
     weight = reward / np.clip(propensity, 0.01, 1.0) / of_kind[arm]
     top = np.quantile(weight, 0.99) if len(weight) else 1.0
-    dummy = np.maximum(exposures.offer, 0)
-    rows = Rows(exposures.shopper, dummy, exposures.time, exposures.window_end)
-    return rows, arm, np.minimum(weight, max(top, 1e-9))
+    return arm, np.minimum(weight, max(top, 1e-9))
 
 
 def _samples(problem: Problem, mask: Any, vocabularies: Vocabularies | None = None) -> Samples:
@@ -136,19 +128,18 @@ def _samples(problem: Problem, mask: Any, vocabularies: Vocabularies | None = No
 
 def _network_samples(problem: Problem, train: Samples, before: int) -> tuple[Samples, Ints, Floats]:
     """Return the training rows of the four-part network: control rows added, with arms and weights for all."""
-    rows = problem.arm_rows
-    ended = rows.time + problem.span <= before
-    is_shown = np.arange(len(rows)) < len(problem.shown)
-    control = ended & ~is_shown
-    extra_rows = Rows(*(getattr(rows, name)[control] for name in Rows.__slots__))
-    nothing = np.full((int(control.sum()), len(HEADS)), np.nan)
-    extra = assemble(problem.builder, extra_rows, nothing, np.zeros(len(nothing), np.int64), train.vocabularies)
-    place = {int(pk): index for index, pk in enumerate(problem.exposure)}
+    ended = problem.every.take(problem.every.time + problem.span <= before)
+    arm, weight = strategy_targets(problem.frames, ended)  # of these rows alone: later ones are for the test
+    control = ended.take(ended.offer < 0)
+    # Features need an offer: the first one stands in, and no effect is learnt from these rows.
+    extra_rows = Rows(control.shopper, np.zeros(len(control), np.int64), control.time, control.window_end)
+    nothing = np.full((len(control), len(HEADS)), np.nan)
+    extra = assemble(problem.builder, extra_rows, nothing, np.zeros(len(control), np.int64), train.vocabularies)
+    place = {int(pk): index for index, pk in enumerate(ended.id)}
     own = np.array([place[int(pk)] for pk in train.exposure], dtype=np.int64)
-    joined = _concatenate(train, extra)
-    arm = np.concatenate([problem.arm[: len(problem.shown)][own], problem.arm[control]])
-    weight = np.concatenate([problem.weight[: len(problem.shown)][own], problem.weight[control]])
-    return joined, arm, weight
+    rest = np.flatnonzero(ended.offer < 0)
+    joined, chosen = _concatenate(train, extra), np.concatenate([own, rest])
+    return joined, arm[chosen], weight[chosen]
 
 
 def _concatenate(first: Samples, second: Samples) -> Samples:

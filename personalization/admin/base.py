@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -73,12 +74,12 @@ class ReadOnlyAdmin(PersonalizationAdmin):
         return bool(request.user.has_perm(f"{self.opts.app_label}.{permission}"))
 
 
-class ChoiceFilter(admin.SimpleListFilter):
+class ChoiceFilter(admin.SimpleListFilter, ABC):
     """A filter whose choices are declared in code: reading them from a large table would scan it."""
 
+    @abstractmethod
     def choices_of(self) -> list[tuple[str, str]]:
         """Return value and name of every choice."""
-        raise NotImplementedError
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return self.choices_of()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import Any
 
@@ -9,12 +10,13 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from personalization.exceptions import InvalidTerms, InvalidTransition
+from personalization.exceptions import InvalidTerms, InvalidTransition, PersonalizationError
 from personalization.features import audiences
 from personalization.learning import jobs
 from personalization.models import Campaign, CampaignTransition, Forecast, ModelVersion
 from personalization.types import JobKind
 
+logger = logging.getLogger(__name__)
 Status = Campaign.Status
 TRANSITIONS: dict[str, tuple[str, ...]] = {
     Status.DRAFT: (Status.REVIEW, Status.SCHEDULED, Status.RUNNING, Status.ARCHIVED),
@@ -67,13 +69,16 @@ def tick(now: datetime | None = None) -> int:
     """Start scheduled campaigns that are due, end those that are over; returns how many changed."""
     now = now or timezone.now()
     changed = 0
-    for campaign in Campaign.objects.filter(status=Status.SCHEDULED, starts_at__lte=now, ends_at__gt=now):
-        transition(campaign, Status.RUNNING)
-        changed += 1
+    due = Campaign.objects.filter(status=Status.SCHEDULED, starts_at__lte=now, ends_at__gt=now)
     over = Campaign.objects.filter(status__in=[Status.RUNNING, Status.PAUSED, Status.SCHEDULED], ends_at__lte=now)
-    for campaign in over:
-        transition(campaign, Status.ENDED)
-        changed += 1
+    for campaigns, to_status in ((due, Status.RUNNING), (over, Status.ENDED)):
+        for campaign in campaigns:
+            try:
+                transition(campaign, to_status)
+            except PersonalizationError as error:  # one that cannot start must not hold up the others
+                logger.warning("campaign %s cannot become %s: %s", campaign.pk, to_status, error.message)
+            else:
+                changed += 1
     return changed
 
 

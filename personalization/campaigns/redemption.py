@@ -105,9 +105,14 @@ def redeem(reservation_id: str | uuid.UUID, *, order_label: str, order_id: str) 
     if not connection.in_atomic_block:
         raise TransactionManagementError("redeem() belongs inside the order's transaction.atomic().")
     reservation = _find(reservation_id)
+    of_order = Redemption.objects.filter(order_label=order_label, order_id=order_id)
+    # Only a coupon of several uses can be held twice for one order; it counts there once.
+    if reservation.coupon.max_uses > 1:
+        if of_order.filter(coupon=reservation.coupon).exclude(reservation=reservation).exists():
+            raise ReservationGone
     moved = Reservation.objects.filter(pk=reservation.pk, state=State.HELD).update(state=State.REDEEMED)
     if not moved:
-        done = Redemption.objects.filter(reservation=reservation, order_label=order_label, order_id=order_id).first()
+        done = of_order.filter(reservation=reservation).first()
         if done is None:
             raise ReservationGone
         return done.amount_minor
@@ -229,7 +234,7 @@ def _find(reservation_id: str | uuid.UUID) -> Reservation:
         key = uuid.UUID(str(reservation_id))
     except ValueError:
         raise ReservationGone from None
-    reservation = Reservation.objects.select_related("shopper").filter(pk=key).first()
+    reservation = Reservation.objects.select_related("shopper", "coupon").filter(pk=key).first()
     if reservation is None:
         raise ReservationGone
     return reservation

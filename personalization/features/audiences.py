@@ -18,8 +18,10 @@ from personalization.exceptions import InvalidAudience
 from personalization.models import Campaign, Shopper
 
 CHOICE_FIELDS = ("tier", "city", "gender")
-NUMBER_FIELDS = ("age", "income", "tenure_days")
+MOST = {"age": 10**9, "income": 10**9, "tenure_days": 36_500}
+NUMBER_FIELDS = tuple(MOST)
 MAX_CONDITIONS = 20
+_INFINITE = 1e300
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,9 @@ class Condition:
             return Q(joined_at__lte=edge) if self.op == ">=" else Q(joined_at__gte=edge)
         if self.op == "in":
             return Q(**{f"attributes__{self.field}__in": list(self.value)})
-        lookup = "gte" if self.op == ">=" else "lte"
-        return Q(**{f"attributes__{self.field}__{lookup}": self.value})
+        # Both bounds: databases order texts and null beside numbers, each in its own way, and one bound lets them in.
+        low, high = (self.value, _INFINITE) if self.op == ">=" else (-_INFINITE, self.value)
+        return Q(**{f"attributes__{self.field}__gte": low, f"attributes__{self.field}__lte": high})
 
     def matches(self, shopper: Shopper, now: datetime) -> bool:
         """Return whether one shopper fulfils the condition; an unknown attribute does not."""
@@ -50,7 +53,7 @@ class Condition:
             actual = shopper.attributes.get(self.field)
         if self.op == "in":
             return actual in self.value
-        if not isinstance(actual, int | float):
+        if isinstance(actual, bool) or not isinstance(actual, int | float):
             return False
         return actual >= self.value if self.op == ">=" else actual <= self.value
 
@@ -94,7 +97,7 @@ def _condition(raw: Any) -> Condition:
             raise InvalidAudience(f"{name}: give a list of texts.")
         return Condition(name, op, tuple(value))
     if name in NUMBER_FIELDS and op in {">=", "<="}:
-        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 10**9:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MOST[name]:
             raise InvalidAudience(f"{name}: give a number.")
         return Condition(name, op, value)
     raise InvalidAudience(f"There is no condition {name!r} {op!r}.")

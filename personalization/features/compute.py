@@ -19,6 +19,7 @@ from personalization.types import OfferKind
 HOUR = 3_600_000
 DAY = 24 * HOUR
 WEEK = 7 * DAY
+MONTH = 28 * DAY
 KINDS = tuple(kind.value for kind in OfferKind)
 TEXT_ATTRIBUTES = ("gender", "city", "tier")
 NUMBER_ATTRIBUTES = ("age", "income")
@@ -140,43 +141,48 @@ class FeatureBuilder:
         shopper, time = rows.shopper, rows.time
         count, total = self._orders.count(shopper, time), self._orders.total(shopper, time)
         days = self._observed_days(rows)
-        put("orders", count)
+        put("orders_28d", count - self._orders.count(shopper, time - MONTH))
         put("orders_7d", count - self._orders.count(shopper, time - WEEK))
-        put("spend_sum", total)
+        put("spend_28d", np.round(total - self._orders.total(shopper, time - MONTH), 6))
+        put("spend_7d", np.round(total - self._orders.total(shopper, time - WEEK), 6))
         put("spend_mean", np.where(count > 0, total / np.maximum(count, 1), np.nan))
         put("spend_max", self._orders.maximum(shopper, time))
-        put("spend_7d", np.round(total - self._orders.total(shopper, time - WEEK), 6))
         put("spend_per_day", total / days)
         put("orders_per_day", count / days)
         put("order_gap_hours", _gap_hours(time, self._orders.last(shopper, time)))
-        views = self._by_type["product_viewed"]
-        put("product_views", views.count(shopper, time))
-        put("product_views_7d", views.count(shopper, time) - views.count(shopper, time - WEEK))
-        put("searches", self._by_type["search_performed"].count(shopper, time))
-        put("basket_changes", self._by_type["basket_changed"].count(shopper, time))
+        for event, name in (("product_viewed", "product_views"), ("search_performed", "searches")):
+            put(f"{name}_28d", self._within(self._by_type[event], shopper, time, MONTH))
+        put("basket_changes_28d", self._within(self._by_type["basket_changed"], shopper, time, MONTH))
+        put("product_views_7d", self._within(self._by_type["product_viewed"], shopper, time, WEEK))
         put("event_gap_hours", _gap_hours(time, self._all.last(shopper, time)))
+
+    @staticmethod
+    def _within(series: Series, shopper: Ints, time: Ints, window: int) -> Floats:
+        """Return how many events lie in [time − window, time)."""
+        return series.count(shopper, time) - series.count(shopper, time - window)
 
     def _put_history(self, put, rows: Rows) -> None:  # type: ignore[no-untyped-def]
         shopper, time, offer = rows.shopper, rows.time, rows.offer
         pair = shopper * max(len(self.frames.offers), 1) + offer
         kinds = self._kind_codes()
         kind = shopper * len(KINDS) + kinds[offer] if len(kinds) else pair
-        counts: dict[str, Floats] = {}
-        for event, name in _OFFER_COLUMNS.items():
-            by_shopper, by_offer, by_kind = self._offer_events[event]
-            counts[name] = by_shopper.count(shopper, time)
-            put(name, counts[name])
-            if f"same_{name}" in INDEX:
-                put(f"same_{name}", by_offer.count(pair, time))
-            if f"kind_{name}" in INDEX:
-                put(f"kind_{name}", by_kind.count(kind, time))
-        shown = self._offer_events["offer_shown"][0]
-        put("received_7d", counts["received"] - shown.count(shopper, time - WEEK))
-        put("view_rate", (counts["viewed"] + RATE_PRIOR / 2) / (counts["received"] + RATE_PRIOR))
-        put("redeem_rate", (counts["redeemed"] + RATE_PRIOR / 2) / (counts["received"] + RATE_PRIOR))
+        shown, shown_same, shown_kind = self._offer_events["offer_shown"]
+        viewed, viewed_same, _viewed_kind = self._offer_events["offer_viewed"]
+        redeemed, redeemed_same, redeemed_kind = self._offer_events["coupon_redeemed"]
+        received = shown.count(shopper, time)
+        put("received_28d", received - shown.count(shopper, time - MONTH))
+        put("received_7d", received - shown.count(shopper, time - WEEK))
+        put("view_rate", _rate(viewed.count(shopper, time), received))
+        put("click_rate", _rate(self._offer_events["offer_clicked"][0].count(shopper, time), received))
+        put("redeem_rate", _rate(redeemed.count(shopper, time), received))
+        same = shown_same.count(pair, time)
+        put("same_received_28d", same - shown_same.count(pair, time - MONTH))
+        put("same_view_rate", _rate(viewed_same.count(pair, time), same))
+        put("same_redeem_rate", _rate(redeemed_same.count(pair, time), same))
+        put("kind_redeem_rate", _rate(redeemed_kind.count(kind, time), shown_kind.count(kind, time)))
         put("offer_gap_hours", _gap_hours(time, shown.last(shopper, time)))
         # Shown before t and not closed before t: every window opens when its offer is shown.
-        put("open_offers", np.maximum(counts["received"] - self._closed.count(shopper, time), 0))
+        put("open_offers", np.maximum(received - self._closed.count(shopper, time), 0))
 
     def _put_offer(self, put, rows: Rows, out: Floats) -> None:  # type: ignore[no-untyped-def]
         offers, offer = self.frames.offers, rows.offer
@@ -207,12 +213,10 @@ class FeatureBuilder:
         put("category_share", np.where((category >= 0) & (total > 0), within / np.maximum(total, 1), 0.0))
 
 
-_OFFER_COLUMNS = {
-    "offer_shown": "received",
-    "offer_viewed": "viewed",
-    "offer_clicked": "clicked",
-    "coupon_redeemed": "redeemed",
-}
+def _rate(part: Floats, whole: Floats) -> Floats:
+    """Return part / whole, shrunk towards one half by RATE_PRIOR pseudo-exposures."""
+    shrunk: Floats = (part + RATE_PRIOR / 2) / (whole + RATE_PRIOR)
+    return shrunk
 
 
 def _number(value: object) -> float:

@@ -16,6 +16,7 @@ from personalization.features.specification import RATE_PRIOR
 HOUR = 3_600_000
 DAY = 24 * HOUR
 WEEK = 7 * DAY
+MONTH = 28 * DAY
 INTEREST = ("product_viewed", "basket_changed", "category_viewed")
 
 
@@ -79,25 +80,30 @@ def _profile(history: History, time: int) -> dict[str, float]:
 
 def _behaviour(past: list[PastEvent], history: History, time: int, start: int) -> dict[str, float]:
     orders = [event for event in past if event.type == "order_placed"]
-    late = [event for event in orders if event.time >= time - WEEK]
     spend = sum(event.value for event in orders)
     since = start if history.joined is None else max(history.joined, start)
     days = max((time - since) / DAY, 1.0)
-    views = [event for event in past if event.type == "product_viewed"]
+
+    def count(kind: str, window: int) -> int:
+        return sum(event.type == kind and event.time >= time - window for event in past)
+
+    def spent(window: int) -> float:
+        return sum(event.value for event in orders if event.time >= time - window)
+
     return {
-        "orders": len(orders),
-        "orders_7d": len(late),
-        "spend_sum": spend,
+        "orders_28d": count("order_placed", MONTH),
+        "orders_7d": count("order_placed", WEEK),
+        "spend_28d": spent(MONTH),
+        "spend_7d": spent(WEEK),
         "spend_mean": spend / len(orders) if orders else nan,
         "spend_max": max((event.value for event in orders), default=0.0),
-        "spend_7d": sum(event.value for event in late),
         "spend_per_day": spend / days,
         "orders_per_day": len(orders) / days,
         "order_gap_hours": _gap(orders, time),
-        "product_views": len(views),
-        "product_views_7d": sum(event.time >= time - WEEK for event in views),
-        "searches": sum(event.type == "search_performed" for event in past),
-        "basket_changes": sum(event.type == "basket_changed" for event in past),
+        "product_views_28d": count("product_viewed", MONTH),
+        "product_views_7d": count("product_viewed", WEEK),
+        "searches_28d": count("search_performed", MONTH),
+        "basket_changes_28d": count("basket_changed", MONTH),
         "event_gap_hours": _gap(past, time),
     }
 
@@ -106,23 +112,29 @@ def _responses(past: list[PastEvent], history: History, offer: OfferTerms, time:
     def of(kind: str) -> list[PastEvent]:
         return [event for event in past if event.type == kind]
 
+    def rate(part: Sequence[PastEvent], whole: Sequence[PastEvent]) -> float:
+        return (len(part) + RATE_PRIOR / 2) / (len(whole) + RATE_PRIOR)
+
+    def same(events: list[PastEvent]) -> list[PastEvent]:
+        return [event for event in events if event.offer == offer.offer]
+
+    def alike(events: list[PastEvent]) -> list[PastEvent]:
+        return [event for event in events if event.kind == offer.kind]
+
     shown, viewed, redeemed = of("offer_shown"), of("offer_viewed"), of("coupon_redeemed")
     closed = sum(end < time for end in history.window_ends)
     return {
-        "received": len(shown),
+        "received_28d": sum(event.time >= time - MONTH for event in shown),
         "received_7d": sum(event.time >= time - WEEK for event in shown),
-        "viewed": len(viewed),
-        "clicked": len(of("offer_clicked")),
-        "redeemed": len(redeemed),
-        "view_rate": (len(viewed) + RATE_PRIOR / 2) / (len(shown) + RATE_PRIOR),
-        "redeem_rate": (len(redeemed) + RATE_PRIOR / 2) / (len(shown) + RATE_PRIOR),
+        "view_rate": rate(viewed, shown),
+        "click_rate": rate(of("offer_clicked"), shown),
+        "redeem_rate": rate(redeemed, shown),
         "offer_gap_hours": _gap(shown, time),
         "open_offers": max(len(shown) - closed, 0),
-        "same_received": sum(event.offer == offer.offer for event in shown),
-        "same_viewed": sum(event.offer == offer.offer for event in viewed),
-        "same_redeemed": sum(event.offer == offer.offer for event in redeemed),
-        "kind_received": sum(event.kind == offer.kind for event in shown),
-        "kind_redeemed": sum(event.kind == offer.kind for event in redeemed),
+        "same_received_28d": sum(event.time >= time - MONTH for event in same(shown)),
+        "same_view_rate": rate(same(viewed), same(shown)),
+        "same_redeem_rate": rate(same(redeemed), same(shown)),
+        "kind_redeem_rate": rate(alike(redeemed), alike(shown)),
     }
 
 

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from personalization.features.frames import NEVER, Floats, Ints
 
+DECIMALS = 10_000
+"""Values count in ten-thousandths: no currency has smaller parts."""
+
 
 class Series:
     """Events of one sort. ``group`` and ``time`` need not be sorted; groups are any non-negative integers.
@@ -28,7 +31,9 @@ class Series:
         self._key = dense * self._width + rank
         self._first = np.searchsorted(dense, np.arange(len(self._groups)))
         values = np.zeros(len(time)) if value is None else value[order].astype(np.float64)
-        self._sum = np.concatenate(([0.0], np.cumsum(values)))
+        # Whole numbers: a later event, or another shopper's, cannot change a sum by its rounding error.
+        exact = np.round(values * DECIMALS).astype(np.int64)
+        self._sum = np.concatenate(([np.int64(0)], np.cumsum(exact)))
         # A running maximum that restarts with each group: over ranks of values, each group's above the one before.
         levels, level = np.unique(values, return_inverse=True)
         highest = np.maximum.accumulate(dense * np.int64(len(levels)) + level)
@@ -60,7 +65,8 @@ class Series:
     def total(self, group: Ints, time: Ints) -> Floats:
         """Return the sum of values strictly before each time."""
         _known, first, end = self._locate(group, time)
-        return self._sum[end] - self._sum[first]
+        found: Floats = (self._sum[end] - self._sum[first]) / DECIMALS
+        return found
 
     def maximum(self, group: Ints, time: Ints) -> Floats:
         """Return the largest value strictly before each time; 0 where there is none."""

@@ -1,7 +1,10 @@
 """Every feature, declared once: what it is, where it comes from, and how its raw value is prepared.
 
-All features are *point in time*: for a row (shopper, offer, moment t) they use only events strictly before t. The
-order here is the order of the columns everywhere. ``docs/reference/features.md`` is generated from this file.
+All features are *point in time*: for a row (shopper, offer, moment t) they use only events strictly before t. Counts
+look back over a window and everything else is a rate, a mean or a gap: a count since the beginning grows with the
+calendar, and a model trained in spring would be asked about values in summer that it has never seen.
+
+The order here is the order of the columns everywhere. ``docs/reference/features.md`` is generated from this file.
 """
 
 from __future__ import annotations
@@ -42,8 +45,10 @@ def _count(name: str, purpose: str, days: int | None = None) -> Feature:
     return Feature(name, "behaviour", purpose, "events", impute="zero", log=True, window_days=days)
 
 
-def _history(name: str, purpose: str, unit: str = "exposures", *, flag: bool = False) -> Feature:
-    return Feature(name, "history", purpose, unit, impute="zero", flag=flag, log=unit == "exposures")
+def _history(
+    name: str, purpose: str, unit: str = "exposures", *, flag: bool = False, days: int | None = None
+) -> Feature:
+    return Feature(name, "history", purpose, unit, impute="zero", flag=flag, log=unit == "exposures", window_days=days)
 
 
 FEATURES: tuple[Feature, ...] = (
@@ -64,20 +69,14 @@ FEATURES: tuple[Feature, ...] = (
     Feature("city", "profile", "who the shopper is", categorical=True),
     Feature("tier", "profile", "loyalty", categorical=True),
     Feature("tenure_days", "profile", "how long they have been known", "days", flag=True),
-    _count("orders", "preference: frequency"),
+    _count("orders_28d", "preference: frequency", 28),
     _count("orders_7d", "preference: frequency of late", 7),
-    Feature("spend_sum", "behaviour", "preference: amount", "major units", impute="zero", log=True),
+    Feature("spend_28d", "behaviour", "preference: amount", "major units", impute="zero", log=True, window_days=28),
+    Feature(
+        "spend_7d", "behaviour", "preference: amount of late", "major units", impute="zero", log=True, window_days=7
+    ),
     Feature("spend_mean", "behaviour", "preference: basket size", "major units", flag=True, log=True),
     Feature("spend_max", "behaviour", "preference: basket size", "major units", impute="zero", log=True),
-    Feature(
-        "spend_7d",
-        "behaviour",
-        "preference: amount of late",
-        "major units",
-        impute="zero",
-        log=True,
-        window_days=7,
-    ),
     Feature(
         "spend_per_day",
         "behaviour",
@@ -88,26 +87,23 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature("orders_per_day", "behaviour", "preference: purchase cycle", "orders", impute="zero", log=True),
     Feature("order_gap_hours", "behaviour", "preference: recency", "hours", flag=True, log=True),
-    _count("product_views", "interest: how much they look"),
+    _count("product_views_28d", "interest: how much they look", 28),
     _count("product_views_7d", "interest of late", 7),
-    _count("searches", "interest: how much they search"),
-    _count("basket_changes", "interest: how close to buying"),
+    _count("searches_28d", "interest: how much they search", 28),
+    _count("basket_changes_28d", "interest: how close to buying", 28),
     Feature("event_gap_hours", "behaviour", "interest: recency", "hours", flag=True, log=True),
     Feature("category_share", "behaviour", "interest in the offer's category", "share", impute="zero"),
-    _history("received", "fatigue: offers received"),
-    _history("received_7d", "fatigue of late"),
-    _history("viewed", "attention: offers viewed"),
-    _history("clicked", "attention: offers clicked or taken part in"),
-    _history("redeemed", "response: offers redeemed"),
+    _history("received_28d", "fatigue: offers received", days=28),
+    _history("received_7d", "fatigue of late", days=7),
     _history("view_rate", "attention: viewed per received (shrunk)", "share"),
+    _history("click_rate", "attention: clicked per received (shrunk)", "share"),
     _history("redeem_rate", "response: redeemed per received (shrunk)", "share"),
     _history("offer_gap_hours", "fatigue: since the last offer", "hours", flag=True),
     _history("open_offers", "competition: offers whose window is open"),
-    _history("same_received", "response: this offer received"),
-    _history("same_viewed", "response: this offer viewed"),
-    _history("same_redeemed", "response: this offer redeemed"),
-    _history("kind_received", "response: this kind received"),
-    _history("kind_redeemed", "response: this kind redeemed"),
+    _history("same_received_28d", "fatigue: this offer received", days=28),
+    _history("same_view_rate", "response: this offer viewed per received (shrunk)", "share"),
+    _history("same_redeem_rate", "response: this offer redeemed per received (shrunk)", "share"),
+    _history("kind_redeem_rate", "response: this kind redeemed per received (shrunk)", "share"),
     Feature("reach", "cross", "spend expected in the window, per threshold", "ratio", impute="zero", log=True),
     Feature("basket_to_threshold", "cross", "usual basket, per threshold", "ratio", impute="zero", log=True),
     Feature("benefit_to_basket", "cross", "benefit, per usual basket", "ratio", impute="zero", log=True),
@@ -121,4 +117,4 @@ CATEGORICAL = tuple(position for position, feature in enumerate(FEATURES) if fea
 PROFILE = tuple(position for position, feature in enumerate(FEATURES) if feature.group == "profile")
 RATE_PRIOR = 2.0
 """Pseudo-exposures by which rates are shrunk towards one half."""
-VERSION = "1"
+VERSION = "2"

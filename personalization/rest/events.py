@@ -9,19 +9,18 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from datetime import datetime
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
-from rest_framework.authentication import SessionAuthentication
-from rest_framework.exceptions import PermissionDenied
+from rest_framework.authentication import CSRFCheck, SessionAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -66,13 +65,28 @@ class Refused(Exception):
         super().__init__(message)
 
 
+class PageAuthentication(SessionAuthentication):
+    """Django's session account; the view itself checks the page token or CSRF, once it has read the body.
+
+    Without it the framework would put somebody anonymous in the account's place, and their events would go to
+    whoever used this browser before.
+    """
+
+    def enforce_csrf(self, request: Request) -> None:
+        """Leave it to the view."""
+
+
 class EventsView(PersonalView):
     """Store a batch of events for the request's shopper."""
 
-    authentication_classes: Any = []
+    authentication_classes: Any = [PageAuthentication]
     parser_classes: Any = []
 
-    @extend_schema(request=EventsRequestSerializer, responses={200: EventsResponseSerializer, 204: None})
+    @extend_schema(
+        request={"application/json": EventsRequestSerializer, "text/plain": EventsRequestSerializer},
+        responses={200: EventsResponseSerializer, 204: None},
+        auth=[{"cookieAuth": []}],
+    )
     def post(self, request: Request) -> Response:
         """Store 1 to 500 events; a bad one is set aside, the others are stored. Without consent: 204, nothing kept."""
         http = request._request
@@ -110,7 +124,11 @@ def _check_origin(request: HttpRequest) -> None:
     origin = request.headers.get("Origin")
     if not origin or origin == "null":
         return
-    if urlsplit(origin).netloc != request.get_host() and origin not in settings.CSRF_TRUSTED_ORIGINS:
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:
+        host = ""
+    if host != request.get_host() and origin not in settings.CSRF_TRUSTED_ORIGINS:
         raise Refused("This origin may not send events.", status.HTTP_403_FORBIDDEN)
 
 
@@ -152,17 +170,18 @@ def _body(request: HttpRequest) -> bytes:
 def _sent_at(value: Any) -> datetime | None:
     try:
         moment = parse_datetime(value) if isinstance(value, str) else None
-    except ValueError:
+        if moment is not None and timezone.is_naive(moment):
+            moment = timezone.make_aware(moment)
+        return None if moment is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    if moment is not None and timezone.is_naive(moment):
-        moment = timezone.make_aware(moment)
-    return moment
 
 
 def _check_token(request: HttpRequest, token: str) -> None:
     if is_page_token(token):
         return
-    try:
-        SessionAuthentication().enforce_csrf(Request(request))
-    except PermissionDenied:
-        raise Refused("Send the page's token or a CSRF token.", status.HTTP_403_FORBIDDEN) from None
+    check = CSRFCheck(lambda _request: HttpResponse())
+    check.process_request(request)
+    # Django's own request: the body is read, and only this one then takes the form token for absent.
+    if check.process_view(request, None, (), {}):  # type: ignore[arg-type]
+        raise Refused("Send the page's token or a CSRF token.", status.HTTP_403_FORBIDDEN)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
@@ -17,13 +19,23 @@ from personalization.tracking.storage import insert_events
 from personalization.types import EventData, OrderData, Purpose
 
 SOURCE = "orders"
+MOST_LETTERS = 100
+
+
+def event_key(*parts: object) -> str:
+    """Return an event id of these parts; where it would be too long, a hash stands for its end."""
+    text = ":".join(map(str, parts))
+    if len(text) <= MOST_LETTERS:
+        return text
+    ending = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return f"{text[: MOST_LETTERS - len(ending) - 1]}~{ending}"
 
 
 def order_event(order: OrderData, label: str, shopper_id: int) -> EventData:
     """Return the event of an order: same order, same identity."""
     return EventData(
         source=SOURCE,
-        event_id=f"{label}:{order.order_id}"[:100],
+        event_id=event_key(label, order.order_id),
         type="order_placed",
         shopper_id=shopper_id,
         occurred_at=order.placed_at,
@@ -66,8 +78,9 @@ def _buyer(order: OrderData, request: HttpRequest | None) -> Shopper:
         if order.user_id is None and order.guest_ref and shopper.allows(Purpose.PERSONALISATION):
             identity.remember_guest(shopper, order.guest_ref)
         return shopper
-    if order.user_id is not None:
-        return identity.shopper_for_user_id(order.user_id)
+    account = _account(order.user_id)
+    if account is not None:
+        return account
     if order.guest_ref:
         return identity.shopper_for_guest(order.guest_ref)
     if request is not None:
@@ -75,6 +88,14 @@ def _buyer(order: OrderData, request: HttpRequest | None) -> Shopper:
         assert made is not None
         return made
     return Shopper.objects.create()
+
+
+def _account(user_id: Any) -> Shopper | None:
+    """Return the account's shopper; None for a guest, or where the account is gone: its orders are a guest's then."""
+    try:
+        return None if user_id is None else identity.shopper_for_user_id(user_id)
+    except ObjectDoesNotExist:
+        return None
 
 
 def backfill_orders(since: datetime | None = None, progress: Callable[[int], None] | None = None) -> int:
@@ -91,7 +112,7 @@ def backfill_orders(since: datetime | None = None, progress: Callable[[int], Non
 
 
 def _store_batch(orders: list[OrderData], label: str) -> int:
-    accounts = dict(
+    accounts: dict[Any, int | None] = dict(
         Shopper.objects.filter(user_id__in={o.user_id for o in orders if o.user_id is not None}).values_list(
             "user_id", "pk"
         )
@@ -101,11 +122,13 @@ def _store_batch(orders: list[OrderData], label: str) -> int:
     return insert_events(rows, received_at=timezone.now())
 
 
-def _buyer_id(order: OrderData, label: str, accounts: dict[Any, int], guests: dict[str, int]) -> int:
-    if order.user_id is not None:
-        if order.user_id not in accounts:
-            accounts[order.user_id] = identity.shopper_for_user_id(order.user_id).pk
-        return accounts[order.user_id]
+def _buyer_id(order: OrderData, label: str, accounts: dict[Any, int | None], guests: dict[str, int]) -> int:
+    if order.user_id is not None and order.user_id not in accounts:
+        shopper = _account(order.user_id)
+        accounts[order.user_id] = shopper.pk if shopper is not None else None
+    account = accounts.get(order.user_id)
+    if account is not None:
+        return account
     # A guest whom nothing identifies is one person an order.
     reference = order.guest_ref or f"{label}:{order.order_id}"
     if reference not in guests:
@@ -118,5 +141,5 @@ def pending(orders: Iterable[OrderData], label: str) -> list[OrderData]:
     from personalization.tracking.storage import existing_ids
 
     listed = list(orders)
-    known = existing_ids(SOURCE, (f"{label}:{order.order_id}"[:100] for order in listed))
-    return [order for order in listed if f"{label}:{order.order_id}"[:100] not in known]
+    known = existing_ids(SOURCE, (event_key(label, order.order_id) for order in listed))
+    return [order for order in listed if event_key(label, order.order_id) not in known]

@@ -70,8 +70,11 @@ def record(shopper: Shopper, purposes: Iterable[Purpose], *, source: str) -> Non
 
 
 def give_consent(request: HttpRequest, response: HttpResponseBase, purposes: Iterable[Purpose]) -> None:
-    """Set exactly these purposes for the request's shopper, and the cookies that follow from it."""
-    wanted = frozenset(purposes) & frozenset(CONSENT_PURPOSES)
+    """Set exactly these purposes for the request's shopper, and the cookies that follow from it.
+
+    Where the browser refuses for its owner (Global Privacy Control), the answer is a refusal.
+    """
+    wanted = frozenset() if privacy_signal(request) else frozenset(purposes) & frozenset(CONSENT_PURPOSES)
     shopper = identity.shopper_for(request)
     if shopper is None and wanted:
         shopper = Shopper.objects.create(population=conf.get().population)

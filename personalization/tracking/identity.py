@@ -24,6 +24,7 @@ from personalization.models import (
     Decision,
     Event,
     Exposure,
+    QuarantinedEvent,
     Redemption,
     Reservation,
     Shopper,
@@ -187,11 +188,12 @@ def merge(visitor: Shopper, account: Shopper) -> None:
     if visitor.pk == account.pk:
         return
     with transaction.atomic():
-        for model in (Event, Decision, Exposure, Reservation, Redemption, ShopperAlias):
+        for model in (Event, QuarantinedEvent, Decision, Exposure, Reservation, Redemption, ShopperAlias):
             model._default_manager.filter(shopper=visitor).update(shopper=account)
         _move_coupons(visitor, account)
         answered = set(ConsentRecord.objects.filter(shopper=account).values_list("purpose", flat=True))
-        ConsentRecord.objects.filter(shopper=visitor).update(shopper=account)
+        # What the account has answered stays its ledger's last word.
+        ConsentRecord.objects.filter(shopper=visitor).exclude(purpose__in=answered).update(shopper=account)
         flags = {
             f"consent_{purpose.value}": True
             for purpose in CONSENT_PURPOSES
@@ -243,8 +245,9 @@ def _upsert_batch(batch: list[ShopperData]) -> dict[str, int]:
             "value", "shopper_id"
         )
     )
-    fresh = [row for row in batch if row.external_id not in known]
-    fresh = list({row.external_id: row for row in fresh}.values())
+    known.update(_join_accounts([row for row in batch if row.external_id not in known]))
+    latest = {row.external_id: row for row in batch}
+    fresh = [row for key, row in latest.items() if key not in known]
     made = Shopper.objects.bulk_create([_new_shopper(row) for row in fresh])
     ShopperAlias.objects.bulk_create(
         ShopperAlias(kind=external, value=row.external_id, shopper_id=shopper.pk)
@@ -261,9 +264,20 @@ def _upsert_batch(batch: list[ShopperData]) -> dict[str, int]:
         for row, shopper in zip(fresh, made, strict=True)
         for purpose in sorted(row.purposes)
     )
+    _refresh_attributes([row for key, row in latest.items() if key in known], known)
     known.update({row.external_id: shopper.pk for row, shopper in zip(fresh, made, strict=True)})
-    _refresh_attributes([row for row in batch if row not in fresh], known)
     return known
+
+
+def _join_accounts(rows: list[ShopperData]) -> dict[str, int]:
+    """Know the shoppers of accounts that are here already by their external id too; returns external id → key."""
+    users = {row.user_id for row in rows if row.user_id is not None}
+    accounts = dict(Shopper.objects.filter(user_id__in=users).values_list("user_id", "pk")) if users else {}
+    joined = {row.external_id: accounts[row.user_id] for row in rows if row.user_id in accounts}
+    ShopperAlias.objects.bulk_create(
+        ShopperAlias(kind=ShopperAlias.Kind.EXTERNAL, value=value, shopper_id=pk) for value, pk in joined.items()
+    )
+    return joined
 
 
 def _new_shopper(row: ShopperData) -> Shopper:

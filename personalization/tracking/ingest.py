@@ -245,16 +245,18 @@ def track(
         shopper = shopper or (identity.shopper_for(request) if request is not None else None)
         if shopper is None or not _may_keep(declared.purpose, shopper, request):
             return False
+        if occurred_at is not None and not isinstance(occurred_at, datetime):
+            raise InvalidEvent("occurred_at must be a datetime.")
         row = EventData(
-            source=source,
-            event_id=event_id or uuid.uuid4().hex,
+            source=schema.clean_text(source, "source", 80),
+            event_id=schema.clean_text(event_id, "event_id", 100) or uuid.uuid4().hex,
             type=event_type,
             shopper_id=shopper.pk,
             occurred_at=occurred_at or timezone.now(),
-            item_id=str(item_id),
-            category=category[:100],
-            offer_id=offer_id,
-            value_minor=value_minor,
+            item_id=schema.clean_text(str(item_id), "item_id", 100),
+            category=schema.clean_text(category[:100], "category", 100),
+            offer_id=None if offer_id is None else schema.clean_integer(offer_id, "offer_id"),
+            value_minor=None if value_minor is None else schema.clean_integer(value_minor, "value_minor"),
             properties=schema.clean_properties(declared, properties),
         )
         is_bot = request is not None and bots.is_bot(request.headers.get("User-Agent", ""))

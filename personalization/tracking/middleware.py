@@ -28,7 +28,7 @@ class ShopperMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
         name = conf.get().cookie_name
-        carries_id = name in request.COOKIES
+        carries_id = name in request.COOKIES and name not in response.cookies
         if carries_id and (privacy_signal(request) or not identity.visitor_id(request)):
             response.delete_cookie(name, samesite="Lax")
         if getattr(request, PERSONAL, False):

@@ -20,5 +20,5 @@ def is_page_token(token: str) -> bool:
     """Return whether one of our pages carried this token, not longer than a day ago."""
     try:
         return bool(token) and bool(signing.loads(token, salt=SALT, max_age=AGE_SECONDS))
-    except signing.BadSignature:
+    except (signing.BadSignature, ValueError):  # ValueError: not even text that can be signed
         return False

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from personalization.models import Event
 from personalization.ports import adapters, signals
 from personalization.tracking import identity
-from personalization.tracking.backfill import SOURCE, record_order
+from personalization.tracking.backfill import SOURCE, event_key, record_order
 from personalization.tracking.ingest import track
 from personalization.types import OrderData
 
@@ -82,7 +82,7 @@ def on_order_refunded(
 ) -> None:
     adapter = adapters.orders()
     label = adapter.label if adapter is not None else "order"
-    placed = Event.objects.select_related("shopper").filter(source=SOURCE, event_id=f"{label}:{order_id}").first()
+    placed = Event.objects.select_related("shopper").filter(source=SOURCE, event_id=event_key(label, order_id)).first()
     if placed is None:
         logger.warning("order_refunded: order %s is not recorded", order_id)
         return
@@ -92,7 +92,7 @@ def on_order_refunded(
         value_minor=amount_minor,
         properties={"order_id": order_id},
         source="refunds",
-        event_id=f"{label}:{order_id}:{amount_minor}",
+        event_id=event_key(label, order_id, amount_minor),
     )
 
 

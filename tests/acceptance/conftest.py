@@ -35,7 +35,7 @@ class LiveShop:
             return int(found[0])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def live_shop(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveShop]:
     """Serve a copy of the simulated shop with production's server and settings."""
     template = simulated.once(tmp_path_factory, "simulated_shop", simulated.build)
@@ -66,7 +66,7 @@ def live_shop(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     assert "Traceback" not in log.read_text(), log.read_text()[-4000:]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

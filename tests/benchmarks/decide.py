@@ -62,7 +62,7 @@ class PlainOffersView(APIView):
 
     def get(self, request: Request) -> Response:
         query = request.query_params
-        found = ShopperScores.objects.filter(shopper_id=query["shopper"], score_set_id=query["set"])
+        found = ShopperScores.objects.filter(shopper_id=int(query["shopper"]), score_set_id=int(query["set"]))
         scores = found.values_list("offers", flat=True)[0]
         redeem = HEADS.index("redeem")
         best = sorted(scores, key=lambda pk: -scores[pk][redeem])[:LIMIT]
@@ -185,7 +185,7 @@ def _visit(pk: int, number: int, offers: list[int]) -> EventData:
 
 
 def _queries(letters: list[Letter]) -> Counter[str]:
-    """Return the statements of one decision, once the process has the campaigns in its cache: verb and table → count."""
+    """Return the statements of one decision in a process that has the campaigns in its cache: verb, table → count."""
     client = Client(headers={"host": "127.0.0.1"})
     for letter in letters[:2]:
         with CaptureQueriesContext(connection) as captured:

@@ -60,7 +60,8 @@ class PlainEventsView(APIView):
     permission_classes: Any = []
 
     def post(self, request: Request) -> Response:
-        checked = PlainEventSerializer(data=request.data["events"], many=True)
+        body: Any = request.data
+        checked = PlainEventSerializer(data=body["events"], many=True)
         checked.is_valid(raise_exception=True)
         shopper_id = int(request.query_params["shopper"])
         Event.objects.bulk_create(
@@ -150,7 +151,8 @@ def _event(number: int) -> dict[str, Any]:
         case 0:
             return event | {"type": "page_viewed", "properties": {"path": f"/c/{number % 24}/", "title": "Shoes"}}
         case 1:
-            return event | product | {"type": "basket_changed", "properties": {"quantity": 1, "basket_total_minor": 4990}}
+            properties = {"quantity": 1, "basket_total_minor": 4990}
+            return event | product | {"type": "basket_changed", "properties": properties}
         case _:
             return event | product | {"type": "product_viewed", "properties": {"dwell_ms": 1200 + number}}
 

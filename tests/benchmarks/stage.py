@@ -20,7 +20,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from unittest import mock
 
 from django.conf import settings
 from django.core.management import call_command
@@ -31,7 +32,6 @@ from tests.support import servers
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_SECONDS = 3600
-T = TypeVar("T")
 Measure = Callable[[bool], report.Measurement]
 
 
@@ -41,7 +41,8 @@ class Skipped(Exception):
 
 def main(name: str, measure: Measure, *, server: bool) -> int:
     """Run one benchmark from the command line. ``server``: on PostgreSQL where one can be started, else SQLite."""
-    parser = argparse.ArgumentParser(prog=f"python -m tests.benchmarks.{name}", description=sys.modules["__main__"].__doc__)
+    described = sys.modules["__main__"].__doc__
+    parser = argparse.ArgumentParser(prog=f"python -m tests.benchmarks.{name}", description=described)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -114,7 +115,8 @@ def durability() -> str:
     if connection.vendor == "postgresql":
         waits = str(_single("SHOW fsync"))
         return waits if _single("SHOW synchronous_commit") == "on" else f"{waits}, synchronous_commit off"
-    return {0: "off", 1: "at checkpoints only (SQLite, synchronous NORMAL)"}.get(int(_single("PRAGMA synchronous")), "on")
+    level = int(_single("PRAGMA synchronous"))
+    return {0: "off", 1: "at checkpoints only (SQLite, synchronous NORMAL)"}.get(level, "on")
 
 
 def commit_ms(times: int = 30) -> float | None:
@@ -180,7 +182,7 @@ class Stopwatch:
     """A ``stage`` callback of the worker that notes how long each stage took."""
 
     def __init__(self) -> None:
-        self._began = self._since = time.monotonic()
+        self._since = time.monotonic()
         self._what = ""
         self.seconds: dict[str, float] = {}
 
@@ -197,5 +199,30 @@ class Stopwatch:
     def shares(self) -> dict[str, float]:
         """Return stage → share of the time since the first one began."""
         self._close()
-        total = sum(self.seconds.values()) or 1.0
-        return {what: round(taken / total, 3) for what, taken in self.seconds.items()}
+        return shares(self.seconds, sum(self.seconds.values()))
+
+
+def shares(seconds: dict[str, float], total: float) -> dict[str, float]:
+    """Return each part's share of a total time."""
+    return {what: round(taken / max(total, 1e-9), 3) for what, taken in seconds.items()}
+
+
+@contextmanager
+def clocked(**functions: tuple[Any, str]) -> Iterator[dict[str, float]]:
+    """Time calls of an owner's functions while the block runs; yields name → seconds. They must not call each other."""
+    seconds = dict.fromkeys(functions, 0.0)
+
+    def timed(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            began = time.monotonic()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                seconds[what] += time.monotonic() - began
+
+        return call
+
+    with ExitStack() as stack:
+        for what, (owner, attribute) in functions.items():
+            stack.enter_context(mock.patch.object(owner, attribute, timed(what, getattr(owner, attribute))))
+        yield seconds

@@ -34,7 +34,8 @@ class Site:
     def send(self, letters: Sequence[Letter], seconds: float, *, expect: int = 200) -> Answers:
         """Send letters in turn; every answer must have the expected status."""
         self._runs += 1
-        order = Order(self.port, f"{os.getpid()}-{self._runs}", seconds, CONNECTIONS, [asdict(each) for each in letters])
+        sent = [asdict(each) for each in letters]
+        order = Order(self.port, f"{os.getpid()}-{self._runs}", seconds, CONNECTIONS, sent)
         assert self.generator.stdin is not None
         assert self.generator.stdout is not None
         self.generator.stdin.write(json.dumps(asdict(order)) + "\n")
@@ -77,7 +78,7 @@ class Contest:
     @property
     def paired(self) -> report.Paired:
         """Requests a second of both, compared round by round."""
-        return report.paired([each.count / each.seconds for each in self.ours], [p.count / p.seconds for p in self.peers])
+        return report.paired(*([each.count / each.seconds for each in side] for side in (self.ours, self.peers)))
 
 
 def contest(running: Site, ours: Sequence[Letter], peers: Sequence[Letter], *, rounds: int, seconds: float) -> Contest:

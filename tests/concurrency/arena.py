@@ -157,7 +157,7 @@ def pausing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def drop_checks() -> None:
-    """Drop every CHECK of the app's tables in the scratch database, for good."""
+    """Drop every CHECK of the app's and the shop's tables in the scratch database, for good."""
     if connection.vendor == "sqlite":
         connection_created.connect(_ignore_checks, dispatch_uid="arena")
         _ignore_checks(connection=connection)
@@ -165,7 +165,7 @@ def drop_checks() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT conrelid::regclass::text, conname FROM pg_constraint "
-            "WHERE contype = 'c' AND conrelid::regclass::text LIKE 'personalization_%'"
+            "WHERE contype = 'c' AND conrelid::regclass::text ~ '^(personalization|shop)_'"
         )
         for table, name in cursor.fetchall():
             cursor.execute(f'ALTER TABLE {table} DROP CONSTRAINT "{name}"')

@@ -76,15 +76,15 @@ def test_a_missing_value_takes_the_median_and_is_flagged() -> None:
 
 def test_a_count_that_is_missing_counts_as_zero() -> None:
     x = raw()
-    x[::3, INDEX["orders"]] = np.nan
+    x[::3, INDEX["orders_7d"]] = np.nan
     fitted = Preparation.fit(x)
     at_zero = x.copy()
-    at_zero[::3, INDEX["orders"]] = 0.0
-    orders = next(item for item in fitted.columns if item.name == "orders")
+    at_zero[::3, INDEX["orders_7d"]] = 0.0
+    orders = next(item for item in fitted.columns if item.name == "orders_7d")
     assert orders.fill == 0.0
     expected = (0.0 - orders.mean) / orders.scale
-    np.testing.assert_allclose(column(fitted.transform(x), fitted, "orders")[::3], expected)
-    assert "orders_missing" not in fitted.names()
+    np.testing.assert_allclose(column(fitted.transform(x), fitted, "orders_7d")[::3], expected)
+    assert "orders_7d_missing" not in fitted.names()
 
 
 def test_outliers_are_clipped_to_the_fitted_range() -> None:
@@ -107,7 +107,7 @@ def test_what_comes_later_changes_no_fitted_number() -> None:
 
 
 def test_only_the_named_features_are_prepared() -> None:
-    assert Preparation.fit(raw(), ["age", "orders"]).names() == ["age", "orders", "age_missing"]
+    assert Preparation.fit(raw(), ["age", "orders_7d"]).names() == ["age", "orders_7d", "age_missing"]
 
 
 def test_no_rows_no_columns() -> None:

@@ -17,6 +17,8 @@ from tests.hosts import guide
 
 BUILD = "python -m build --wheel"
 INSTALL = "pip install "
+KEPT = ("PIP_", "HTTP", "NO_PROXY", "SSL", "REQUESTS_", "LANG", "LC_", "TMP")
+"""What a shop's owner has in the environment, too: how pip finds packages, a language, a place for files."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     ignored = shutil.ignore_patterns("__pycache__", "*.sqlite3*")
     shutil.copytree(guide.HOST, folder, ignore=ignored)
     subprocess.run([sys.executable, "-m", "venv", folder / ".venv"], check=True, timeout=120)
-    keep = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "LANG", "LC_", "TMP", "SSL"))}
+    keep = {name: value for name, value in os.environ.items() if name.upper().startswith(KEPT)}
     environment = keep | {
         "PATH": f"{folder / '.venv/bin'}:/usr/bin:/bin",
         "HOME": os.environ.get("HOME", "/"),

@@ -19,7 +19,7 @@ SILENCE_SECONDS = 2.0
 def connect(folder: str) -> Connection:
     """Return a connection to the broker in this folder."""
     options = {"data_folder_in": folder, "data_folder_out": folder, "control_folder": f"{folder}/control"}
-    return Connection("worker.transport:AtomicFilesystemTransport://", transport_options=options)
+    return Connection(transport="worker.transport:AtomicFilesystemTransport", transport_options=options)
 
 
 def send(folder: str, name: str, count: int) -> None:

@@ -91,7 +91,7 @@ class Browser(Client):
     def csrf(self) -> str:
         """Return the form token of the shop's home page."""
         if settings.CSRF_COOKIE_NAME not in self.cookies:
-            self.get(reverse("shop:login"))
+            self.get(reverse("shop:privacy"))
         return self.cookies[settings.CSRF_COOKIE_NAME].value
 
     def answer(self, answer: str = "all", **data: Any) -> Any:

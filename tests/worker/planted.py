@@ -32,7 +32,7 @@ def samples(rows: int = 2000, seed: int = 0, *, first_shopper: int = 0) -> Sampl
     x[:, INDEX["offer"]] = offer
     x[:, INDEX["offer_kind"]] = (offer - 1) // 2
     x[:, INDEX["amount"]] = 5.0 * offer
-    x[:, INDEX["orders"]] = orders
+    x[:, INDEX["orders_7d"]] = orders
     x[:, INDEX["spend_mean"]] = np.where(orders > 0, rng.gamma(2.0, 20.0, rows), np.nan)
     x[:, INDEX["tier"]] = rng.integers(0, 2, rows)
     p = sigmoid(1.4 * (offer - 2.5) + 0.06 * (age - 44) + 0.4 * (orders - 3) - 0.5)

@@ -159,7 +159,7 @@ def test_an_offer_or_value_never_seen_is_scored(name: str) -> None:
     test = planted.held_out(50)
     test.x = test.x.copy()
     test.x[:, INDEX["offer"]] = 0
-    test.x[:, [INDEX[column] for column in ("age", "income", "orders", "reach")]] = np.nan
+    test.x[:, [INDEX[column] for column in ("age", "income", "orders_7d", "reach")]] = np.nan
     assert np.isfinite(fitted(name).score(test)).all()
 
 

@@ -22,10 +22,12 @@ from worker.losses import masked_cross_entropy, strategy_loss
 from worker.networks.four_part import FourPart, SequenceEncoder, Widths
 
 ARMS = (*KINDS, NO_OFFER)
+OF_OFFER = ("same_", "kind_", "category_share")
 BEHAVIOUR = [
-    f.name for f in FEATURES if f.group in {"behaviour", "history"} and not f.name.startswith(("same_", "kind_"))
+    feature.name
+    for feature in FEATURES
+    if feature.group in {"behaviour", "history"} and not feature.name.startswith(OF_OFFER)
 ]
-BEHAVIOUR = [name for name in BEHAVIOUR if name != "category_share"]
 ATTRIBUTES = [f.name for f in FEATURES if f.group in {"profile", "context"}]
 OFFER = [f.name for f in FEATURES if f.name not in {*BEHAVIOUR, *ATTRIBUTES}]
 BATCH = 512
@@ -71,8 +73,11 @@ class FourPartEstimator:
         tensors = [*inputs, torch.tensor(samples.y, dtype=torch.float32), torch.tensor(arm),
                    torch.tensor(weight / scale, dtype=torch.float32)]  # fmt: skip
         watched = shopper_split(samples.rows.shopper, 0.15, seed)
+        taught = ~watched
+        if not (watched.any() and taught.any()):  # too few shoppers to keep any of them back
+            watched = taught = np.ones(len(samples), dtype=bool)
         self._train(
-            [tensor[~watched].to(device) for tensor in tensors],
+            [tensor[taught].to(device) for tensor in tensors],
             [tensor[watched].to(device) for tensor in tensors],
             generator,
             progress,

@@ -1,4 +1,4 @@
-"""The floor: every shopper gets the offer's mean response so far."""
+"""The floor: every shopper gets the offer's mean response so far, or its kind's if the offer is new."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from personalization.features.frames import Floats
+from personalization.features.compute import KINDS
+from personalization.features.frames import Floats, Ints
 from personalization.features.specification import INDEX
 from personalization.types import HEADS
 from worker.artifacts import Arrays
@@ -20,38 +21,44 @@ class OfferMean:
     """Mean outcome per offer, shrunk towards the overall mean."""
 
     name: ClassVar[str] = "offer_mean"
-    note: ClassVar[str] = "mean response of each offer, nothing personal"
+    note: ClassVar[str] = "mean response of each offer (or its kind), nothing personal"
 
-    def __init__(self, table: Floats | None = None) -> None:
-        self.table = table if table is not None else np.zeros((1, len(HEADS)))
+    def __init__(self, table: Floats | None = None, kinds: Floats | None = None) -> None:
+        self.table = table if table is not None else np.full((1, len(HEADS)), np.nan)
+        self.kinds = kinds if kinds is not None else np.zeros((len(KINDS), len(HEADS)))
 
     def fit(self, samples: Samples, *, seed: int, progress: Progress) -> None:
-        codes = samples.x[:, INDEX["offer"]].astype(np.int64)
-        size = samples.vocabularies.sizes()["offer"]
-        self.table = np.zeros((size, len(HEADS)))
+        offers = samples.x[:, INDEX["offer"]].astype(np.int64)
+        self.kinds = np.zeros((len(KINDS), len(HEADS)))
+        self.table = np.full((samples.vocabularies.sizes()["offer"], len(HEADS)), np.nan)
         for head in range(len(HEADS)):
             y = samples.y[:, head]
-            overall = prior(y)
             known = ~np.isnan(y)
-            if len(np.unique(y[known])) < 2:  # one class only: shrinking by an offer's count would say nothing
-                self.table[:, head] = overall
-                continue
-            count = np.bincount(codes[known], minlength=size)
-            total = np.bincount(codes[known], weights=y[known], minlength=size)
-            self.table[:, head] = (total + SMOOTHING * overall) / (count + SMOOTHING)
+            overall = np.full(len(KINDS), prior(y))
+            self.kinds[:, head] = _shrunk(samples.kind[known], y[known], overall)
+            kind_of = np.zeros(len(self.table), dtype=np.int64)
+            kind_of[offers] = samples.kind
+            self.table[:, head] = _shrunk(offers[known], y[known], self.kinds[kind_of, head])
+        self.table[0] = np.nan  # an offer never seen before: its kind's mean
         progress(1.0)
 
     def score(self, samples: Samples) -> Floats:
-        codes = samples.x[:, INDEX["offer"]].astype(np.int64)
-        found: Floats = self.table[codes]
-        return found
+        own = self.table[samples.x[:, INDEX["offer"]].astype(np.int64)]
+        return np.where(np.isnan(own), self.kinds[samples.kind], own)
 
     def importances(self) -> dict[str, float]:
         return {"offer": 1.0}
 
     def dump(self) -> tuple[dict[str, Any], Arrays]:
-        return {}, {"table": self.table}
+        return {}, {"table": self.table, "kinds": self.kinds}
 
     @classmethod
     def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:
-        return cls(arrays["table"])
+        return cls(arrays["table"], arrays["kinds"])
+
+
+def _shrunk(codes: Ints, y: Floats, towards: Floats) -> Floats:
+    """Return the mean of y per code, shrunk towards the given values by SMOOTHING pseudo-rows."""
+    count = np.bincount(codes, minlength=len(towards))
+    total = np.bincount(codes, weights=y, minlength=len(towards))
+    return (total + SMOOTHING * towards) / (count + SMOOTHING)

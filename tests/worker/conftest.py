@@ -1,0 +1,28 @@
+"""A small population's settings: few exposures suffice, models go to a folder of their own, the heart is quiet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.worker import population
+from tests.worker.population import Population
+from worker import runner
+
+
+@pytest.fixture
+def models(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings under which a small population trains; returns the folder of models."""
+    folder = tmp_path / "models"
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "MIN_EXPOSURES": 300, "ARTIFACTS": str(folder)}
+    # A beat comes from a thread of its own, which does not see rows that the test has not committed.
+    monkeypatch.setattr(runner, "BEAT_SECONDS", 3600.0)
+    return folder
+
+
+@pytest.fixture
+def shop(db: None, models: Path) -> Population:
+    """A shop with a response to learn."""
+    return population.build()

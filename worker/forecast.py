@@ -63,6 +63,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
             "offers_chosen": "uniformly among the eligible" if len(campaign.tiers) > 1 else "the one offer",
             "model_bias_deviation": {name: round(float(value), 4) for name, value in bias.items()},
             "interval": "90 %",
+            **({"data": "simulated"} if frames.simulated else {}),
         },
     )
 

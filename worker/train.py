@@ -71,7 +71,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         stage("publishing", 0.98)
         with transaction.atomic():
             if job is not None:
-                jobs.finish(job, _result(population, until, outcome))
+                jobs.finish(job, _result(population, until, frames.simulated, outcome))
             for version in outcome.promoted:
                 registry.promote(version)
             if params.get("score"):
@@ -107,9 +107,10 @@ def _within(stage: Stage, low: float, high: float) -> Stage:
     return lambda what, done: stage(what, low + (high - low) * done)
 
 
-def _result(population: str, until: datetime, outcome: Outcome) -> dict[str, Any]:
+def _result(population: str, until: datetime, simulated: bool, outcome: Outcome) -> dict[str, Any]:
     return {
         "population": population,
+        "simulated": simulated,
         "until": until.isoformat(),
         "versions": [version.pk for version in outcome.versions],
         "champions": {version.task: version.estimator for version in outcome.promoted},
@@ -184,6 +185,7 @@ def _card(frames: Frames, span: int, verdict: Verdict, origin: int, seconds: flo
     return {
         "population": frames.population,
         "data": {
+            "simulated": frames.simulated,
             "shoppers": len(frames.shoppers),
             "events": len(frames.events),
             "exposures": len(frames.exposures),

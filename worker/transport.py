@@ -32,6 +32,6 @@ class AtomicChannel(filesystem.Channel):
 
 
 class AtomicFilesystemTransport(filesystem.Transport):
-    """``CELERY_BROKER_URL = "worker.transport:AtomicFilesystemTransport://"``"""
+    """``broker_url = "filesystem://"`` with ``broker_transport = "worker.transport:AtomicFilesystemTransport"``."""
 
     Channel = AtomicChannel

@@ -186,7 +186,7 @@ def preview(*, shopper: Shopper | None, basket: Basket, code: str = "", coupon_i
     """Return what a coupon would take off this basket, without holding anything."""
     coupon = usable_coupon(shopper=shopper, code=code, coupon_id=coupon_id)
     discount = discount_for(coupon.offer.terms(), basket)
-    return CouponPreview(str(coupon.pk), coupon.offer.name, discount)
+    return CouponPreview(str(coupon.pk), coupon.offer.headline or coupon.offer.name, discount)
 
 
 def coupons_of(shopper: Shopper) -> list[CouponView]:

@@ -139,7 +139,7 @@ class Items:
 class Frames:
     """Everything that a worker may learn from, up to ``until`` (milliseconds); ``start`` is the first event.
 
-    ``digits`` are the decimal places of the population's currency: money here is in major units.
+    ``simulated`` says that the data was made up by a program; ``digits`` are the decimal places of the population's currency: money here is in major units.
     """
 
     population: str
@@ -153,3 +153,4 @@ class Frames:
     items: Items
     categories: list[str]
     digits: int = 2
+    simulated: bool = False

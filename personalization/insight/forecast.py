@@ -79,8 +79,8 @@ def compare(campaign: Campaign) -> list[ForecastLine]:
     forecast = latest(campaign)
     if forecast is None:
         return []
-    started = campaign.status in {Campaign.Status.RUNNING, Campaign.Status.PAUSED, Campaign.Status.ENDED}
-    happened = actuals(campaign) if started or campaign.starts_at <= timezone.now() else None
+    launched = campaign.status not in {Campaign.Status.DRAFT, Campaign.Status.REVIEW, Campaign.Status.SCHEDULED}
+    happened = actuals(campaign) if launched or campaign.starts_at <= timezone.now() else None
     lines: list[ForecastLine] = []
     for metric in METRICS:
         figure = forecast.figures.get(metric) if isinstance(forecast.figures, dict) else None
@@ -88,7 +88,7 @@ def compare(campaign: Campaign) -> list[ForecastLine]:
             continue
         mean, low, high = (float(value) for value in figure)
         actual = happened[metric] if happened is not None else None
-        over = campaign.status == Campaign.Status.ENDED and actual is not None
+        over = campaign.status in {Campaign.Status.ENDED, Campaign.Status.ARCHIVED} and actual is not None
         inside = low <= actual <= high if over and actual is not None else None
         lines.append(ForecastLine(metric, LABELS[metric], mean, low, high, actual, inside))
     return lines

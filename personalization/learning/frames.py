@@ -87,6 +87,7 @@ def load(population: str, until: datetime, progress: Progress = _silent) -> Fram
         items=items,
         categories=categories,
         digits=digits,
+        simulated=is_simulated(population),
     )
 
 
@@ -324,6 +325,12 @@ def external_ids(population: str) -> dict[int, str]:
     """Return shopper → the id an imported shopper had in its data set."""
     rows = ShopperAlias.objects.filter(kind=ShopperAlias.Kind.EXTERNAL, shopper__population=population)
     return dict(rows.values_list("shopper_id", "value"))
+
+
+def is_simulated(population: str) -> bool:
+    """Return whether any of the population's offers is marked as simulated: its figures must then say so."""
+    marks = Offer.objects.filter(campaign__population=population).values_list("attributes", flat=True)
+    return any(isinstance(mark, dict) and mark.get("simulated") for mark in marks)
 
 
 def offers_to_score(population: str) -> list[int]:

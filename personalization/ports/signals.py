@@ -5,10 +5,10 @@ Every signal takes ``request`` (or None) and keyword data; ``sender`` is the hos
 ==================  ==========================================================================
 signal              keywords
 ==================  ==========================================================================
-product_viewed      request, item_id
+product_viewed      request, item_id, category (optional: offers for it then follow the last click)
 category_viewed     request, category
 search_performed    request, query, results (int)
-basket_changed      request, item_id, quantity (new quantity; 0 = removed), basket_total_minor
+basket_changed      request, item_id, quantity (new; 0 = removed), basket_total_minor, category
 order_placed        request (may be None), order (:class:`personalization.types.OrderData`)
 order_refunded      request (may be None), order_id, amount_minor
 ==================  ==========================================================================

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
 from personalization.exceptions import BasketNotEligible
+from personalization.pure.money import format_minor
 from personalization.types import Basket, Discount, OfferKind, Terms
 
 
@@ -48,7 +49,8 @@ def discount_for(terms: Terms, basket: Basket) -> Discount:
     if covered <= 0:
         raise BasketNotEligible("No product in the basket belongs to this offer.", reason="no_product")
     if covered < terms.threshold_minor:
-        raise BasketNotEligible("The basket is below this offer's minimum spend.", reason="below_threshold")
+        missing = format_minor(terms.threshold_minor - covered, terms.currency)
+        raise BasketNotEligible(f"Spend {missing} more to use this offer.", reason="below_threshold")
     amount = benefit_on(terms, covered)
     return Discount(amount, allocate(amount, weights))
 

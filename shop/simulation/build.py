@@ -199,7 +199,12 @@ def create_sent(name: str, offers: Sequence[OfferSpec], starts_at: datetime, *, 
 
 def offer_fields(offer: OfferSpec, starts_at: datetime, slots: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return all fields of an ``Offer``, dates and links included."""
-    fields = {**offer.fields(SLUGS), "slots": list(slots), "cta_label": _("Shop now")}
+    fields = {
+        **offer.fields(SLUGS),
+        "slots": list(slots),
+        "cta_label": _("Shop now"),
+        "attributes": {"simulated": True},
+    }
     if offer.category >= 0:
         fields["cta_url"] = reverse("shop:category", args=[CATEGORIES[offer.category].slug])
     else:

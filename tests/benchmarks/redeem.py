@@ -142,7 +142,7 @@ def _enter(reservation: Reservation, kind: LedgerEntry.Kind, reserved: int, spen
 
 def measure(quick: bool) -> report.Measurement:
     """Take turns on campaigns of their own; then let all contend for one offer's last coupons."""
-    rounds, seconds, most = (2, 1.0, 800) if quick else (5, 4.0, 4000)
+    rounds, seconds, most = (2, 0.6, 600) if quick else (5, 4.0, 4000)
     shopper = build.shopper()
     ours: list[Round] = []
     peers: list[Round] = []
@@ -150,7 +150,7 @@ def measure(quick: bool) -> report.Measurement:
     for _ in range(rounds):
         ours.append(_Bout(shopper, our_pair, OFFERS, most).fight(seconds))
         peers.append(_Bout(shopper, locked_pair, OFFERS, most).fight(seconds))
-    places = 100 if quick else 500
+    places = 40 if quick else 500
     hot = [_Bout(shopper, pair, 1, 2 * places, places).fight(60.0) for pair in (our_pair, locked_pair)]
     rate = report.paired([each.rate for each in ours], [each.rate for each in peers])
     faults = [fault for each in (*ours, *peers, *hot) for fault in each.faults]

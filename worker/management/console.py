@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from personalization.learning.board import BoardRow
+from personalization.learning.frames import is_simulated
 from worker.runner import Show
 
 
@@ -56,10 +57,11 @@ def moment(value: str) -> datetime:
 def board_tables(rows: list[BoardRow], population: str) -> list[Table]:
     """Return one table a task: estimators down, metrics across, each with its 95 % interval."""
     tables: list[Table] = []
+    told = population + (" (simulated data)" if is_simulated(population) else "")
     for task in dict.fromkeys(row.task for row in rows):
         of_task = [row for row in rows if row.task == task]
         metrics = list(dict.fromkeys(name for row in of_task for name in row.metrics))
-        table = Table(title=f"{task} · {population}", title_justify="left")
+        table = Table(title=f"{task} · {told}", title_justify="left")
         for heading in ("", "estimator", *metrics[:6]):
             table.add_column(heading, no_wrap=True)
         for row in of_task:

@@ -208,6 +208,7 @@ def offer(row: dict[str, Any]) -> dict[str, Any]:
         "valid_hours": row["duration_h"],
         "attributes": {
             "external_id": row["offer_id"],
+            "simulated": True,  # by the data set's authors
             "offer_type": row["offer_type"],
             "duration_hours": row["duration_h"],
             "channels": row["channels"],

@@ -33,9 +33,11 @@ class Command(BaseCommand):
         if options["predictions"]:
             _write(Path(options["predictions"]), evaluate.predictions(judged, frames))
         if options["json"]:
-            self.stdout.write(json.dumps({"population": population, "models": summaries}, indent=2))
+            self.stdout.write(
+                json.dumps({"population": population, "simulated": frames.simulated, "models": summaries}, indent=2)
+            )
             return
-        print_all(_table(summaries, population))
+        print_all(_table(summaries, population + (" (simulated data)" if frames.simulated else "")))
 
 
 def _write(path: Path, columns: dict[str, list[Any]]) -> None:

@@ -1,0 +1,184 @@
+"""What is missing or misconfigured, in plain words, with what to do about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.apps import apps
+from django.conf import settings
+from django.core.cache import cache
+from django.core.checks import run_checks
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+
+from personalization import conf
+from personalization.learning.readiness import readiness
+from personalization.models import CatalogItem, Job, Reservation, ScoreSet
+from personalization.types import JobState
+
+GOOD, HINT, BAD = "ok", "hint", "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One sentence; ``level`` is ``ok``, ``hint`` (works, could be better) or ``wrong``."""
+
+    level: str
+    text: str
+
+
+def examine() -> Iterator[Finding]:
+    """Yield what was found, section by section; a section that itself fails is a finding."""
+    for section in SECTIONS:
+        try:
+            yield from section()
+        except Exception as error:
+            yield Finding(BAD, f"{(section.__doc__ or '').strip()} {type(error).__name__}: {error}")
+
+
+def _database() -> Iterator[Finding]:
+    """The database cannot be used."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    connection.ensure_connection()
+    executor = MigrationExecutor(connection)
+    waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if waiting:
+        yield Finding(BAD, f"{len(waiting)} migrations are not applied. Run `manage.py migrate`.")
+    if connection.vendor == "sqlite":
+        yield from _sqlite(connection.settings_dict.get("OPTIONS", {}))
+    else:
+        yield Finding(GOOD, f"Database: {connection.display_name}.")
+        yield from _transport()
+
+
+def _sqlite(options: dict[str, object]) -> Iterator[Finding]:
+    if options.get("transaction_mode") != "IMMEDIATE":
+        yield Finding(
+            BAD,
+            'SQLite without OPTIONS["transaction_mode"] = "IMMEDIATE": writers will meet "database is locked".',
+        )
+    level = GOOD if settings.DEBUG else HINT
+    yield Finding(level, "Database: SQLite. Good for one machine and a small shop; PostgreSQL for more.")
+
+
+def _transport() -> Iterator[Finding]:
+    database = settings.DATABASES[DEFAULT_DB_ALIAS]
+    host = str(database.get("HOST") or "")
+    local = not host or host.startswith("/") or host in {"localhost", "127.0.0.1", "::1"}
+    mode = str(database.get("OPTIONS", {}).get("sslmode", ""))
+    if not local and mode not in {"require", "verify-ca", "verify-full"}:
+        yield Finding(BAD, f"The connection to {host} is not encrypted. Add ?sslmode=require to DATABASE_URL.")
+
+
+def _checks() -> Iterator[Finding]:
+    """The system checks cannot run."""
+    found = [
+        message for message in run_checks() if message.is_serious() or (message.id or "").startswith("personalization")
+    ]
+    for message in found:
+        hint = f" {message.hint}" if message.hint else ""
+        yield Finding(BAD if message.is_serious() else HINT, f"{message.msg}{hint} ({message.id})")
+    if not found:
+        yield Finding(GOOD, "System checks: nothing to report.")
+
+
+def _secrets() -> Iterator[Finding]:
+    """The keys cannot be read."""
+    if conf.get().secret_keys:
+        yield Finding(GOOD, "Coupon codes and pseudonyms have keys of their own.")
+    elif settings.DEBUG:
+        yield Finding(GOOD, "Coupon codes are keyed from SECRET_KEY (fine for development).")
+    else:
+        yield Finding(
+            HINT,
+            'Coupon codes are keyed from SECRET_KEY. Set PERSONALIZATION["SECRET_KEYS"] before you ever change it: '
+            "without the old key issued codes are not recognised any more.",
+        )
+    if not settings.DEBUG and not getattr(settings, "SESSION_COOKIE_SECURE", False):
+        yield Finding(BAD, "Session cookies travel unencrypted. Set SESSION_COOKIE_SECURE = True.")
+
+
+def _cache() -> Iterator[Finding]:
+    """The cache cannot be used."""
+    cache.set("personalization.doctor", "1", 5)
+    if cache.get("personalization.doctor") == "1":
+        yield Finding(GOOD, "Cache: answers.")
+    else:
+        yield Finding(HINT, "Cache: keeps nothing. Fine for a first look; Redis for production.")
+
+
+def _artifacts() -> Iterator[Finding]:
+    """The folder of trained models cannot be used."""
+    folder = conf.artifacts_dir()
+    if not folder.exists():
+        yield Finding(HINT, f"Models: {folder} does not exist yet; the first training makes it.")
+    elif os.access(folder, os.R_OK | os.W_OK):
+        yield Finding(GOOD, f"Models: {folder} can be written.")
+    else:
+        yield Finding(BAD, f"Models: {folder} cannot be written by this user.")
+
+
+def _catalogue() -> Iterator[Finding]:
+    """The catalogue cannot be read."""
+    count = CatalogItem.objects.filter(population=conf.get().population).count()
+    if count:
+        yield Finding(GOOD, f"Catalogue: {count:,} products copied.")
+    else:
+        yield Finding(HINT, "Catalogue: no product copied yet. Run `manage.py sync_catalog`.")
+    if not conf.get().slots:
+        yield Finding(HINT, 'No slot is declared: name your places in PERSONALIZATION["SLOTS"].')
+
+
+def _worker() -> Iterator[Finding]:
+    """The jobs cannot be read."""
+    if not apps.is_installed("worker"):
+        yield Finding(HINT, "The worker app is not installed here: models are trained elsewhere, or not at all.")
+    now = timezone.now()
+    waiting = Job.objects.filter(state=JobState.QUEUED.value).order_by("created_at").first()
+    if waiting is not None and waiting.created_at < now - timedelta(minutes=2):
+        yield Finding(
+            BAD,
+            f"Job {waiting.pk} has waited since {waiting.created_at:%Y-%m-%d %H:%M}: no worker takes jobs. Start one: "
+            "`celery -A worker worker -B -Q default,gpu`.",
+        )
+    overdue = Reservation.objects.filter(
+        state=Reservation.State.HELD, expires_at__lt=now - timedelta(minutes=5)
+    ).count()
+    if overdue:
+        yield Finding(BAD, f"{overdue:,} reservations are past their time: the worker's minute chores do not run.")
+    aside = Job.objects.filter(state=JobState.QUARANTINED.value).count()
+    if aside:
+        yield Finding(BAD, f"{aside} jobs are set aside after three dead workers. See the admin's list of jobs.")
+    if waiting is None and not overdue and not aside:
+        yield Finding(GOOD, "Jobs: none waits too long.")
+
+
+def _learning() -> Iterator[Finding]:
+    """The readiness cannot be counted."""
+    population = conf.get().population
+    ready = readiness(population)
+    for sentence in ready.sentences:
+        yield Finding(GOOD if ready.ready_response else HINT, f"Data: {sentence}.")
+    live = ScoreSet.objects.filter(population=population, state=ScoreSet.State.LIVE).first()
+    if live is None:
+        yield Finding(HINT, "Scores: none published; offers are ordered by priority. Train and score first.")
+    elif live.published_at and live.published_at < timezone.now() - timedelta(hours=conf.get().score_max_age_hours):
+        yield Finding(BAD, f"Scores: those of {live.published_at:%Y-%m-%d %H:%M} are too old to be served.")
+    else:
+        yield Finding(GOOD, f"Scores: {live.shoppers:,} shoppers.")
+
+
+SECTIONS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _database,
+    _checks,
+    _secrets,
+    _cache,
+    _artifacts,
+    _catalogue,
+    _worker,
+    _learning,
+)

@@ -1,0 +1,20 @@
+"""manage.py sync_catalog: copy the host's catalogue and its accounts' profiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from personalization.ports import adapters
+from personalization.tracking.catalog import sync_catalog
+from personalization.tracking.identity import sync_profiles
+
+
+class Command(BaseCommand):
+    help = "Copy products and profile attributes through the adapters; what vanished is hidden."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if adapters.catalog() is None:
+            raise CommandError('PERSONALIZATION["CATALOG"] is not set: name the adapter that yields your products.')
+        self.stdout.write(f"{sync_catalog():,} products, {sync_profiles():,} profiles.")

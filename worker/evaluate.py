@@ -51,7 +51,8 @@ def judge_versions(population: str) -> tuple[list[Judged], Frames]:
     if not versions:
         raise NotEnoughData(f"No response model has been trained for {population!r} yet. Run `manage.py train` first.")
     until = reading.last_moment(population)
-    assert until is not None
+    if until is None:
+        raise NotEnoughData(f"There are no events in the population {population!r} any more.")
     frames = reading.load(population, until)
     builder = FeatureBuilder(frames)
     return [_judge(version, frames, builder) for version in versions], frames
@@ -93,11 +94,16 @@ def summary(judged: Judged, frames: Frames, *, seed: int = 0) -> dict[str, Any]:
         "positives": int(y.sum()),
         "cutoff_at": judged.version.cutoff_at.isoformat(),
         "metrics": {
-            name: dict(zip(("value", "low", "high"), metrics.interval(function, p, y, resampler), strict=True))
-            for name, function in metrics.METRICS.items()
+            name: dict(zip(("value", "low", "high"), map(_defined, metrics.interval(f, p, y, resampler)), strict=True))
+            for name, f in metrics.METRICS.items()
         },
         "report": classification_report(p, y),
     }
+
+
+def _defined(value: float) -> float | None:
+    """Return a figure, None where it is undefined: JSON knows no nan."""
+    return None if np.isnan(value) else value
 
 
 def classification_report(p: Floats, y: Floats, threshold: float = 0.5) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from personalization.learning import publish
 from personalization.learning.frames import CampaignBrief
 from personalization.learning.jobs import Job
 from personalization.learning.publish import Forecast
-from personalization.types import HEADS, ModelTask, OfferKind
+from personalization.types import HEADS, ModelTask
 from worker.response import Stage
 from worker.score import BLOCK, Scorer, _values
 
@@ -70,8 +70,6 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
 
 def _sums(scorer: Scorer, shoppers: Ints, campaign: CampaignBrief, stage: Stage) -> dict[str, tuple[float, float]]:
     """Return metric → (mean, variance of chance) over the audience; cost in minor units."""
-    kinds = [scorer.frames.offers.kinds[offer] for offer in scorer.offers]
-    silent = np.array([kind == OfferKind.ANNOUNCEMENT for kind in kinds])
     allowed = _eligibility(scorer, shoppers, campaign)
     total: dict[str, list[float]] = {
         name: [0.0, 0.0] for name in ("audience", "views", "redemptions", "orders", "cost")
@@ -83,7 +81,6 @@ def _sums(scorer: Scorer, shoppers: Ints, campaign: CampaignBrief, stage: Stage)
         effects, basket = scorer.effects(block)
         reach = _reach(scorer, block, basket, campaign)
         addressed = reach * (share.sum(axis=1) > 0)
-        effects[:, silent, REDEEM] = 0.0
         benefit = np.stack(
             [
                 effective_benefit(scorer.frames.offers, np.nan_to_num(basket), np.full(len(block), offer))

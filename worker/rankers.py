@@ -178,9 +178,11 @@ RANKERS: dict[str, type[Popularity]] = {kind.name: kind for kind in (Popularity,
 
 
 def top_items(scores: NDArray[np.float32], k: int) -> Ints:
-    """Return each row's k best columns, best first (ties by column)."""
+    """Return each row's k best columns, best first (ties among them by column)."""
     k = min(k, scores.shape[1])
-    best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    if not k:
+        return np.zeros((len(scores), 0), dtype=np.int64)
+    best = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
     order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
     found: Ints = np.take_along_axis(best, order, axis=1)
     return found

@@ -107,17 +107,28 @@ def strategy_targets(frames: Frames, exposures: Exposures) -> tuple[Ints, Floats
     """Return each exposure's arm and its reward / propensity.
 
     The reward is the margin on revenue in the window less the discount, never negative. Without a logged propensity
-    the arm's share of the rows stands in. Several offers of one kind share the kind's weight.
+    the arm's share of the rows stands in. An offer's propensity times the offers of its kind in its campaign is the
+    kind's propensity.
     """
     kinds = np.array([KINDS.index(kind) for kind in frames.offers.kinds] + [len(ARMS) - 1], dtype=np.int64)
     arm = kinds[exposures.offer]
-    of_kind = np.bincount(kinds[np.unique(exposures.offer[exposures.offer >= 0])], minlength=len(ARMS)).clip(min=1)
+    alternatives = _alternatives(frames)[exposures.offer]
     share = np.bincount(arm, minlength=len(ARMS)) / max(len(arm), 1)
-    propensity = np.where(np.isnan(exposures.propensity), share[arm] / of_kind[arm], exposures.propensity)
+    of_kind = np.where(np.isnan(exposures.propensity), share[arm], exposures.propensity * alternatives)
     reward = np.maximum(exposures.revenue * conf.get().margin - exposures.cost, 0.0)
-    weight = reward / np.clip(propensity, 0.01, 1.0) / of_kind[arm]
+    weight = reward / np.clip(of_kind, 0.01, 1.0)
     top = np.quantile(weight, 0.99) if len(weight) else 1.0
     return arm, np.minimum(weight, max(top, 1e-9))
+
+
+def _alternatives(frames: Frames) -> Ints:
+    """Return per offer how many offers of its kind its campaign holds; 1 in the last place, for "no offer"."""
+    offers = frames.offers
+    count = [
+        sum(k == kind and c == campaign for k, c in zip(offers.kinds, offers.campaign, strict=True))
+        for kind, campaign in zip(offers.kinds, offers.campaign, strict=True)
+    ]
+    return np.array([*count, 1], dtype=np.int64)
 
 
 def _samples(problem: Problem, mask: Any, vocabularies: Vocabularies | None = None) -> Samples:

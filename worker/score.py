@@ -21,7 +21,7 @@ from personalization.learning import publish, registry
 from personalization.learning.jobs import Job
 from personalization.learning.publish import ScoreSet
 from personalization.learning.registry import ModelVersion
-from personalization.types import HEADS, ModelTask
+from personalization.types import HEADS, ModelTask, OfferKind
 from worker import preference
 from worker.data import Samples, assemble
 from worker.estimators.four_part import ARMS, FourPartEstimator
@@ -52,6 +52,7 @@ class Scorer:
         self.strategy = self._load(ModelTask.STRATEGY)
         self.ranker = self._fit_ranker()
         self.windows = _windows(frames)
+        self._silent = np.array([kind == OfferKind.ANNOUNCEMENT for kind in frames.offers.kinds], dtype=bool)
 
     def _load(self, task: ModelTask) -> Loaded | None:
         return Loaded(self.versions[task]) if task in self.versions else None
@@ -77,6 +78,7 @@ class Scorer:
         tiled = np.tile(self.offers, len(shoppers))
         samples = self.samples(self.response, pairs, tiled)
         p = self.response.calibrator.apply(self.response.estimator.score(samples))
+        p[self._silent[tiled], HEADS.index("redeem")] = 0.0
         basket = samples.x[:: len(self.offers), INDEX["spend_mean"]]
         return p.reshape(len(shoppers), len(self.offers), len(HEADS)), basket
 
@@ -93,9 +95,9 @@ class Scorer:
         if self.ranker is None:
             return [[] for _ in shoppers]
         scores = self.ranker.score(shoppers)
-        scores[:, ~self.frames.items.visible] = -np.inf
-        ids = self.frames.items.ids
-        return [[ids[item] for item in row] for row in top_items(scores, TOP_ITEMS).tolist()]
+        ids, shown = self.frames.items.ids, self.frames.items.visible
+        scores[:, ~shown] = -np.inf
+        return [[ids[item] for item in row if shown[item]] for row in top_items(scores, TOP_ITEMS).tolist()]
 
 
 def _windows(frames: Frames) -> Ints:
@@ -230,7 +232,8 @@ def _defaults(scorer: Scorer) -> dict[str, Any]:
     items: list[str] = []
     if scorer.ranker is not None:
         points = np.where(frames.items.visible, scorer.ranker.points, -np.inf)[None, :]
-        items = [frames.items.ids[item] for item in top_items(points.astype(np.float32), TOP_ITEMS)[0]]
+        best = top_items(points.astype(np.float32), TOP_ITEMS)[0]
+        items = [frames.items.ids[item] for item in best if frames.items.visible[item]]
     return {
         "offers": {str(int(frames.offers.ids[o])): _round(mean[p]) for p, o in enumerate(scorer.offers)},
         "kinds": {kind: _round(np.mean(rows, axis=0)) for kind, rows in of_kind.items() if kind in KINDS},

@@ -22,6 +22,8 @@ from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS, JobKind, ModelTask
 from worker import artifacts, device, preference
 from worker.data import Samples, Vocabularies
+from worker.estimators.blend import Blend
+from worker.estimators.boosting import Boosting
 from worker.estimators.four_part import ARMS, FourPartEstimator
 from worker.rankers import RANKERS
 from worker.response import REGISTRY, Fitted, Stage, Verdict, backtest, judge, pose, refit
@@ -64,12 +66,12 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     stage("reading", 0.02)
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
     outcome = Outcome()
-    if job is not None:
-        _discard(registry.versions_of(job))  # left behind by an attempt that was killed
     try:
         _train_parts(frames, job, params, stage, outcome)
         stage("publishing", 0.98)
         with transaction.atomic():
+            for version in outcome.versions:
+                registry.register(version)
             if job is not None:
                 jobs.finish(job, _result(population, until, frames.simulated, outcome))
             for version in outcome.promoted:
@@ -83,10 +85,9 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
 
 
 def _discard(versions: list[ModelVersion]) -> None:
-    """Take back what an unfinished run has registered: nothing of it is kept."""
+    """Take back what an unfinished run has written: nothing of it is kept."""
     for version in versions:
         artifacts.delete(version.path)
-        registry.discard(version)
 
 
 def _train_parts(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
@@ -125,15 +126,18 @@ def _moment(milliseconds: int) -> datetime:
 def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
     """Backtest every estimator, ship the winner and the strategy network refitted on everything."""
     problem = pose(frames, params.get("min_exposures"))
-    names = [name for name in REGISTRY if name in params.get("estimators", REGISTRY)]
+    wanted = set(params.get("estimators", REGISTRY))
+    if Blend.name in wanted:
+        wanted |= {Boosting.name, FourPartEstimator.name}  # its members
+    names = [name for name in REGISTRY if name in wanted]
     seed = int(params.get("seed", SEED))
     started = time.monotonic()
     fitted, test, found = backtest(problem, names, seed=seed, stage=_within(stage, 0.0, 0.55))
     stage("judging", 0.58)
     verdict = judge(fitted, test, seed=seed)
     shipped = {verdict.champion, FourPartEstimator.name} & set(names) | {verdict.champion}
-    if verdict.champion == "blend":
-        shipped |= {"boosting", FourPartEstimator.name}
+    if verdict.champion == Blend.name:
+        shipped |= {Boosting.name, FourPartEstimator.name}
     chosen = [item for item in fitted if item.name in shipped]
     again, all_vocabularies = refit(problem, chosen, seed=seed, stage=_within(stage, 0.6, 0.95))
     final = {item.name: item for item in again}
@@ -223,7 +227,7 @@ def _store_ranker(
         {"ranker": result.name, "items": len(frames.items.ids)},
         {name: values.astype(np.float32) for name, values in result.figures.items()},
     )
-    return registry.register(
+    return ModelVersion(
         task=ModelTask.PREFERENCE.value,
         population=frames.population,
         estimator=result.name,

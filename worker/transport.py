@@ -23,7 +23,7 @@ class AtomicChannel(filesystem.Channel):
     def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]
         folder = Path(self.data_folder_out)
         name = f"{round(time.monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"
-        aside = folder / f".{name}.part"  # no reader looks for this name
+        aside = folder / f".{uuid.uuid4()}.part"  # without the queue's name, which readers look for anywhere in it
         with aside.open("wb") as file:
             file.write(str_to_bytes(dumps(payload)))
             file.flush()

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from personalization.exceptions import ArtifactCorrupt
 from personalization.features.specification import VERSION as FEATURES_VERSION
-from personalization.learning import registry
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.types import ModelTask
@@ -31,7 +31,10 @@ def store_response(
     card: dict[str, Any],
     backtest: dict[str, Any] | None = None,
 ) -> ModelVersion:
-    """Write an estimator's files, then its row. ``backtest`` arrays (exposure, probability, label) travel along."""
+    """Write an estimator's files and return its row, to be registered when the whole run is done.
+
+    ``backtest`` arrays (exposure, probability, label) travel along.
+    """
     config, arrays = fitted.estimator.dump()
     kept = {f"estimator/{key}": value for key, value in arrays.items()}
     kept.update({f"backtest/{key}": value for key, value in (backtest or {}).items()})
@@ -48,7 +51,7 @@ def store_response(
         kept,
     )
     importances = sorted(fitted.estimator.importances().items(), key=lambda item: -item[1])[:15]
-    return registry.register(
+    return ModelVersion(
         task=task.value,
         population=population,
         estimator=fitted.name,
@@ -67,6 +70,8 @@ class Loaded:
 
     def __init__(self, version: ModelVersion) -> None:
         config, arrays = artifacts.read(version.path, version.sha256)
+        if config["features_version"] != FEATURES_VERSION:
+            raise ArtifactCorrupt(f"{version} was trained on an earlier set of features. Train again.")
         own = {key.removeprefix("estimator/"): v for key, v in arrays.items() if key.startswith("estimator/")}
         self.version = version
         self.estimator: ResponseEstimator = REGISTRY[config["estimator"]].restore(config["config"], own)

@@ -107,9 +107,9 @@ def redeem(reservation_id: str | uuid.UUID, *, order_label: str, order_id: str) 
     reservation = _find(reservation_id)
     of_order = Redemption.objects.filter(order_label=order_label, order_id=order_id)
     # Only a coupon of several uses can be held twice for one order; it counts there once.
-    if reservation.coupon.max_uses > 1:
-        if of_order.filter(coupon=reservation.coupon).exclude(reservation=reservation).exists():
-            raise ReservationGone
+    several = reservation.coupon.max_uses > 1
+    if several and of_order.filter(coupon=reservation.coupon).exclude(reservation=reservation).exists():
+        raise ReservationGone
     moved = Reservation.objects.filter(pk=reservation.pk, state=State.HELD).update(state=State.REDEEMED)
     if not moved:
         done = of_order.filter(reservation=reservation).first()

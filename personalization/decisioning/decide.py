@@ -55,7 +55,7 @@ def decide(
     ranked = rank(eligible, predictions, recent.interest)
     kept = [item for item in ranked if item.value_minor is None or item.value_minor > 0]
     excluded.update({item.offer.pk: "predicted_loss" for item in ranked if item not in kept})
-    arm = _arm(shopper if personal else None)
+    arm, how = _arm(shopper if personal else None), _assignment(limit)
     decision = Decision(
         id=uuid.uuid4(),
         shopper=shopper if personal else None,
@@ -67,9 +67,9 @@ def decide(
         model_version_id=predictions.version_id,
         eligible=[_as_record(item) for item in kept],
         excluded={str(key): reason for key, reason in excluded.items()},
-        features=_used_values(predictions, recent, context),
+        features={**_used_values(predictions, recent, context), "assignment": how},
     )
-    shown = [] if arm == Arm.HOLDOUT else _draw(kept, limit, str(decision.pk))
+    shown = [] if arm == Arm.HOLDOUT else _draw(kept, how, str(decision.pk))
     decision.chosen = [
         {"offer": item.offer.pk, "position": place, "propensity": propensity}
         for place, (item, propensity) in enumerate(shown, start=1)
@@ -97,11 +97,21 @@ def _arm(shopper: Shopper | None) -> Arm:
     return Arm.TREATMENT
 
 
-def _draw(kept: list[Ranked], limit: int, decision_id: str) -> list[tuple[Ranked, float]]:
-    limit = max(1, min(limit, MAX_LIMIT))
+def _assignment(limit: int) -> dict[str, Any]:
+    """Return what the draw depends on besides the ranking: with it the record can be drawn again."""
     settings = conf.get()
-    uniforms = [assignment.unit(settings.salt, decision_id, place) for place in range(limit)]
-    return [(kept[item.index], item.propensity) for item in policy.draw(kept, limit, settings.exploration, uniforms)]
+    return {
+        "salt": settings.salt,
+        "limit": max(1, min(limit, MAX_LIMIT)),
+        "exploration": settings.exploration,
+        "holdout_percent": settings.holdout_percent,
+    }
+
+
+def _draw(kept: list[Ranked], how: Mapping[str, Any], decision_id: str) -> list[tuple[Ranked, float]]:
+    uniforms = [assignment.unit(how["salt"], decision_id, place) for place in range(how["limit"])]
+    drawn = policy.draw(kept, how["limit"], how["exploration"], uniforms)
+    return [(kept[item.index], item.propensity) for item in drawn]
 
 
 def _as_record(item: Ranked) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from personalization.decisioning import scores, session
 from personalization.decisioning.decide import _subject
 from personalization.models import CatalogItem, ItemNeighbours, Shopper
 from personalization.ports import adapters
+from personalization.tracking.identity import batches
 from personalization.types import ProductData
 
 SEEDS = 5
@@ -40,7 +41,7 @@ def recommend(
         _add(points, neighbours, 3.0 * seeds[seed])
     _add(points, predictions.defaults.get("items", []), 0.1)
     if not points:
-        points = dict.fromkeys(_newest(population, limit), 1.0)
+        _add(points, _newest(population, limit), 1.0)
     left_out = {item_id}
     ranked = sorted((key for key in points if key not in left_out), key=lambda key: (-points[key], key))
     return _available(ranked, limit)
@@ -64,12 +65,16 @@ def _newest(population: str, limit: int) -> list[str]:
 
 
 def _available(ranked: list[str], limit: int) -> list[str]:
-    """Keep what the host's catalogue says can be bought now (one query of the host's)."""
+    """Keep what the host's catalogue says can be bought now (one query of the host's, more where much is sold out)."""
     adapter = adapters.catalog()
     if adapter is None:
         return ranked[:limit]
-    current = adapter.get(ranked[: limit * 5])
-    buyable = [key for key in ranked[: limit * 5] if key in current and _can_buy(current[key])]
+    buyable: list[str] = []
+    for part in batches(ranked, limit * 5):
+        current = adapter.get(part)
+        buyable += [key for key in part if key in current and _can_buy(current[key])]
+        if len(buyable) >= limit:
+            break
     return buyable[:limit]
 
 

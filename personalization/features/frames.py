@@ -120,6 +120,7 @@ class Offers:
     channels: Floats
     members_only: Floats
     external: list[str]
+    campaign: Ints
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -139,7 +140,8 @@ class Items:
 class Frames:
     """Everything that a worker may learn from, up to ``until`` (milliseconds); ``start`` is the first event.
 
-    ``simulated`` says that the data was made up by a program; ``digits`` are the decimal places of the population's currency: money here is in major units.
+    ``simulated`` says that the data was made up by a program; ``digits`` are the decimal places of the population's
+    currency: money here is in major units.
     """
 
     population: str

@@ -151,6 +151,7 @@ def _offers(population: str, category_code: dict[str, int]) -> tuple[Offers, int
             channels=np.array(channels, dtype=np.float64).reshape(len(found), 3),
             members_only=np.array([float(bool(offer.tiers)) for offer in found]),
             external=[str(offer.attributes.get("external_id", "")) for offer in found],
+            campaign=np.array([offer.campaign_id for offer in found], dtype=np.int64),
         ),
         digits,
     )

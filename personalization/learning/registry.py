@@ -30,14 +30,10 @@ def newest(task: ModelTask, population: str) -> list[ModelVersion]:
     return list(ModelVersion.objects.filter(population=population, task=task.value).order_by("-created_at", "-pk"))
 
 
-def discard(version: ModelVersion) -> None:
-    """Take back the row of a version that never went live."""
-    ModelVersion.objects.filter(pk=version.pk, state=State.CANDIDATE).delete()
-
-
-def register(**fields: Any) -> ModelVersion:
-    """Record a trained artefact as a candidate."""
-    return ModelVersion.objects.create(**fields)
+def register(version: ModelVersion) -> ModelVersion:
+    """Record a trained artefact as a candidate. Call it in the transaction that finishes its job."""
+    version.save(force_insert=True)
+    return version
 
 
 def promote(version: ModelVersion, by: Any = None) -> ModelVersion:

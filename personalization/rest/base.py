@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rest_framework import status
+from rest_framework.exceptions import ErrorDetail, ParseError, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -25,6 +26,16 @@ STATUSES: dict[type[PersonalizationError], int] = {
 }
 
 
+def _problem(exc: Exception, data: Any) -> Any:
+    """Return the framework's own errors in the shape of ours; ``errors`` says which fields are meant."""
+    if isinstance(exc, ValidationError):
+        fields = ", ".join(exc.detail) if isinstance(exc.detail, dict) else ""
+        message = f"These fields are not valid: {fields}." if fields else "The request is not valid."
+        return {"code": exc.default_code, "message": message, "errors": exc.detail}
+    detail = data.get("detail") if isinstance(data, dict) else None
+    return {"code": detail.code, "message": str(detail)} if isinstance(detail, ErrorDetail) else data
+
+
 class PersonalView(APIView):
     """An endpoint whose answer depends on the shopper: never cached by anybody else."""
 
@@ -36,7 +47,11 @@ class PersonalView(APIView):
             response = Response({"code": exc.code, "message": exc.message}, status=code)
             response.exception = True
             return response
-        return super().handle_exception(exc)
+        if isinstance(exc, RecursionError):  # the JSON parser's answer to a body that is all brackets
+            exc = ParseError("The body is nested too deeply.")
+        response = super().handle_exception(exc)
+        response.data = _problem(exc, response.data)
+        return response
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)

@@ -22,6 +22,7 @@ from personalization.tracking import identity
 from personalization.types import Basket, BasketLine
 
 MOST = 10**12
+MOST_LINES = 1000
 
 
 class LineSerializer(serializers.Serializer[Any]):
@@ -34,7 +35,7 @@ class LineSerializer(serializers.Serializer[Any]):
 class BasketSerializer(serializers.Serializer[Any]):
     currency = serializers.CharField(max_length=3)
     reference = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")
-    lines = LineSerializer(many=True, allow_empty=False)
+    lines = LineSerializer(many=True, allow_empty=False, max_length=MOST_LINES)
 
 
 class ClaimSerializer(serializers.Serializer[Any]):
@@ -109,7 +110,10 @@ def _valid(serializer: type[serializers.Serializer[Any]], request: Request) -> d
 
 def _basket(data: dict[str, Any]) -> Basket:
     lines = tuple(BasketLine(**line) for line in data["lines"])
-    return Basket(lines=lines, currency=data["currency"], reference=data["reference"])
+    basket = Basket(lines=lines, currency=data["currency"], reference=data["reference"])
+    if basket.total_minor > MOST:
+        raise serializers.ValidationError({"basket": ["The lines add up to more than can be sold."]})
+    return basket
 
 
 def _shopper(request: Request) -> Shopper:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from functools import lru_cache
 
 from cryptography.fernet import Fernet as _Fernet
 from cryptography.fernet import InvalidToken, MultiFernet
@@ -18,7 +19,11 @@ from personalization import conf
 
 
 def _keys() -> list[bytes]:
-    material: list[str | bytes] = [*conf.get().secret_keys] or [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return _derived(tuple(conf.get().secret_keys) or (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
+
+
+@lru_cache(maxsize=4)
+def _derived(material: tuple[str | bytes, ...]) -> list[bytes]:
     return [hashlib.sha256(b"personalization:" + force_bytes(key)).digest() for key in material]
 
 
@@ -33,7 +38,7 @@ def digests(value: str, purpose: str) -> list[str]:
 
 
 def _digest(key: bytes, value: str, purpose: str) -> str:
-    return hmac.new(key, f"{purpose}:{value}".encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, f"{purpose}:{value}".encode(), "sha256").hex()
 
 
 def _cipher() -> MultiFernet:

@@ -57,17 +57,19 @@ def insert_events(
     """Store rows and return how many are new. ``corrected`` holds the positions whose clock was mended."""
     if not rows:
         return 0
-    payload = json.dumps(
-        [_encode(row, received_at, sent_at, index in corrected, is_bot) for index, row in enumerate(rows)]
-    )
+    on_postgres = connection.vendor == "postgresql"
+    moment = datetime.isoformat if on_postgres else _naive_utc
+    received, sent = moment(received_at), None if sent_at is None else moment(sent_at)
+    encoded = [
+        _encode(row, moment(row.occurred_at), sent, received, index in corrected, is_bot)
+        for index, row in enumerate(rows)
+    ]
     with connection.cursor() as cursor:
-        cursor.execute(_POSTGRES if connection.vendor == "postgresql" else _SQLITE, [payload])
+        cursor.execute(_POSTGRES if on_postgres else _SQLITE, [json.dumps(encoded)])
         return max(cursor.rowcount, 0)
 
 
-def _encode(
-    row: EventData, received_at: datetime, sent_at: datetime | None, corrected: bool, is_bot: bool
-) -> list[Any]:
+def _encode(row: EventData, occurred: str, sent: str | None, received: str, corrected: bool, is_bot: bool) -> list[Any]:
     return [
         row.source,
         row.event_id,
@@ -78,21 +80,17 @@ def _encode(
         row.offer_id,
         row.value_minor,
         json.dumps(dict(row.properties)),
-        _moment(row.occurred_at),
-        _moment(sent_at),
-        _moment(received_at),
+        occurred,
+        sent,
+        received,
         corrected,
         is_bot,
         tombstone(row.source, row.event_id),
     ]
 
 
-def _moment(value: datetime | None) -> str | None:
-    """Format as Django's backends store it: naive UTC text in SQLite, ISO with offset for PostgreSQL."""
-    if value is None:
-        return None
-    if connection.vendor == "postgresql":
-        return value.isoformat()
+def _naive_utc(value: datetime) -> str:
+    """Format a moment as Django stores it in SQLite; PostgreSQL reads ISO with its offset."""
     return str(value.astimezone(UTC).replace(tzinfo=None))
 
 

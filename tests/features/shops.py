@@ -128,9 +128,8 @@ class Shop:
             (event.shopper, event.time, TYPE_CODE[event.type], event.category, event.offer, event.value)
             for event in self.happenings
         ]
-        rows += [
-            (row.shopper, row.time, TYPE_CODE["offer_shown"], -1, row.offer, 0.0) for row in self.shown if row.offer >= 0
-        ]
+        shown = TYPE_CODE["offer_shown"]
+        rows += [(row.shopper, row.time, shown, -1, row.offer, 0.0) for row in self.shown if row.offer >= 0]
         rows.sort(key=lambda row: row[:3])
         shopper, time, kind, category, offer, value = zip(*rows, strict=True) if rows else ((),) * 6
         return Events(
@@ -163,6 +162,7 @@ def offers_frame(offers: Sequence[OfferTerms]) -> Offers:
     """Return offers as columns."""
     return Offers(
         ids=ints(range(101, 101 + len(offers))),
+        campaign=ints([1] * len(offers)),
         names=[f"offer {terms.offer}" for terms in offers],
         kinds=[terms.kind for terms in offers],
         amount=floats(terms.amount for terms in offers),
@@ -174,6 +174,7 @@ def offers_frame(offers: Sequence[OfferTerms]) -> Offers:
         channels=floats(terms.channels for terms in offers).reshape(len(offers), 3),
         members_only=floats(terms.members_only for terms in offers),
         external=["" for _ in offers],
+        campaign=np.ones(len(offers), dtype=np.int64),
     )
 
 

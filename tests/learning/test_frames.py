@@ -10,7 +10,7 @@ import pytest
 
 from personalization.features.frames import NEVER, STREAM_TYPES, TYPE_CODE, Frames, milliseconds
 from personalization.learning import frames
-from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper
+from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper, ShopperAlias
 from personalization.types import Arm
 from tests.support import build
 
@@ -221,13 +221,37 @@ def test_what_can_still_be_had_is_scored() -> None:
     assert frames.offers_to_score("shop") == [running.pk, draft.pk]
 
 
-def test_an_audience_is_read_by_its_rule(person: Shopper) -> None:
-    build.shopper(attributes={"age": 70})
+def test_a_campaign_is_told_with_whom_it_may_address(person: Shopper) -> None:
+    silver = build.shopper(attributes={"age": 70}, consent_marketing=False)
     build.shopper(attributes={"age": 20}, consent_personalisation=False)
-    young = build.campaign(audience={"all": [{"field": "age", "op": "<=", "value": 40}]})
-    assert frames.audience_of(young.pk, UNTIL) == [person.pk]
-    everybody = build.campaign()
-    assert len(frames.audience_of(everybody.pk, UNTIL)) == 2
+    young = build.campaign(audience={"all": [{"field": "age", "op": "<=", "value": 40}]}, attribution_hours=48)
+    offer = build.offer(young, tiers=["gold", "silver"])
+    found = frames.campaign_brief(young.pk, UNTIL)
+    assert found is not None
+    assert (found.audience, found.attribution_hours, found.days, found.sent) == ([person.pk], 48, 2.0, False)
+    assert found.tiers == {offer.pk: frozenset({"gold", "silver"})}
+    everybody, sent = build.campaign(), build.campaign(delivery=Campaign.Delivery.SENT)
+    for campaign, audience in ((everybody, [person.pk, silver.pk]), (sent, [person.pk])):
+        brief = frames.campaign_brief(campaign.pk, UNTIL)
+        assert brief is not None
+        assert brief.audience == audience
+        assert brief.attribution_hours == 168
+    assert frames.campaign_brief(0, UNTIL) is None
+
+
+def test_imported_people_keep_their_own_ids(person: Shopper) -> None:
+    ShopperAlias.objects.create(shopper=person, kind=ShopperAlias.Kind.EXTERNAL, value="shop:c-1")
+    ShopperAlias.objects.create(shopper=person, kind=ShopperAlias.Kind.VISITOR, value="cookie")
+    assert frames.external_ids("shop") == {person.pk: "shop:c-1"}
+    assert frames.external_ids("games") == {}
+
+
+def test_simulated_data_is_known_as_such(person: Shopper) -> None:
+    build.offer()
+    assert not load().simulated
+    build.offer(attributes={"simulated": True})
+    assert load().simulated
+    assert not load(population="games").simulated
 
 
 def test_the_stream_knows_no_private_types() -> None:

@@ -21,7 +21,7 @@ WINDOW = 3 * DAY
 WAVES = 6
 END = START + (7 * WAVES + 4) * DAY
 ITEMS = 12
-SHOPPERS = 320
+SHOPPERS = 240
 
 
 @dataclass

@@ -166,7 +166,8 @@ def test_the_leakage_test_can_fail(frames: Frames) -> None:
     first, _test, found = backtest(pose(frames), ["logistic"], seed=0, stage=silent)
     changed = after(frames, found[0].origin - 1 - 7 * 24 * 3_600_000)
     second, _test, _found = backtest(pose(changed), ["logistic"], seed=0, stage=silent)
-    assert not np.array_equal(first[0].estimator.dump()[1]["coefficients"], second[0].estimator.dump()[1]["coefficients"])
+    before, now = (fit[0].estimator.dump()[1]["coefficients"] for fit in (first, second))
+    assert not np.array_equal(before, now)
 
 
 def test_what_ships_is_fitted_on_everything(frames: Frames) -> None:

@@ -25,7 +25,7 @@ class PromotedAtOnce(arena.Race):
         self.promoted: list[ModelVersion] = []
 
     def _register(self, number: int) -> ModelVersion:
-        return registry.register(
+        version = ModelVersion(
             task=ModelTask.RESPONSE.value,
             population=self.population,
             estimator=f"net {number}",
@@ -34,6 +34,7 @@ class PromotedAtOnce(arena.Race):
             sha256="0" * 64,
             size_bytes=1,
         )
+        return registry.register(version)
 
     def contenders(self) -> Sequence[Callable[[], object]]:
         return [partial(self._promote, version) for version in self.versions]

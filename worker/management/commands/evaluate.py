@@ -61,7 +61,13 @@ def _table(summaries: list[dict[str, Any]], population: str) -> Table:
     for heading in ("", "model", "judged on", "rows", *names):
         table.add_column(heading, no_wrap=True)
     for item in summaries:
-        cells = [f"{m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" for m in map(item["metrics"].get, names)]
+        cells = [_cell(item["metrics"][name]) for name in names]
         judged = f"{item['head']}, {item['split']}"
         table.add_row("champion" if item["champion"] else "", item["model"], judged, f"{item['rows']:,}", *cells)
     return table
+
+
+def _cell(figure: dict[str, float | None]) -> str:
+    if figure["value"] is None:
+        return "–"
+    return f"{figure['value']:.4f} [{figure['low']:.4f}, {figure['high']:.4f}]"

@@ -83,7 +83,7 @@ def _check_adapters(raw: dict[str, Any]) -> list[CheckMessage]:
             continue
         try:
             target = import_string(path)
-        except ImportError as error:
+        except (ImportError, ValueError) as error:  # ValueError: a path that begins with a dot
             found.append(
                 Error(
                     f"PERSONALIZATION[{name!r}]: {path} cannot be imported.",

@@ -22,7 +22,7 @@ from personalization.types import HEADS
 from worker import metrics
 from worker.calibrate import Calibrator
 from worker.data import Fold, Samples, Vocabularies, assemble, folds, horizon, labels
-from worker.estimators.base import ResponseEstimator, shopper_split
+from worker.estimators.base import Progress, ResponseEstimator, shopper_split
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
 from worker.estimators.four_part import ARMS, FourPartEstimator
@@ -183,16 +183,17 @@ def fit_all(
         if isinstance(estimator, FourPartEstimator):
             data, arm, weight = _network_samples(problem, inner, before)
             estimator.with_strategy(arm, weight)
-        estimator.fit(data, seed=seed, progress=tell)
+        once = isinstance(estimator, FourPartEstimator)
+        estimator.fit(data, seed=seed, progress=_part(tell, 0.0, 1.0 if once else 0.5))
         raw = estimator.score(watched)
         calibrator = Calibrator.fit(raw, watched.y)
-        if not isinstance(estimator, FourPartEstimator):
+        if not once:
             # The calibrator is known now: the shoppers held out for it may teach the model too. The network keeps
             # them out: a second training costs more than a seventh of the rows brings.
             again: ResponseEstimator = REGISTRY[name]()
             if isinstance(again, Boosting) and isinstance(estimator, Boosting):
                 again.reuse(estimator)
-            again.fit(train, seed=seed, progress=tell)
+            again.fit(train, seed=seed, progress=_part(tell, 0.5, 1.0))
             estimator = again
         predicted = calibrator.apply(estimator.score(test))
         fitted[name] = Fitted(name, estimator, calibrator, predicted, raw)
@@ -200,6 +201,10 @@ def fit_all(
         blend = fitted[Blend.name]
         blend.predicted = blend.calibrator.apply(blend.estimator.score(test))
     return list(fitted.values())
+
+
+def _part(tell: Progress, low: float, high: float) -> Progress:
+    return lambda done: tell(low + (high - low) * done)
 
 
 def _fit_blend(fitted: dict[str, Fitted], watched: Samples) -> Fitted:

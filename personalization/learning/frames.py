@@ -5,7 +5,7 @@ Only consenting, unmerged shoppers who do not look like bots are read; nothing t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -32,6 +32,8 @@ from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer
 from personalization.pure.money import exponent
 
 CHUNK = 20_000
+EPISODE = 86_400_000
+"""Milliseconds within which showing an offer again to the same shopper is the same exposure."""
 Progress = Callable[[str], None]
 
 
@@ -54,7 +56,7 @@ def _millis(value: datetime | None, until: int) -> int:
     return moment if moment <= until else int(NEVER)
 
 
-def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
+def _columns(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:
     columns: list[list[Any]] = [[] for _ in range(width)]
     for row in rows:
         for column, value in zip(columns, row, strict=True):
@@ -158,6 +160,10 @@ def _offers(population: str, category_code: dict[str, int]) -> tuple[Offers, int
 
 
 def _exposures(population: str, position: dict[int, int], offers: Offers, cut: int, digits: int) -> Exposures:
+    """Read exposures; the same offer on page after page within a day is one exposure, with the first of each outcome.
+
+    Otherwise a shopper who reloads a page ten times would be ten training rows with one and the same answer.
+    """
     fields = (
         "pk", "shopper_id", "offer_id", "exposed_at", "window_ends_at", "viewed_at", "clicked_at", "redeemed_at",
         "purchased_at", "revenue_minor", "cost_minor", "propensity",
@@ -170,7 +176,8 @@ def _exposures(population: str, position: dict[int, int], offers: Offers, cut: i
         .iterator(chunk_size=CHUNK)
     )
     scale = 10.0**digits
-    kept: list[tuple[Any, ...]] = []
+    kept: list[list[Any]] = []
+    episodes: dict[tuple[int, int | None], list[Any]] = {}
     for row in rows:
         shopper = position.get(row[1])
         moment = milliseconds(row[3])
@@ -180,10 +187,17 @@ def _exposures(population: str, position: dict[int, int], offers: Offers, cut: i
         # No purchase or redemption by the cut-off: its money lies in the future too.
         revenue = row[9] / scale if outcomes[3] != NEVER else 0.0
         cost = row[10] / scale if outcomes[2] != NEVER else 0.0
-        kept.append(
-            (row[0], shopper, offer_position.get(row[2], -1), moment, milliseconds(row[4]), *outcomes,
-             revenue, cost, np.nan if row[11] is None else row[11])
-        )  # fmt: skip
+        episode = episodes.get((shopper, row[2]))
+        if episode is not None and moment - episode[3] < EPISODE:
+            episode[5:9] = map(min, episode[5:9], outcomes)
+            episode[9:11] = max(episode[9], revenue), max(episode[10], cost)
+            continue
+        episode = [
+            row[0], shopper, offer_position.get(row[2], -1), moment, milliseconds(row[4]), *outcomes,
+            revenue, cost, np.nan if row[11] is None else row[11],
+        ]  # fmt: skip
+        episodes[shopper, row[2]] = episode
+        kept.append(episode)
     columns = _columns(kept, 12)
     whole: list[Any] = [np.array(column, dtype=np.int64) for column in columns[:9]]
     real: list[Any] = [np.array(column, dtype=np.float64) for column in columns[9:]]

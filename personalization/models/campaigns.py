@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -215,8 +217,18 @@ class Offer(models.Model):
             errors["amount_minor"] = _("The amount off is larger than the minimum spend.")
         if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
             errors["ends_at"] = _("The window must close after it opens.")
+        if not _is_page(self.cta_url):
+            errors["cta_url"] = _("Give a page of the shop, or an address that begins with https://.")
         if errors:
             raise ValidationError(errors)
+
+
+def _is_page(address: str) -> bool:
+    """Tell whether a link leads to a page, and not into a script."""
+    try:
+        return urlsplit(address).scheme in {"", "http", "https"}
+    except ValueError:
+        return False
 
 
 class CampaignTransition(models.Model):

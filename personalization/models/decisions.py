@@ -51,7 +51,10 @@ class Decision(models.Model):
     class Meta:
         verbose_name = _("decision")
         verbose_name_plural = _("decisions")
-        indexes = [models.Index(fields=["shopper", "at"], name="pz_decision_shopper")]
+        indexes = [
+            models.Index(fields=["shopper", "at"], name="pz_decision_shopper"),
+            models.Index(fields=["at"], name="pz_decision_time"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.slot} {self.at:%Y-%m-%d %H:%M}"

@@ -2,6 +2,7 @@
 
 Erasure deletes behaviour, scores, decisions and aliases; coupons, reservations and redemptions lose the shopper and
 keep their amounts, so that the ledger's totals do not change. Erased events leave tombstones: a replay stores nothing.
+Visitors who were merged into the shopper are the same person: what stayed with them goes along.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 from django.db import transaction
 from django.forms.models import model_to_dict
+from django.utils import timezone
 
 from personalization.models import (
     ConsentRecord,
@@ -33,6 +35,7 @@ EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
         Event,
         ("type", "item_id", "category", "offer_id", "value_minor", "properties", "occurred_at"),
     ),
+    "set_aside": (QuarantinedEvent, ("payload", "reason", "received_at")),
     "exposures": (
         Exposure,
         ("offer_id", "arm", "exposed_at", "viewed_at", "clicked_at", "redeemed_at", "purchased_at"),
@@ -40,6 +43,7 @@ EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "decisions": (Decision, ("slot", "at", "arm", "chosen", "features", "fallback")),
     "scores": (ShopperScores, ("offers", "kinds", "items", "values")),
     "coupons": (Coupon, ("id", "offer_id", "issued_at", "expires_at", "used_count")),
+    "reservations": (Reservation, ("offer_id", "state", "amount_minor", "created_at", "expires_at")),
     "redemptions": (Redemption, ("order_label", "order_id", "amount_minor", "redeemed_at")),
     "consents": (ConsentRecord, ("purpose", "granted", "wording_version", "source", "at")),
     "known_as": (ShopperAlias, ("kind", "created_at")),
@@ -56,8 +60,9 @@ def export(shopper: Shopper) -> dict[str, Any]:
         consent_personalisation=shopper.consent_personalisation, consent_marketing=shopper.consent_marketing,
     )  # fmt: skip
     kept: dict[str, Any] = {"profile": profile}
+    people = _people(shopper)
     for name, (model, fields) in EXPORTED.items():
-        rows = model._default_manager.filter(shopper=shopper).order_by("pk")
+        rows = model._default_manager.filter(shopper__in=people).order_by("pk")
         kept[name] = list(rows.values(*fields).iterator(chunk_size=2000))
     return kept
 
@@ -66,18 +71,26 @@ def erase(shopper: Shopper) -> dict[str, int]:
     """Erase a shopper everywhere and return how many rows went, by table. Repeating it erases nothing more."""
     counts: dict[str, int] = {}
     with transaction.atomic():
-        _bury_events(shopper)
-        counts["events"] = Event.objects.filter(shopper=shopper)._raw_delete("default")
+        people = _people(shopper)
+        _bury_events(people)
+        counts["events"] = Event.objects.filter(shopper__in=people)._raw_delete("default")
         for model in ERASED:
-            counts[model._meta.model_name or ""] = model._default_manager.filter(shopper=shopper).delete()[0]
+            counts[model._meta.model_name or ""] = model._default_manager.filter(shopper__in=people).delete()[0]
+        # A coupon that belongs to nobody is everybody's: it is voided. What it holds already still goes through.
+        Coupon.objects.filter(shopper__in=people, voided_at=None).update(voided_at=timezone.now())
         for kept in ANONYMISED:
-            counts[kept._meta.model_name or ""] = kept._default_manager.filter(shopper=shopper).update(shopper=None)
-        counts["shopper"] = Shopper.objects.filter(pk=shopper.pk).delete()[0]
+            counts[kept._meta.model_name or ""] = kept._default_manager.filter(shopper__in=people).update(shopper=None)
+        counts["shopper"] = Shopper.objects.filter(pk__in=people).delete()[0]
     return counts
 
 
-def _bury_events(shopper: Shopper) -> None:
-    rows = Event.objects.filter(shopper=shopper).values_list("source", "event_id")
+def _people(shopper: Shopper) -> list[int]:
+    """Return the shopper's key and those of the visitors merged into them."""
+    return [shopper.pk, *Shopper.objects.filter(merged_into=shopper).order_by("pk").values_list("pk", flat=True)]
+
+
+def _bury_events(people: list[int]) -> None:
+    rows = Event.objects.filter(shopper__in=people).values_list("source", "event_id")
     for batch in batches(rows.iterator(chunk_size=2000)):
         EventTombstone.objects.bulk_create(
             [EventTombstone(digest=tombstone(source, event_id)) for source, event_id in batch],

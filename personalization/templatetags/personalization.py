@@ -59,9 +59,14 @@ class OfferSlotNode(template.Node):
     def __init__(self, slot: FilterExpression, limit: FilterExpression | None, fallback: NodeList) -> None:
         self.slot, self.limit, self.fallback = slot, limit, fallback
 
+    def _limit(self, context: Context) -> int:
+        try:
+            return int(self.limit.resolve(context)) if self.limit is not None else 1
+        except (TypeError, ValueError):  # a variable that the page has not set
+            return 1
+
     def render(self, context: Context) -> SafeString:
-        limit = int(self.limit.resolve(context)) if self.limit is not None else 1
-        result = _decide(context, str(self.slot.resolve(context)), limit)
+        result = _decide(context, str(self.slot.resolve(context)), self._limit(context))
         if result is None or not result.offers:
             return self.fallback.render(context)
         request = _request(context)
@@ -121,5 +126,7 @@ def consent_banner(context: Context) -> dict[str, Any]:
 def personalization_beacon(context: Context) -> dict[str, Any]:
     """Render the page script's tag; without consent, nothing."""
     request = _request(context)
+    if request is not None:
+        mark_personal(request)  # without consent too: the page without the script is no page for everybody
     allowed = request is not None and bool(consent.purposes_of(request))
     return {"allowed": allowed, "token": page_token(request) if allowed and request is not None else ""}

@@ -15,7 +15,7 @@ from django.utils import timezone
 from personalization.models import Shopper
 from personalization.ports import adapters
 from personalization.tracking import identity
-from personalization.tracking.storage import insert_events
+from personalization.tracking.storage import existing_ids, insert_events
 from personalization.types import EventData, OrderData, Purpose
 
 SOURCE = "orders"
@@ -112,6 +112,8 @@ def backfill_orders(since: datetime | None = None, progress: Callable[[int], Non
 
 
 def _store_batch(orders: list[OrderData], label: str) -> int:
+    # Only for new ones is a buyer looked up: to make one would bring back who has been erased.
+    orders = pending(orders, label)
     accounts: dict[Any, int | None] = dict(
         Shopper.objects.filter(user_id__in={o.user_id for o in orders if o.user_id is not None}).values_list(
             "user_id", "pk"
@@ -137,9 +139,7 @@ def _buyer_id(order: OrderData, label: str, accounts: dict[Any, int | None], gue
 
 
 def pending(orders: Iterable[OrderData], label: str) -> list[OrderData]:
-    """Return the orders that are not recorded yet (for ``doctor``)."""
-    from personalization.tracking.storage import existing_ids
-
+    """Return the orders that are not recorded yet, and have not been erased either."""
     listed = list(orders)
     known = existing_ids(SOURCE, (event_key(label, order.order_id) for order in listed))
     return [order for order in listed if event_key(label, order.order_id) not in known]

@@ -95,7 +95,10 @@ def _naive_utc(value: datetime) -> str:
 
 
 def existing_ids(source: str, event_ids: Iterable[str]) -> set[str]:
-    """Return which of these ids this source has stored already."""
-    from personalization.models import Event
+    """Return which of these ids this source has stored already, those erased since included."""
+    from personalization.models import Event, EventTombstone
 
-    return set(Event.objects.filter(source=source, event_id__in=list(event_ids)).values_list("event_id", flat=True))
+    asked = {tombstone(source, event_id): event_id for event_id in event_ids}
+    stored = Event.objects.filter(source=source, event_id__in=asked.values()).values_list("event_id", flat=True)
+    erased = EventTombstone.objects.filter(digest__in=asked).values_list("digest", flat=True)
+    return {*stored, *(asked[digest] for digest in erased)}

@@ -174,7 +174,6 @@ def offers_frame(offers: Sequence[OfferTerms]) -> Offers:
         channels=floats(terms.channels for terms in offers).reshape(len(offers), 3),
         members_only=floats(terms.members_only for terms in offers),
         external=["" for _ in offers],
-        campaign=np.ones(len(offers), dtype=np.int64),
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from personalization.features.frames import Frames
+from personalization.learning import frames as reading
 from tests.worker import population
 from tests.worker.population import Population
 from worker import runner
@@ -25,4 +28,16 @@ def models(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Pa
 @pytest.fixture
 def shop(db: None, models: Path) -> Population:
     """A shop with a response to learn."""
-    return population.build()
+    return population.restore()
+
+
+_read: list[Frames] = []
+
+
+@pytest.fixture
+def frames(request: pytest.FixtureRequest, models: Path) -> Frames:
+    """That shop's frames until the end; the test may change them."""
+    if not _read:
+        request.getfixturevalue("shop")
+        _read.append(reading.load("shop", population.END))
+    return copy.deepcopy(_read[0])

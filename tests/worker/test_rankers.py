@@ -10,11 +10,8 @@ from sklearn.metrics import ndcg_score
 
 from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Frames, Lines
-from personalization.learning import frames as reading
 from tests.features import shops
 from tests.features.shops import DAY, ORIGIN
-from tests.worker import population
-from tests.worker.population import Population
 from worker import preference
 from worker.preference import RankerResult
 from worker.rankers import RANKERS, Frequency, Interactions, Popularity, Transitions, interactions, top_items
@@ -207,11 +204,6 @@ def test_a_summary_has_its_interval() -> None:
 
 def silent(what: str, done: float) -> None:
     """Say nothing."""
-
-
-@pytest.fixture
-def frames(shop: Population) -> Frames:
-    return reading.load("shop", population.END)
 
 
 def test_rankers_are_tested_on_what_was_bought_after_their_data(frames: Frames) -> None:

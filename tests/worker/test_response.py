@@ -14,7 +14,6 @@ from personalization.features.frames import NEVER, Frames, milliseconds
 from personalization.learning import frames as reading
 from personalization.types import HEADS
 from tests.worker import planted, population
-from tests.worker.population import Population
 from worker import response
 from worker.calibrate import Calibrator
 from worker.data import Samples
@@ -37,11 +36,6 @@ def load() -> Frames:
 @pytest.fixture(autouse=True)
 def _fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(boosting.PARAMS, "learning_rate", 0.2)
-
-
-@pytest.fixture
-def frames(shop: Population) -> Frames:
-    return load()
 
 
 def test_all_estimators_run_from_the_simplest() -> None:

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from personalization.exceptions import ArtifactCorrupt, LeaseLost, NotEnoughData
+from personalization.features.compute import FeatureBuilder, Rows
+from personalization.learning import frames as reading
 from personalization.learning import jobs
 from personalization.models import Event, Exposure, Job, ModelVersion, Shopper
 from personalization.types import JobKind, ModelTask
 from tests.worker import population
 from tests.worker.population import DAY, Population
-from worker import artifacts, train
+from worker import artifacts, data, response, train
 from worker.estimators import boosting
 from worker.estimators.four_part import FourPartEstimator
 from worker.rankers import RANKERS
@@ -62,7 +64,7 @@ def test_all_of_it(shop: Population, models: Path) -> None:
     assert by_task == {"response": list(REGISTRY), "strategy": ["four_part"], "preference": list(RANKERS)}
     champions = ModelVersion.objects.filter(state=ModelVersion.State.CHAMPION)
     assert sorted(champions.values_list("task", flat=True)) == ["preference", "response", "strategy"]
-    board = boards(outcome) if False else {v.estimator: v.metrics["board"] for v in outcome.versions if v.task == "response"}
+    board = {v.estimator: v.metrics["board"] for v in outcome.versions if v.task == "response"}
     assert board["logistic"]["auc"][0] > 0.7 > board["offer_mean"]["auc"][0]
     assert board["boosting"]["auc"][0] > 0.7
     for figures in board.values():
@@ -129,34 +131,18 @@ def meddle(after: datetime) -> None:
     Shopper.objects.create(consent_personalisation=True, attributes={"tier": "gold", "city": "Elsewhere"})
 
 
-def test_nothing_after_the_cut_off_changes_anything(shop: Population) -> None:
+def test_nothing_after_the_cut_off_changes_anything(shop: Population, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until two days after the fifth wave, while its windows are open: what came later changes no figure, no weight."""
     until = population.wave(5) + 2 * DAY
     params = {**QUICK, "min_exposures": 300}
-    few = pytest.MonkeyPatch()
-    few.setattr(train, "backtest", _with_smaller_folds(train.backtest))
-    try:
-        before = run(params, until)
-        meddle(until)
-        after = run(params, until)
-    finally:
-        few.undo()
+    # Half of the waves are gone: folds have to be content with 300 training rows.
+    monkeypatch.setattr(response, "folds", lambda *a, **k: data.folds(*a, **{**k, "min_train": 300}))
+    before = run(params, until)
+    meddle(until)
+    after = run(params, until)
     assert boards(before) == boards(after)
     assert [version.sha256 for version in before.versions] == [version.sha256 for version in after.versions]
     assert len(boards(before)) == 5
-
-
-def _with_smaller_folds(real: Any) -> Any:
-    """Return the backtest with folds that are content with 300 training rows: half of the waves are gone."""
-
-    def backtest(*args: Any, **kwargs: Any) -> Any:
-        from worker import data, response
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(response, "folds", lambda *a, **k: data.folds(*a, **{**k, "min_train": 300}))
-            return real(*args, **kwargs)
-
-    return backtest
 
 
 def test_the_cut_off_test_can_fail(shop: Population) -> None:
@@ -298,18 +284,14 @@ def test_a_damaged_file_is_refused(shop: Population, models: Path) -> None:
 
 def test_predictions_come_back_from_the_file(shop: Population) -> None:
     """What was judged is what the version predicts: the backtest's fit, read back, on its own test rows."""
-    from personalization.features.compute import FeatureBuilder, Rows
-    from personalization.learning import frames as reading
-    from worker.data import assemble, labels
-
     version = next(one for one in run().versions if one.estimator == "offer_mean")
     loaded = Loaded(version)
     frames = reading.load("shop", population.END)
     place = {int(pk): row for row, pk in enumerate(frames.exposures.id)}
     chosen = np.array([place[int(pk)] for pk in loaded.backtest["exposure"]])
     rows = frames.exposures.take(chosen)
-    samples = assemble(
-        FeatureBuilder(frames), Rows(rows.shopper, rows.offer, rows.time, rows.window_end), labels(frames)[chosen],
+    samples = data.assemble(
+        FeatureBuilder(frames), Rows(rows.shopper, rows.offer, rows.time, rows.window_end), data.labels(frames)[chosen],
         rows.id, loaded.vocabularies,
     )  # fmt: skip
     again = loaded.calibrator.apply(loaded.estimator.score(samples))

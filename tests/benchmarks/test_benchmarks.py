@@ -1,0 +1,73 @@
+"""The benchmarks' own promises: one JSON object with every field, and honest words where nothing was measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.benchmarks import report, stage, starbucks
+from tests.benchmarks.report import Measurement
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMISED = {
+    "name", "value", "unit", "peer", "peer_value", "ratio", "target", "met", "machine", "connections", "fsync", "notes",
+}  # fmt: skip
+
+
+def measured(**changes: Any) -> Measurement:
+    fields: dict[str, Any] = {"peer": "a peer", "value": 30.0, "peer_value": 10.0, "ratio": 3.0, "target": 2.5}
+    return Measurement(**{"name": "intake", "unit": "events/s"} | fields | changes)
+
+
+def test_a_benchmark_prints_one_json_object() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.redeem", "--quick", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout)
+    assert set(told) >= PROMISED
+    assert told["name"] == "redeem"
+    assert told["value"] > 0
+    assert told["ratio"] > 0
+    assert told["connections"] == 8
+    assert told["fsync"]
+    assert told["notes"]["ledger_faults"] == []
+    hot = told["notes"]["one_offer_until_it_is_sold_out"]
+    assert hot["redeemed"] == [hot["places"], hot["places"]], "both contenders sell every place, and none twice"
+
+
+def test_a_ratio_is_the_median_of_neighbouring_rounds() -> None:
+    found = report.paired([10.0, 20.0, 40.0], [5.0, 20.0, 10.0])
+    assert (found.value, found.peer_value, found.ratio) == (20.0, 10.0, 2.0)
+    assert (found.lowest, found.highest) == (1.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "met"),
+    [
+        ({}, True),
+        ({"ratio": 2.4}, False),
+        ({"ratio": 0.9, "target": 1.0, "better": "lower"}, True),
+        ({"ratio": 1.01, "target": 1.0, "better": "lower"}, False),
+        ({"target": None}, None),
+        ({"ratio": None, "value": None}, None),
+    ],
+)
+def test_a_target_is_met_in_the_better_direction(changes: dict[str, Any], met: bool | None) -> None:
+    assert measured(**changes).met is met
+
+
+def test_what_could_not_be_measured_says_why() -> None:
+    told = measured(value=None, peer_value=None, ratio=None, notes={"skipped": "The data set is not there."}).as_json()
+    assert "The data set is not there." in report.line(told)
+    assert report.table([told, measured().as_json()]).row_count == 2
+
+
+def test_a_missing_data_set_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SHARED_DATA", str(tmp_path))
+    with pytest.raises(stage.Skipped, match="starbucks_offers"):
+        starbucks.folder()

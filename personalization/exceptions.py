@@ -1,9 +1,12 @@
 """Errors of the app. A class's docstring is its message; ``code`` is stable for API clients; edges translate.
 
-Ground floor: imports nothing of the project.
+Ground floor: imports nothing of the project. ``str(error)`` is English; ``ports.messages.explain`` says it in the
+reader's language.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class PersonalizationError(Exception):
@@ -11,8 +14,11 @@ class PersonalizationError(Exception):
 
     code = "error"
 
-    def __init__(self, message: str = "", *, reason: str = "") -> None:
-        self.message = message or (self.__doc__ or "").strip()
+    def __init__(self, message: str = "", *, reason: str = "", params: Mapping[str, object] | None = None) -> None:
+        # What is translated is the template; names and numbers are put in afterwards.
+        self.template = message or (self.__doc__ or "").strip()
+        self.params = dict(params or {})
+        self.message = self.template % self.params if self.params else self.template
         self.reason = reason
         super().__init__(self.message)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.http import HttpRequest
-from django.utils.translation import gettext
 
 from personalization import api
+from personalization.ports.messages import explain
 from personalization.types import CouponPreview
 from shop.basket import Line, SessionBasket
 
@@ -89,9 +89,9 @@ def quote(request: HttpRequest, basket: SessionBasket) -> Quote:
         try:
             preview = api.preview(shopper=api.shopper_for(request), basket=basket.as_data(), coupon_id=coupon_id)
         except api.BasketNotEligible as error:
-            refusal = gettext(error.message)
+            refusal = explain(error)
         except api.CouponRefused as error:
-            refusal = gettext(error.message)
+            refusal = explain(error)
             remove(request)
             coupon_id = ""
     shares = preview.discount.per_line_minor if preview else (0,) * len(basket.lines)

@@ -18,6 +18,7 @@ from personalization.admin.fields import WordsField
 from personalization.exceptions import InvalidAudience
 from personalization.features import audiences
 from personalization.models import Campaign, Shopper
+from personalization.ports.messages import explain
 
 SAMPLE = 5
 FIELDS = {
@@ -105,7 +106,7 @@ class AudienceForm(forms.Form):
         try:
             audiences.parse(rule)
         except InvalidAudience as error:
-            self.add_error(None, error.message)
+            self.add_error(None, explain(error))
         return rule
 
 
@@ -130,7 +131,7 @@ def look(campaign: Campaign, *, with_sample: bool) -> AudienceView:
         count = audiences.count(campaign)
         sample = list(audiences.sample(campaign, SAMPLE)) if with_sample else []
     except InvalidAudience as error:
-        return AudienceView(None, [], error.message)
+        return AudienceView(None, [], explain(error))
     return AudienceView(count, sample)
 
 

@@ -25,6 +25,7 @@ from personalization.admin.forms import CampaignForm, friendly_formfield
 from personalization.admin.offers import CLOSED, OPEN, OfferInline
 from personalization.exceptions import InvalidTransition
 from personalization.models import Campaign, Forecast, Offer
+from personalization.ports.messages import explain
 
 FIXED = ("delivery", "starts_at", "currency", "attribution_hours")
 """Columns that measurement and forecast rest on: read-only once the campaign is scheduled."""
@@ -191,7 +192,7 @@ class CampaignAdmin(PersonalizationAdmin):
             # A checkout has used up what this form wanted to take away, between our check and our write.
             text = gettext("Nothing is saved: meanwhile a limit or the budget has been used further. Check it again.")
         except InvalidTransition as error:
-            text = error.message
+            text = explain(error)
         self.message_user(request, text, messages.ERROR)
         return HttpResponseRedirect(request.get_full_path())
 

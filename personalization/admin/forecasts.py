@@ -20,6 +20,7 @@ from personalization.admin.intervals import Chart, Figure, draw, metric_label, r
 from personalization.exceptions import PersonalizationError
 from personalization.insight import forecast as forecasting
 from personalization.models import Campaign, Forecast, Job
+from personalization.ports.messages import explain
 from personalization.types import JobKind, JobState
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def forecast_view(model_admin: CampaignAdmin, request: HttpRequest, object_id: s
     try:
         job = forecasting.request_forecast(campaign, request.user)
     except PersonalizationError as error:
-        model_admin.message_user(request, error.message, messages.ERROR)
+        model_admin.message_user(request, explain(error), messages.ERROR)
     else:
         model_admin.message_user(
             request,

@@ -27,6 +27,7 @@ from personalization.exceptions import PersonalizationError
 from personalization.learning import jobs
 from personalization.learning.readiness import readiness
 from personalization.models import Job
+from personalization.ports.messages import explain
 from personalization.types import JobKind, JobState
 
 OPEN = (JobState.QUEUED.value, JobState.RUNNING.value)
@@ -224,7 +225,7 @@ class JobAdmin(ReadOnlyAdmin):
         try:
             ready = readiness(population)
         except PersonalizationError as error:
-            self.message_user(request, error.message, messages.WARNING)
+            self.message_user(request, explain(error), messages.WARNING)
             ready = None
         context = {
             "readiness": ready,

@@ -22,6 +22,7 @@ from personalization.admin.audience import AudienceView
 from personalization.campaigns import lifecycle
 from personalization.exceptions import PersonalizationError
 from personalization.models import Campaign
+from personalization.ports.messages import explain
 
 if TYPE_CHECKING:
     from personalization.admin.campaigns import CampaignAdmin
@@ -188,7 +189,7 @@ def move(request: HttpRequest, model_admin: CampaignAdmin, campaign: Campaign, t
         else:
             lifecycle.transition(campaign, to, request.user)
     except PersonalizationError as error:
-        model_admin.message_user(request, error.message, messages.ERROR)
+        model_admin.message_user(request, explain(error), messages.ERROR)
         return False
     campaign.refresh_from_db()
     model_admin.log_change(request, campaign, label)

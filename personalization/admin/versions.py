@@ -22,6 +22,7 @@ from personalization.exceptions import PersonalizationError
 from personalization.learning import registry
 from personalization.learning.board import board
 from personalization.models import ModelVersion, ScoreSet
+from personalization.ports.messages import explain
 
 MOST_POPULATIONS = 5
 
@@ -190,7 +191,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         try:
             registry.promote(version, request.user)
         except PersonalizationError as error:
-            self.message_user(request, error.message, messages.ERROR)
+            self.message_user(request, explain(error), messages.ERROR)
             return
         self.log_change(request, version, label)
         self.message_user(

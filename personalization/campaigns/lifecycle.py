@@ -9,6 +9,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from personalization.exceptions import InvalidTerms, InvalidTransition, PersonalizationError
 from personalization.features import audiences
@@ -42,7 +43,10 @@ def transition(campaign: Campaign, to_status: str, by: Any = None) -> Campaign:
     """
     to_status = str(to_status)
     if to_status not in TRANSITIONS.get(campaign.status, ()):
-        raise InvalidTransition(f"A campaign that is {campaign.status} cannot become {to_status}.")
+        raise InvalidTransition(
+            gettext_noop("A campaign that is %(before)s cannot become %(after)s."),
+            params={"before": _word(campaign.status), "after": _word(to_status)},
+        )
     from_status = campaign.status
     first_run = to_status == Status.RUNNING and from_status != Status.PAUSED
     if first_run or to_status == Status.SCHEDULED:
@@ -50,7 +54,7 @@ def transition(campaign: Campaign, to_status: str, by: Any = None) -> Campaign:
     with transaction.atomic():
         moved = Campaign.objects.filter(pk=campaign.pk, status=from_status).update(status=to_status)
         if not moved:
-            raise InvalidTransition("Somebody else has changed this campaign's state. Reload the page.")
+            raise InvalidTransition(gettext_noop("Somebody else has changed this campaign's state. Reload the page."))
         CampaignTransition.objects.create(campaign=campaign, from_status=from_status, to_status=to_status, by=by)
         if first_run:
             _freeze_forecast(campaign)
@@ -82,18 +86,24 @@ def tick(now: datetime | None = None) -> int:
     return changed
 
 
+def _word(status: str) -> object:
+    """Return a state as people read it; what is no state at all, as it is."""
+    return Status(status).label if status in Status.values else status
+
+
 def _validate(campaign: Campaign, now: datetime) -> None:
     if campaign.ends_at <= now:
-        raise InvalidTerms("The campaign's end lies in the past. Choose a later one.")
+        raise InvalidTerms(gettext_noop("The campaign's end lies in the past. Choose a later one."))
     offers = list(campaign.offers.all())
     if not offers:
-        raise InvalidTerms("The campaign has no offer yet. Add one.")
+        raise InvalidTerms(gettext_noop("The campaign has no offer yet. Add one."))
     audiences.parse(campaign.audience)
     for offer in offers:
         try:
             offer.clean()
         except ValidationError as error:
-            raise InvalidTerms(f"{offer.name}: {' '.join(error.messages)}") from error
+            problems = {"offer": offer.name, "problems": " ".join(error.messages)}
+            raise InvalidTerms(gettext_noop("%(offer)s: %(problems)s"), params=problems) from error
 
 
 def _freeze_forecast(campaign: Campaign) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from personalization.exceptions import InvalidAudience
 from personalization.models import Campaign, Shopper
@@ -82,25 +83,28 @@ def parse(rule: Any) -> Audience:
     if not rule:
         return Audience()
     if not isinstance(rule, Mapping) or set(rule) != {"all"} or not isinstance(rule["all"], list):
-        raise InvalidAudience('An audience rule looks like {"all": [conditions]}.')
+        raise InvalidAudience(gettext_noop('An audience rule looks like {"all": [conditions]}.'))
     if len(rule["all"]) > MAX_CONDITIONS:
-        raise InvalidAudience(f"An audience has at most {MAX_CONDITIONS} conditions.")
+        raise InvalidAudience(
+            gettext_noop("An audience has at most %(most)s conditions."), params={"most": MAX_CONDITIONS}
+        )
     return Audience(tuple(_condition(raw) for raw in rule["all"]))
 
 
 def _condition(raw: Any) -> Condition:
     if not isinstance(raw, Mapping):
-        raise InvalidAudience("A condition names a field, an op and a value.")
+        raise InvalidAudience(gettext_noop("A condition names a field, an op and a value."))
     name, op, value = raw.get("field"), raw.get("op"), raw.get("value")
     if name in CHOICE_FIELDS and op == "in":
         if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
-            raise InvalidAudience(f"{name}: give a list of texts.")
+            raise InvalidAudience(gettext_noop("%(field)s: give a list of texts."), params={"field": name})
         return Condition(name, op, tuple(value))
     if name in NUMBER_FIELDS and op in {">=", "<="}:
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MOST[name]:
-            raise InvalidAudience(f"{name}: give a number.")
+            raise InvalidAudience(gettext_noop("%(field)s: give a number."), params={"field": name})
         return Condition(name, op, value)
-    raise InvalidAudience(f"There is no condition {name!r} {op!r}.")
+    given = {"field": repr(name), "op": repr(op)}
+    raise InvalidAudience(gettext_noop("There is no condition %(field)s %(op)s."), params=given)
 
 
 def reachable(campaign: Campaign, now: datetime | None = None) -> QuerySet[Shopper]:

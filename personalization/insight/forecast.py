@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db.models import Count, Q, Sum
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from personalization.insight.feedback import join_outcomes
 from personalization.learning import jobs
@@ -33,11 +34,11 @@ class ForecastLine:
 
 
 LABELS = {
-    "audience": "shoppers addressed",
-    "views": "shoppers who see the offer",
-    "redemptions": "redemptions",
-    "orders": "shoppers who order",
-    "cost": "cost of discounts",
+    "audience": _("shoppers addressed"),
+    "views": _("shoppers who see the offer"),
+    "redemptions": _("redemptions"),
+    "orders": _("shoppers who order"),
+    "cost": _("cost of discounts"),
 }
 
 
@@ -90,5 +91,5 @@ def compare(campaign: Campaign) -> list[ForecastLine]:
         actual = happened[metric] if happened is not None else None
         over = campaign.status in {Campaign.Status.ENDED, Campaign.Status.ARCHIVED} and actual is not None
         inside = low <= actual <= high if over and actual is not None else None
-        lines.append(ForecastLine(metric, LABELS[metric], mean, low, high, actual, inside))
+        lines.append(ForecastLine(metric, str(LABELS[metric]), mean, low, high, actual, inside))
     return lines

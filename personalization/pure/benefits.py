@@ -50,7 +50,9 @@ def discount_for(terms: Terms, basket: Basket) -> Discount:
         raise BasketNotEligible("No product in the basket belongs to this offer.", reason="no_product")
     if covered < terms.threshold_minor:
         missing = format_minor(terms.threshold_minor - covered, terms.currency)
-        raise BasketNotEligible(f"Spend {missing} more to use this offer.", reason="below_threshold")
+        raise BasketNotEligible(
+            "Spend %(missing)s more to use this offer.", reason="below_threshold", params={"missing": missing}
+        )
     amount = benefit_on(terms, covered)
     return Discount(amount, allocate(amount, weights))
 

@@ -17,6 +17,7 @@ from personalization.exceptions import (
     UnknownOffer,
     UnknownSlot,
 )
+from personalization.ports.messages import explain
 
 STATUSES: dict[type[PersonalizationError], int] = {
     UnknownSlot: status.HTTP_404_NOT_FOUND,
@@ -44,7 +45,7 @@ class PersonalView(APIView):
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, PersonalizationError):
             code = STATUSES.get(type(exc), status.HTTP_400_BAD_REQUEST)
-            response = Response({"code": exc.code, "message": exc.message}, status=code)
+            response = Response({"code": exc.code, "message": explain(exc)}, status=code)
             response.exception = True
             return response
         if isinstance(exc, RecursionError):  # the JSON parser's answer to a body that is all brackets

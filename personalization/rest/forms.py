@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST
 
 from personalization.campaigns import coupons
 from personalization.exceptions import PersonalizationError
+from personalization.ports.messages import explain
 from personalization.tracking import consent as consents
 from personalization.tracking import identity
 from personalization.types import CONSENT_PURPOSES
@@ -39,7 +40,7 @@ def claim(request: HttpRequest) -> HttpResponse:
         offer_id = int(raw) if raw.isascii() and raw.isdigit() and len(raw) < 19 else 0
         issued = coupons.claim(offer_id, shopper=shopper, decision_id=request.POST.get("decision", ""))
     except PersonalizationError as error:
-        messages.error(request, _(error.message))
+        messages.error(request, explain(error))
         return HttpResponseRedirect(_next(request))
     held = [key for key in request.session.get(SESSION_COUPONS, []) if key != issued.coupon_id]
     request.session[SESSION_COUPONS] = [issued.coupon_id, *held][:20]

@@ -10,6 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from personalization import api
+from personalization.ports.messages import explain
 from shop import coupons
 from shop.basket import MAX_QUANTITY, BasketFull, SessionBasket
 from shop.forms import CouponForm, QuantityForm
@@ -95,7 +96,7 @@ def apply_coupon(request: HttpRequest) -> HttpResponse:
     try:
         preview = coupons.apply(request, code=form.cleaned_data["code"], coupon_id=str(coupon) if coupon else "")
     except (api.CouponRefused, api.BasketNotEligible) as error:
-        messages.error(request, _(error.message))
+        messages.error(request, explain(error))
     else:
         messages.success(request, _("Applied: %(offer)s.") % {"offer": preview.offer_name})
     return redirect("shop:basket")

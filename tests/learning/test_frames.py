@@ -50,11 +50,10 @@ def person() -> Shopper:
 
 
 def test_nothing_after_until_is_read(person: Shopper) -> None:
-    offer = build.offer()
     for at in (UNTIL - HOUR, UNTIL, UNTIL + timedelta(milliseconds=1), UNTIL + HOUR):
         event(person, at)
         event(person, at, "order_placed", properties={"lines": [{"item_id": "1", "quantity": 2}]})
-        expose(person, offer, at)
+        expose(person, build.offer(), at)
     item("1")
     found = load()
     assert found.until == CUT
@@ -123,13 +122,25 @@ def test_what_was_shown_comes_from_the_exposures_alone(person: Shopper) -> None:
     assert found.exposures.offer.tolist() == [-1, 0]
 
 
+def test_an_offer_shown_again_within_a_day_is_one_exposure(person: Shopper) -> None:
+    offer, other = build.offer(), build.offer()
+    start = UNTIL - 3 * DAY
+    expose(person, offer, start, clicked_at=start + 5 * HOUR)
+    expose(person, offer, start + HOUR, viewed_at=start + 2 * HOUR, clicked_at=start + 2 * HOUR)
+    expose(person, other, start + HOUR)
+    expose(person, offer, start + DAY, viewed_at=start + DAY + HOUR)  # a day later: another one
+    found = load().exposures
+    assert found.time.tolist() == [milliseconds(start), milliseconds(start + HOUR), milliseconds(start + DAY)]
+    assert (found.viewed[0], found.clicked[0]) == (milliseconds(start + 2 * HOUR),) * 2
+    assert found.viewed[1] == NEVER
+
+
 def test_the_stream_is_sorted_by_shopper_and_time(person: Shopper) -> None:
     other = build.shopper()
-    offer = build.offer()
     for hours in (5, 1, 3):
         for shopper in (other, person):
             event(shopper, UNTIL - hours * HOUR)
-            expose(shopper, offer, UNTIL - (hours + 1) * HOUR)
+            expose(shopper, build.offer(), UNTIL - (hours + 1) * HOUR)
     found = load().events
     keys = list(zip(found.shopper.tolist(), found.time.tolist(), strict=True))
     assert keys == sorted(keys)

@@ -84,7 +84,10 @@ def test_an_age_that_is_no_number_fulfils_nothing(missing: dict[str, Any], op: s
         ({"all": [{"field": "tenure_days", "op": ">=", "value": 201}]}, False),
         ({"all": [{"field": "tenure_days", "op": "<=", "value": 199.5}]}, False),
         ({"all": [{"field": "income", "op": "<=", "value": 10**9}]}, False),
-        ({"all": [{"field": "city", "op": "in", "value": ["Berlin"]}, {"field": "age", "op": ">=", "value": 90}]}, False),
+        (
+            {"all": [{"field": "city", "op": "in", "value": ["Berlin"]}, {"field": "age", "op": ">=", "value": 90}]},
+            False,
+        ),
     ],
 )
 def test_a_gold_member_of_34_from_berlin(rule: Any, belongs: bool) -> None:

@@ -226,7 +226,12 @@ def test_somebody_elses_decision_is_left_out(offer: Offer, shopper: Shopper) -> 
 
 @pytest.mark.parametrize(
     ("terms", "expected"),
-    [({}, 10 * DAY), ({"valid_hours": 5}, 5 * HOUR), ({"ends_after": 2 * DAY}, 2 * DAY), ({"valid_hours": 900}, 10 * DAY)],
+    [
+        ({}, 10 * DAY),
+        ({"valid_hours": 5}, 5 * HOUR),
+        ({"ends_after": 2 * DAY}, 2 * DAY),
+        ({"valid_hours": 900}, 10 * DAY),
+    ],
 )
 def test_a_coupon_expires_with_the_first_of_its_ends(
     shopper: Shopper, terms: dict[str, Any], expected: timedelta
@@ -245,7 +250,10 @@ def test_my_coupons_usable_ones_first(shopper: Shopper) -> None:
     api.claim(spent.pk, shopper=shopper)
     api.claim(foreign.pk, shopper=make_shopper())
     Coupon.objects.filter(offer=spent).update(used_count=1)
-    assert [(view.offer_name, view.usable) for view in api.coupons_of(shopper)] == [("Ten off!", True), ("Spent", False)]
+    assert [(view.offer_name, view.usable) for view in api.coupons_of(shopper)] == [
+        ("Ten off!", True),
+        ("Spent", False),
+    ]
     assert api.coupons_of(make_shopper()) == []
 
 

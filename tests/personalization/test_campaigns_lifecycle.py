@@ -105,7 +105,9 @@ def test_a_campaign_that_contradicts_itself_does_not_start(
     assert states(draft) == ["draft"]
 
 
-@pytest.mark.parametrize("rule", [{"any": []}, {"all": [{"field": "religion", "op": "in", "value": ["x"]}]}, "everyone"])
+@pytest.mark.parametrize(
+    "rule", [{"any": []}, {"all": [{"field": "religion", "op": "in", "value": ["x"]}]}, "everyone"]
+)
 def test_an_audience_that_cannot_be_read_does_not_start(rule: Any) -> None:
     draft = in_state("draft", audience=rule)
     with pytest.raises(InvalidAudience):

@@ -97,7 +97,9 @@ def test_e005_what_to_do_with_unknown_events(check: Check, value: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["CATALOG", "ORDERS", "SHOPPERS", "CONSENT"])
-@pytest.mark.parametrize("path", ["Nothing", "no.such.Module", "tests.personalization.host.Missing", ".Relative", "a..b"])
+@pytest.mark.parametrize(
+    "path", ["Nothing", "no.such.Module", "tests.personalization.host.Missing", ".Relative", "a..b"]
+)
 def test_e006_an_adapter_that_cannot_be_imported(check: Check, name: str, path: str) -> None:
     (found,) = check(**{name: path})
     assert found.id == "personalization.E006"

@@ -12,7 +12,8 @@ import pytest
 from django.utils import timezone
 
 from personalization import api, conf
-from personalization.decisioning import candidates, decide as deciding, eligibility
+from personalization.decisioning import candidates, eligibility
+from personalization.decisioning import decide as deciding
 from personalization.exceptions import UnknownSlot
 from personalization.models import Campaign, Coupon, Decision, Exposure, Offer, Shopper
 from personalization.pure import assignment, policy
@@ -187,7 +188,11 @@ def test_without_consent_an_answer_is_served_and_nobody_is_logged(configure: Con
     configure(HOLDOUT_PERCENT=100.0)  # nobody unknown is held out: nobody would be counted
     offer, audience = make_offer(), make_offer(running(audience={"all": [{"field": "age", "op": ">=", "value": 1}]}))
     shopper = make_shopper(consent_personalisation=False)
-    score(make_scores(defaults={"kinds": {"coupon": WORTH}, "basket_minor": 5000}), shopper, {offer.pk: [0.9, 0.9, 0.0, 0.9]})
+    score(
+        make_scores(defaults={"kinds": {"coupon": WORTH}, "basket_minor": 5000}),
+        shopper,
+        {offer.pk: [0.9, 0.9, 0.0, 0.9]},
+    )
     make_event(shopper, "product_viewed", item_id="p-1", category="tea")
     for given in ({"shopper": shopper}, {"request": make_request(visitor=make_alias(shopper))}):
         result = api.decide(SLOT, limit=3, **given)  # type: ignore[arg-type]

@@ -96,7 +96,11 @@ KIND = [0.4, 0.2, 0.1, 0.3]
     [
         (Scores("x"), (), "by_priority"),
         (Scores("x", defaults={"kinds": {"coupon": KIND}}), tuple(KIND), "average_of_kind"),
-        (Scores("x", defaults={"kinds": {"coupon": KIND}, "offers": {"OFFER": [1, 1, 0, 1]}}), (1, 1, 0, 1), "average_of_offer"),
+        (
+            Scores("x", defaults={"kinds": {"coupon": KIND}, "offers": {"OFFER": [1, 1, 0, 1]}}),
+            (1, 1, 0, 1),
+            "average_of_offer",
+        ),
         (
             Scores("", kinds={"coupon": 0.6}, defaults={"kinds": {"coupon": KIND}, "strategy": {"coupon": 0.3}}),
             (0.8, 0.4, 0.2, 0.6),

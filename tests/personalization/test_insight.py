@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from personalization import api
 from personalization.insight import feedback, forecast
-from personalization.insight.board import board
+from personalization.learning.board import board
 from personalization.models import Campaign, Exposure, Forecast, Job, Offer, Shopper
 from personalization.types import Arm, ExposureData
 from tests.admin.builders import make_forecast, make_version
@@ -59,7 +59,9 @@ def test_each_outcome_is_the_first_of_its_sort(shopper: Shopper, offer: Offer) -
     first = make_event(shopper, "offer_viewed", offer=offer, **ago(1.5))
     make_event(shopper, "offer_viewed", offer=offer, **ago(1.0))
     click = make_event(shopper, "offer_clicked", offer=offer, **ago(0.9))
-    orders = [make_event(shopper, "order_placed", value_minor=value, **ago(hours)) for value, hours in ((500, 0.5), (70, 0.2))]
+    orders = [
+        make_event(shopper, "order_placed", value_minor=value, **ago(hours)) for value, hours in ((500, 0.5), (70, 0.2))
+    ]
     found = joined(exposure)
     assert (found.viewed_at, found.clicked_at) == (first.occurred_at, click.occurred_at)
     assert (found.purchased_at, found.revenue_minor) == (orders[0].occurred_at, 570)
@@ -196,7 +198,9 @@ def test_before_the_start_nothing_has_happened() -> None:
     assert {line.actual for line in api.compare_forecast(campaign)} == {None}
 
 
-@pytest.mark.parametrize("damaged", [[], "x", {}, {"audience": 5}, {"audience": [1, 2]}, {"audience": None, "views": [1, 0, 2]}])
+@pytest.mark.parametrize(
+    "damaged", [[], "x", {}, {"audience": 5}, {"audience": [1, 2]}, {"audience": None, "views": [1, 0, 2]}]
+)
 def test_figures_that_cannot_be_read_are_left_out(offer: Offer, damaged: Any) -> None:
     Forecast.objects.create(campaign=offer.campaign, figures=damaged)
     assert set(figures(offer.campaign)) <= {"views"}

@@ -55,7 +55,9 @@ def known(visitor: Browser, plain: None) -> Shopper:
     shopper = visitor.shopper()
     consent.record(shopper, [Purpose.PERSONALISATION], source="test")
     identity.remember_guest(shopper, "ada@example.org")
-    visitor.events(event("product_viewed", item_id="secret-item"), event("search_performed", properties={"query": "secret"}))
+    visitor.events(
+        event("product_viewed", item_id="secret-item"), event("search_performed", properties={"query": "secret"})
+    )
     visitor.events(event("teleported", properties={"path": "secret"}))
     offers = [make_offer(per_shopper=1) for _ in range(3)]
     score(make_scores(), shopper, {offers[0].pk: [0.5, 0.5, 0.0, 0.5]}, items=["secret-item"])
@@ -77,7 +79,10 @@ def tables_with_a_shopper() -> list[type[models.Model]]:
     return [
         model
         for model in apps.get_app_config("personalization").get_models()
-        if any(field.is_relation and field.related_model is Shopper and field.name == "shopper" for field in model._meta.fields)
+        if any(
+            field.is_relation and field.related_model is Shopper and field.name == "shopper"
+            for field in model._meta.fields
+        )
     ]
 
 

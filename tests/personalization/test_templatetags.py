@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
-from django.template import Context, engines, Template, TemplateSyntaxError
+from django.template import Context, Template, TemplateSyntaxError, engines
 from django.test import Client
 from django.urls import reverse
 
@@ -81,7 +81,9 @@ def test_nothing_of_a_card_runs_a_script_or_leaves_the_shop(shopper: Shopper) ->
     assert set(re.findall(r"\s([\w-]+)=", re.sub(r'"[^"]*"', '""', html))) <= {"class", "href", *DATA}
 
 
-@pytest.mark.parametrize("address", ["javascript:alert(1)", " JavaScript:x", "java\nscript:x", "data:text/html,x", "http://["])
+@pytest.mark.parametrize(
+    "address", ["javascript:alert(1)", " JavaScript:x", "java\nscript:x", "data:text/html,x", "http://["]
+)
 def test_a_link_into_a_script_is_no_link(address: str) -> None:
     with pytest.raises(ValidationError, match="page of the shop"):
         make_offer(kind="announcement", cta_url=address).clean()

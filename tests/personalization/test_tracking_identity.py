@@ -160,9 +160,15 @@ def test_an_accounts_own_answer_stands(db: None, visitors: set[Purpose]) -> None
 
 
 def test_after_a_merge_the_flags_still_are_the_ledgers_latest_word(db: None) -> None:
-    for visitors, accounts in [(set(CONSENT_PURPOSES), set()), (set(), set(CONSENT_PURPOSES)), ({Purpose.ANALYTICS}, None)]:
+    for visitors, accounts in [
+        (set(CONSENT_PURPOSES), set()),
+        (set(), set(CONSENT_PURPOSES)),
+        ({Purpose.ANALYTICS}, None),
+    ]:
         joined = merged(visitors, accounts)
-        latest = dict(ConsentRecord.objects.filter(shopper=joined).order_by("at", "pk").values_list("purpose", "granted"))
+        latest = dict(
+            ConsentRecord.objects.filter(shopper=joined).order_by("at", "pk").values_list("purpose", "granted")
+        )
         for purpose in CONSENT_PURPOSES:
             assert joined.allows(purpose) == latest.get(purpose.value, False), (visitors, accounts, purpose)
 
@@ -253,11 +259,16 @@ def test_a_reference_belongs_to_the_first_who_gave_it(db: None) -> None:
 
 
 def test_shoppers_in_bulk_are_made_once(db: None) -> None:
-    rows = [ShopperData(f"set:{n}", "set", attributes={"age": n}, purposes=frozenset({Purpose.MARKETING})) for n in range(700)]
+    rows = [
+        ShopperData(f"set:{n}", "set", attributes={"age": n}, purposes=frozenset({Purpose.MARKETING}))
+        for n in range(700)
+    ]
     first = api.upsert_shoppers(rows)
     assert api.upsert_shoppers(iter(rows)) == first
     assert len(first) == Shopper.objects.count() == ConsentRecord.objects.count() == 700
-    assert Shopper.objects.filter(population="set", consent_marketing=True, consent_personalisation=False).count() == 700
+    assert (
+        Shopper.objects.filter(population="set", consent_marketing=True, consent_personalisation=False).count() == 700
+    )
     api.upsert_shoppers([ShopperData("set:3", "set", attributes={"age": 99})])
     assert Shopper.objects.get(pk=first["set:3"]).attributes == {"age": 99}
     assert Shopper.objects.get(pk=first["set:3"]).consent_marketing  # only the person withdraws

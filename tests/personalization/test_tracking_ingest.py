@@ -170,7 +170,9 @@ def test_the_same_id_from_another_sender_is_another_event(shopper: Shopper) -> N
 
 
 def test_a_thousand_good_and_bad_ones(shopper: Shopper, offer: Offer) -> None:
-    raw = [event("offer_viewed", offer_id=offer.pk) if n % 2 else event("offer_viewed", offer_id=-n) for n in range(1000)]
+    raw = [
+        event("offer_viewed", offer_id=offer.pk) if n % 2 else event("offer_viewed", offer_id=-n) for n in range(1000)
+    ]
     assert send(shopper, *raw) == IngestResult(accepted=500, quarantined=500)
 
 
@@ -191,7 +193,9 @@ def test_fields_arrive_where_they_belong(shopper: Shopper, offer: Offer) -> None
 # --- Clocks -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [timedelta(hours=-5), timedelta(hours=5), timedelta(days=-20_000), timedelta(days=400)])
+@pytest.mark.parametrize(
+    "error", [timedelta(hours=-5), timedelta(hours=5), timedelta(days=-20_000), timedelta(days=400)]
+)
 def test_a_wrong_clock_is_mended_by_the_time_of_sending(shopper: Shopper, error: timedelta) -> None:
     now = timezone.now()
     happened = now - 10 * MINUTE

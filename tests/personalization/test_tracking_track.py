@@ -256,7 +256,9 @@ def test_a_login_never_fails_on_our_account(monkeypatch: pytest.MonkeyPatch, cap
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("agent", "flagged"), [(CRAWLER, True), ("", True), ("  ", True), ("Mozilla/5.0 Firefox", False)])
+@pytest.mark.parametrize(
+    ("agent", "flagged"), [(CRAWLER, True), ("", True), ("  ", True), ("Mozilla/5.0 Firefox", False)]
+)
 def test_bots_are_flagged_and_not_deleted(shopper: Shopper, committing: Committing, agent: str, flagged: bool) -> None:
     request = make_request(visitor=make_alias(shopper), agent=agent)
     with committing():

@@ -1,0 +1,42 @@
+"""What an error of the app says to a person, in the language of the request: hosts and edges call ``explain``.
+
+Money and errors know no Django (``pure``, ``exceptions``), so their sentences are listed here for ``makemessages``;
+``tests/test_translations.py`` holds the list complete.
+"""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext, gettext_noop
+
+from personalization.exceptions import PersonalizationError
+
+SENTENCES = (
+    gettext_noop("Something about this request cannot be done."),
+    gettext_noop('This slot is not declared in PERSONALIZATION["SLOTS"].'),
+    gettext_noop("There is no such offer, or it is not open to this shopper."),
+    gettext_noop("This event does not match its declared type."),
+    gettext_noop("The shopper has not agreed to this purpose."),
+    gettext_noop("This code cannot be used."),
+    gettext_noop("The basket does not meet the offer's terms yet."),
+    gettext_noop("This offer cannot be claimed any more."),
+    gettext_noop("The reservation has been released or has expired. Apply the code again."),
+    gettext_noop("This refund is larger than what is left of the redemption."),
+    gettext_noop("The campaign cannot change to this state from the one it is in."),
+    gettext_noop("The offer's terms contradict each other."),
+    gettext_noop("The audience rule cannot be read."),
+    gettext_noop("There is not enough data to train on yet."),
+    gettext_noop("Another worker has taken this job over, or it was cancelled; nothing of this run is kept."),
+    gettext_noop("The model file does not match the checksum in the database. Train again, or restore the file."),
+    gettext_noop("The data set cannot be imported."),
+    gettext_noop("Another version became champion at the same moment. Reload and decide again."),
+    gettext_noop("This offer is in another currency."),
+    gettext_noop("This offer carries no discount."),
+    gettext_noop("No product in the basket belongs to this offer."),
+    gettext_noop("Spend %(missing)s more to use this offer."),
+)
+
+
+def explain(error: PersonalizationError) -> str:
+    """Return what went wrong, in the language that is active."""
+    text = gettext(error.template)
+    return text % error.params if error.params else text

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -179,7 +180,7 @@ PERSONALIZATION: dict[str, Any] = {
     "CATALOG": "shop.personalization.ShopCatalog",
     "ORDERS": "shop.personalization.ShopOrders",
     "SHOPPERS": "shop.personalization.ShopShoppers",
-    "SLOTS": {"home_hero": "Home page, top", "product_page": "Product page", "basket": "Basket page"},
+    "SLOTS": {"home_hero": _("Home page, top"), "product_page": _("Product page"), "basket": _("Basket page")},
     "ARTIFACTS": env("ARTIFACTS_DIR") or str(VAR_DIR / "artifacts"),
     "SECRET_KEYS": env_list("PERSONALIZATION_SECRET_KEYS"),
     "CURRENCY": "EUR",

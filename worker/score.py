@@ -51,6 +51,8 @@ class Scorer:
         self.response = self._load(ModelTask.RESPONSE)
         self.strategy = self._load(ModelTask.STRATEGY)
         self.ranker = self._fit_ranker()
+        if self.response is None:
+            self.offers = self.offers[:0]  # nothing can be said about them; products are ranked all the same
         self.windows = _windows(frames)
         self._silent = np.array([kind == OfferKind.ANNOUNCEMENT for kind in frames.offers.kinds], dtype=bool)
 
@@ -73,7 +75,7 @@ class Scorer:
     def effects(self, shoppers: Ints) -> tuple[Floats, Floats]:
         """Return calibrated effects [shoppers, offers, heads] and the matrix's usual basket [shoppers]."""
         if self.response is None or not len(self.offers):
-            return np.zeros((len(shoppers), 0, len(HEADS))), np.zeros(len(shoppers))
+            return np.zeros((len(shoppers), 0, len(HEADS))), np.full(len(shoppers), np.nan)
         pairs = np.repeat(shoppers, len(self.offers))
         tiled = np.tile(self.offers, len(shoppers))
         samples = self.samples(self.response, pairs, tiled)

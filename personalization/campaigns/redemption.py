@@ -30,27 +30,31 @@ def reserve(
 ) -> Hold:
     """Set the discount aside for this basket; the same key returns the same reservation.
 
-    Raises CouponRefused (also when a limit or the budget is used up) or BasketNotEligible.
+    Raises CouponRefused (also when a limit or the budget is used up, or the key stands for another basket) or
+    BasketNotEligible.
     """
     try:
         with transaction.atomic():
-            held = _already_held(idempotency_key, shopper)
+            held = _already_held(idempotency_key, shopper, basket)
             return held or _reserve(shopper, basket, idempotency_key, coupon_id, code)
     except IntegrityError:  # the same key, at the same moment, in another process
-        held = _already_held(idempotency_key, shopper)
+        held = _already_held(idempotency_key, shopper, basket)
         if held is None:
             raise CouponRefused(reason="limit") from None
         return held
 
 
-def _already_held(idempotency_key: str, shopper: Shopper | None) -> Hold | None:
-    done = Reservation.objects.filter(idempotency_key=idempotency_key).first()
+def _already_held(idempotency_key: str, shopper: Shopper | None, basket: Basket) -> Hold | None:
+    done = Reservation.objects.select_related("offer__campaign").filter(idempotency_key=idempotency_key).first()
     if done is None:
         return None
     if done.shopper_id != (shopper.pk if shopper else None):
         raise CouponRefused(reason="foreign_key")
     if done.state not in {State.HELD, State.REDEEMED}:
         raise ReservationGone
+    # Whoever knows a checkout's key could else hold a discount for an invented basket under it beforehand.
+    if discount_for(done.offer.terms(), basket) != _hold(done).discount:
+        raise CouponRefused(reason="other_basket")
     return _hold(done)
 
 

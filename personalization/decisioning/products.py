@@ -12,9 +12,11 @@ from personalization.decisioning import scores, session
 from personalization.decisioning.decide import _subject
 from personalization.models import CatalogItem, ItemNeighbours, Shopper
 from personalization.ports import adapters
+from personalization.tracking import schema
 from personalization.tracking.identity import batches
 from personalization.types import ProductData
 
+MOST_LETTERS = 100
 SEEDS = 5
 PRIOR = 10.0
 """Rank fusion constant: an item at rank r of a list counts 1 / (r + PRIOR)."""
@@ -27,6 +29,7 @@ def recommend(
 
     ``item_id`` names the product that the page is about: its neighbours come first and it is left out itself.
     """
+    item_id = schema.storable(item_id)[:MOST_LETTERS]
     shopper, personal = _subject(request, shopper)
     shopper = shopper if personal else None
     population = shopper.population if shopper is not None else conf.get().population

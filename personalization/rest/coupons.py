@@ -18,7 +18,7 @@ from personalization.campaigns import coupons, redemption
 from personalization.exceptions import ReservationGone
 from personalization.models import Reservation, Shopper
 from personalization.rest.base import PersonalView
-from personalization.tracking import identity
+from personalization.tracking import identity, secrets
 from personalization.types import Basket, BasketLine
 
 MOST = 10**12
@@ -35,7 +35,9 @@ class LineSerializer(serializers.Serializer[Any]):
 class BasketSerializer(serializers.Serializer[Any]):
     currency = serializers.CharField(max_length=3)
     reference = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")
-    lines = LineSerializer(many=True, allow_empty=False, max_length=MOST_LINES)
+    lines: serializers.ListSerializer[Any] = serializers.ListSerializer(
+        child=LineSerializer(), allow_empty=False, max_length=MOST_LINES
+    )
 
 
 class ClaimSerializer(serializers.Serializer[Any]):
@@ -122,6 +124,11 @@ def _shopper(request: Request) -> Shopper:
     return shopper
 
 
+def _own_key(shopper: Shopper, key: str) -> str:
+    """Return the key as stored: it collides with no other shopper's key, and with none of the shop's own."""
+    return f"api:{secrets.digest(f'{shopper.key}:{key}', 'reservation')}"
+
+
 class ClaimView(PersonalView):
     """Claim the coupon of an offer."""
 
@@ -167,12 +174,13 @@ class ReserveView(PersonalView):
     def post(self, request: Request) -> Response:
         """Reserve under an idempotency key; it lasts until redeemed, released or expired."""
         data = _valid(ReserveSerializer, request)
+        shopper = _shopper(request)
         hold = redemption.reserve(
-            shopper=_shopper(request),
+            shopper=shopper,
             basket=_basket(data["basket"]),
             code=data["code"],
             coupon_id=str(data.get("coupon_id", "")),
-            idempotency_key=data["idempotency_key"],
+            idempotency_key=_own_key(shopper, data["idempotency_key"]),
         )
         return Response(
             {

@@ -85,7 +85,7 @@ class EventsView(PersonalView):
     @extend_schema(
         request={"application/json": EventsRequestSerializer, "text/plain": EventsRequestSerializer},
         responses={200: EventsResponseSerializer, 204: None},
-        auth=[{"cookieAuth": []}],
+        auth=[{"cookieAuth": []}],  # type: ignore[list-item]
     )
     def post(self, request: Request) -> Response:
         """Store 1 to 500 events; a bad one is set aside, the others are stored. Without consent: 204, nothing kept."""

@@ -69,6 +69,6 @@ class ProductsView(PersonalView):
     @extend_schema(parameters=[OpenApiParameter("item_id", str), LIMIT], responses=ProductsSerializer)
     def get(self, request: Request) -> Response:
         """Return product ids, best first; an unknown ``item_id`` simply has no neighbours."""
-        item_id = request.query_params.get("item_id", "").replace("\x00", "")[:100]
+        item_id = request.query_params.get("item_id", "")
         found = recommend(request=request._request, item_id=item_id, limit=_limit(request, 8, MAX_PRODUCTS))
         return Response({"products": found})

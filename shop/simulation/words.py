@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext_noop
+
 
 @dataclass(frozen=True)
 class CategoryWords:
@@ -27,7 +29,7 @@ class CategoryWords:
 
 CATEGORIES = (
     CategoryWords(
-        "Coffee & Tea",
+        gettext_noop("Coffee & Tea"),
         "coffee-tea",
         1290,
         0.40,
@@ -48,7 +50,7 @@ CATEGORIES = (
         ("250 g", "500 g", "Organic", "Decaf", "Gift Tin", "Single Origin"),
     ),
     CategoryWords(
-        "Kitchen",
+        gettext_noop("Kitchen"),
         "kitchen",
         3490,
         0.60,
@@ -69,7 +71,7 @@ CATEGORIES = (
         ("Classic", "Compact", "Pro", "Set of 3", "Matte Black", "Oak"),
     ),
     CategoryWords(
-        "Home & Living",
+        gettext_noop("Home & Living"),
         "home",
         4590,
         0.65,
@@ -90,7 +92,7 @@ CATEGORIES = (
         ("Sand", "Charcoal", "Large", "Small", "Forest Green", "Natural"),
     ),
     CategoryWords(
-        "Garden",
+        gettext_noop("Garden"),
         "garden",
         3190,
         0.60,
@@ -111,7 +113,7 @@ CATEGORIES = (
         ("Steel", "Cedar", "10 l", "Starter Kit", "Terracotta", "XL"),
     ),
     CategoryWords(
-        "Outdoor",
+        gettext_noop("Outdoor"),
         "outdoor",
         6490,
         0.70,
@@ -132,7 +134,7 @@ CATEGORIES = (
         ("20 l", "35 l", "Ultralight", "Winter", "Trail", "Expedition"),
     ),
     CategoryWords(
-        "Sports",
+        gettext_noop("Sports"),
         "sports",
         4190,
         0.60,
@@ -153,7 +155,7 @@ CATEGORIES = (
         ("Light", "Heavy", "Studio", "Travel", "Race", "Grip"),
     ),
     CategoryWords(
-        "Beauty & Care",
+        gettext_noop("Beauty & Care"),
         "beauty",
         1790,
         0.50,
@@ -166,7 +168,7 @@ CATEGORIES = (
         ("Sensitive", "Rosehip", "50 ml", "200 ml", "Unscented", "Refill"),
     ),
     CategoryWords(
-        "Fashion",
+        gettext_noop("Fashion"),
         "fashion",
         4890,
         0.55,
@@ -187,7 +189,7 @@ CATEGORIES = (
         ("Navy", "Ecru", "Relaxed", "Slim", "Olive", "Striped"),
     ),
     CategoryWords(
-        "Shoes",
+        gettext_noop("Shoes"),
         "shoes",
         7990,
         0.45,
@@ -208,7 +210,7 @@ CATEGORIES = (
         ("Brown", "Black", "White", "Wide Fit", "Waterproof", "Cushioned"),
     ),
     CategoryWords(
-        "Electronics",
+        gettext_noop("Electronics"),
         "electronics",
         10900,
         0.75,
@@ -229,7 +231,7 @@ CATEGORIES = (
         ("Mini", "Plus", "Studio", "USB-C", "Gen 2", "Graphite"),
     ),
     CategoryWords(
-        "Books & Stationery",
+        gettext_noop("Books & Stationery"),
         "books",
         1490,
         0.45,
@@ -250,7 +252,7 @@ CATEGORIES = (
         ("A5", "A4", "Hardcover", "Pocket", "Illustrated", "Boxed"),
     ),
     CategoryWords(
-        "Toys & Games",
+        gettext_noop("Toys & Games"),
         "toys",
         2390,
         0.55,

@@ -53,7 +53,7 @@ def make_basket(*prices: int, category: str = "", currency: str = "EUR") -> Bask
 
 
 def make_order(order_id: str = "1001", **fields: Any) -> OrderData:
-    given = {
+    given: dict[str, Any] = {
         "placed_at": timezone.now() - timedelta(hours=1),
         "lines": (BasketLine("p-1", 2, 1500, "tea"),),
         "total_minor": 3000,
@@ -78,7 +78,7 @@ def make_request(
         factory.cookies[conf.get().cookie_name] = visitor
     request = factory.get("/")
     request.user = user or AnonymousUser()
-    request.session = SessionStore()  # type: ignore[assignment]
+    request.session = SessionStore()
     return request
 
 

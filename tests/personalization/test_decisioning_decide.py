@@ -195,7 +195,7 @@ def test_without_consent_an_answer_is_served_and_nobody_is_logged(configure: Con
     )
     make_event(shopper, "product_viewed", item_id="p-1", category="tea")
     for given in ({"shopper": shopper}, {"request": make_request(visitor=make_alias(shopper))}):
-        result = api.decide(SLOT, limit=3, **given)  # type: ignore[arg-type]
+        result = api.decide(SLOT, limit=3, **given)
         assert shown(result) == [offer.pk]
         assert (result.fallback, result.arm) == ("no_consent", Arm.TREATMENT)
         row = Decision.objects.get(pk=result.decision_id)

@@ -80,7 +80,7 @@ def test_nothing_of_a_visitor_is_left_behind(shopper: Shopper) -> None:
     for relation in Shopper._meta.related_objects:
         model = relation.related_model
         if relation.field.name == "shopper" and isinstance(model, type):
-            assert not model._default_manager.filter(shopper=shopper).exists(), model  # type: ignore[attr-defined]
+            assert not model._default_manager.filter(shopper=shopper).exists(), model
     assert shopper.pk != account.pk
 
 

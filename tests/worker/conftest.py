@@ -16,12 +16,21 @@ from worker import runner
 
 
 @pytest.fixture
-def models(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+def in_one_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a job run inside the transaction that the test rolls back.
+
+    A beat comes from a thread of its own, which does not see rows that the test has not committed; and a connection
+    in the middle of a transaction counts as one to be closed.
+    """
+    monkeypatch.setattr(runner, "BEAT_SECONDS", 3600.0)
+    monkeypatch.setattr(runner, "close_old_connections", lambda: None)
+
+
+@pytest.fixture
+def models(tmp_path: Path, settings: Any) -> Path:
     """Settings under which a small population trains; returns the folder of models."""
     folder = tmp_path / "models"
     settings.PERSONALIZATION = {**settings.PERSONALIZATION, "MIN_EXPOSURES": 300, "ARTIFACTS": str(folder)}
-    # A beat comes from a thread of its own, which does not see rows that the test has not committed.
-    monkeypatch.setattr(runner, "BEAT_SECONDS", 3600.0)
     return folder
 
 

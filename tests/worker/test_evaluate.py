@@ -60,7 +60,8 @@ def test_what_is_undefined_is_none() -> None:
 
 
 def judged(p: np.ndarray, y: np.ndarray, exposures: np.ndarray) -> Judged:
-    version = ModelVersion(pk=7, estimator="logistic", cutoff_at=datetime(2026, 1, 1, tzinfo=UTC), state=ModelVersion.State.CHAMPION)
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    version = ModelVersion(pk=7, estimator="logistic", cutoff_at=moment, state=ModelVersion.State.CHAMPION)
     label = np.full((len(y), len(HEADS)), np.nan)
     label[:, HEADS.index("redeem")] = y
     probability = np.repeat(p[:, None], len(HEADS), axis=1)

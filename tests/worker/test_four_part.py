@@ -39,10 +39,11 @@ def fitted(rows: int = 600, **strategy: np.ndarray) -> FourPartEstimator:
 def test_the_sources_shapes() -> None:
     """Behaviour of 5 → 10 → fusion 3 → strategy of 2 arms → one probability of taking part."""
     net = network()
-    assert net.behaviour[0].weight.shape == (10, 5)
-    assert net.fusion[0].weight.shape == (3, 10 + 3)
-    assert net.strategy.weight.shape == (2, 3)
-    assert net.effect[-1].weight.shape[0] == 1
+    shapes = {name: tuple(values.shape) for name, values in net.state_dict().items()}
+    assert shapes["behaviour.0.weight"] == (10, 5)
+    assert shapes["fusion.0.weight"] == (3, 10 + 3)
+    assert shapes["strategy.weight"] == (2, 3)
+    assert [shape[0] for name, shape in shapes.items() if name.startswith("effect") and "weight" in name][-1] == 1
     behaviour = torch.tensor([[0.0, 1, 1, 0, 1], [0.0, 0, 1, 0, 0], [1.0, 1, 0, 1, 1]])  # clicks, purchases, views
     attributes = torch.tensor([[0.1, 1.0, 1.0]] * 3)  # age (scaled), gender, place
     arms, effect = net(behaviour, attributes, torch.zeros(3, 0))

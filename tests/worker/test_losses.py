@@ -54,7 +54,7 @@ def minimiser(arm: torch.Tensor, weight: torch.Tensor, arms: int) -> list[float]
         loss.backward()
         return loss
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimiser.step(closure)
     return torch.softmax(logits, dim=0).tolist()
 
 

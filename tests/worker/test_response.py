@@ -64,8 +64,8 @@ def test_too_few_exposures_are_counted(frames: Frames, settings: Any) -> None:
 
 
 def test_without_an_earlier_date_there_is_no_test_in_time(frames: Frames) -> None:
-    frames.exposures.time[:] = milliseconds(population.wave(1))
-    frames.exposures.window_end[:] = milliseconds(population.wave(1) + population.WINDOW)
+    frames.exposures.time[:] = milliseconds(population.wave(6))
+    frames.exposures.window_end[:] = milliseconds(population.wave(6) + population.WINDOW)
     with pytest.raises(NotEnoughData, match="reach back far enough"):
         backtest(pose(frames), ["offer_mean"], seed=0, stage=silent)
 

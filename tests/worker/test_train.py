@@ -159,11 +159,10 @@ def test_the_same_seed_gives_the_same_files(shop: Population) -> None:
     assert boards(other)["response/logistic"] != boards(first)["response/logistic"]
 
 
-@pytest.mark.parametrize("wanted", [["blend"], ["logistic", "blend"]])
 @pytest.mark.usefixtures("_fewer_rounds")
-def test_a_blend_brings_its_members(wanted: list[str], shop: Population) -> None:
-    response = [version.estimator for version in run({"estimators": wanted}).versions if version.task == "response"]
-    assert response == [name for name in REGISTRY if name in {*wanted, "boosting", "four_part"}]
+def test_a_blend_brings_its_members(shop: Population) -> None:
+    versions = [version for version in run({"estimators": ["blend"]}).versions if version.task == "response"]
+    assert [version.estimator for version in versions] == ["boosting", "four_part", "blend"]
 
 
 def test_training_again_retires_the_champion(shop: Population) -> None:
@@ -202,7 +201,11 @@ def test_without_the_fence_a_cancelled_job_would_publish(shop: Population, monke
     """The negative control."""
     job = leased()
     monkeypatch.setattr(jobs, "_ours", lambda job: Job.objects.filter(pk=job.pk))
-    train.run(job, QUICK, lambda what, done: jobs.cancel(job) and None, until=population.END)
+
+    def cancel(what: str, done: float) -> None:
+        jobs.cancel(job)
+
+    train.run(job, QUICK, cancel, until=population.END)
     assert ModelVersion.objects.filter(state=ModelVersion.State.CHAMPION).count() == 2
 
 
@@ -262,7 +265,7 @@ def test_a_populations_name_is_looked_up(db: None, settings: Any) -> None:
     assert population_of("games") == "games"
     settings.PERSONALIZATION = {**settings.PERSONALIZATION, "POPULATION": "games"}
     assert population_of(None) == "games"
-    with pytest.raises(NotEnoughData, match="no shoppers in the population 'x'. Known: games, shop"):
+    with pytest.raises(NotEnoughData, match=r"no shoppers in the population 'x'\. Known: games, shop"):
         population_of("x")
 
 

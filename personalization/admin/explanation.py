@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from personalization import conf
 from personalization.admin.display import DASH, change_url, money, percent, plain, pretty
@@ -121,7 +122,12 @@ def reason_in_words(code: Any) -> str:
 
 def head_labels() -> list[str]:
     """Return the names of the predicted effects, in the order of HEADS."""
-    words = {"view": _("View"), "click": _("Click"), "redeem": _("Redeem"), "purchase": _("Purchase")}
+    words = {
+        "view": pgettext("of an offer", "View"),
+        "click": _("Click"),
+        "redeem": _("Redeem"),
+        "purchase": _("Purchase"),
+    }
     return [words.get(head, head) for head in HEADS]
 
 

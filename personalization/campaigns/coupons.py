@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -63,8 +64,17 @@ def ineligible_reason(offer: Offer, shopper: Shopper | None, now: datetime) -> s
     return ""
 
 
-def claim(offer_id: int, *, shopper: Shopper, decision_id: str = "", idempotency_key: str = "") -> IssuedCoupon:
+def claim(
+    offer_id: int,
+    *,
+    shopper: Shopper,
+    decision_id: str = "",
+    idempotency_key: str = "",
+    request: HttpRequest | None = None,
+) -> IssuedCoupon:
     """Issue this shopper's coupon for an offer; a repeated claim returns the coupon already issued.
+
+    Give the ``request`` where there is one: whether the claim may be recorded as behaviour is its browser's word.
 
     ``decision_id`` says which decision showed the offer. With several coupons a shopper, claims that carry
     different idempotency keys (or decisions) get different coupons, up to the offer's limit.
@@ -76,12 +86,26 @@ def claim(offer_id: int, *, shopper: Shopper, decision_id: str = "", idempotency
     decision = _decision(decision_id, shopper)
     try:
         with transaction.atomic():
-            return _claim(offer, shopper, decision, idempotency_key, now)
+            issued = _claim(offer, shopper, decision, idempotency_key, now)
+            if issued.new:
+                _track_claim(issued, shopper, request)
+            return issued
     except IntegrityError:  # the same shopper claimed at the same moment: theirs is the coupon
         held = Coupon.objects.filter(offer=offer, shopper=shopper).order_by("-claim_no").first()
         if held is None:
             raise
         return _issued(held, new=False)
+
+
+def _track_claim(issued: IssuedCoupon, shopper: Shopper, request: HttpRequest | None) -> None:
+    track(
+        "coupon_claimed",
+        request=request,
+        shopper=shopper,
+        offer_id=issued.offer_id,
+        source="coupons",
+        event_id=f"claim:{issued.coupon_id}",
+    )
 
 
 def _decision(decision_id: str, shopper: Shopper) -> Decision | None:
@@ -118,7 +142,6 @@ def _claim(
         decision=decision,
         claim_key=idempotency_key[:100],
     )
-    track("coupon_claimed", shopper=shopper, offer_id=offer.pk, source="coupons", event_id=f"claim:{coupon.pk}")
     return IssuedCoupon(str(coupon.pk), code, offer.pk, coupon.expires_at, new=True)
 
 

@@ -266,8 +266,11 @@ class Forecast(models.Model):
     model_version = models.ForeignKey(
         "personalization.ModelVersion", verbose_name=_("model version"), null=True, on_delete=models.SET_NULL
     )
-    # xgettext:no-python-format
-    figures = models.JSONField(_("figures"), help_text=_("Metric → mean, lower and upper bound of the 90 % interval."))
+    figures = models.JSONField(
+        _("figures"),
+        # xgettext:no-python-format
+        help_text=_("Metric → mean, lower and upper bound of the 90 % interval."),
+    )
     assumptions = models.JSONField(_("assumptions"), default=dict)
     created_at = models.DateTimeField(_("computed"), default=timezone.now)
     frozen_at = models.DateTimeField(_("frozen"), null=True, blank=True)

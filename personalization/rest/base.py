@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import status
 from rest_framework.exceptions import ErrorDetail, ParseError, ValidationError
+from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -41,6 +42,9 @@ class PersonalView(APIView):
     """An endpoint whose answer depends on the shopper: never cached by anybody else."""
 
     permission_classes: Any = []
+    # No forms: another site's form would reach us without this browser's cookies, and the session that the answer
+    # starts would take the place of the shopper's own.
+    parser_classes: Any = [JSONParser]
 
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, PersonalizationError):

@@ -141,6 +141,7 @@ class ClaimView(PersonalView):
             shopper=_shopper(request),
             decision_id=str(data.get("decision_id", "")),
             idempotency_key=data["idempotency_key"],
+            request=request._request,
         )
         return Response(IssuedSerializer(issued).data)
 

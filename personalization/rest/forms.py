@@ -38,7 +38,7 @@ def claim(request: HttpRequest) -> HttpResponse:
     raw = request.POST.get("offer", "")
     try:
         offer_id = int(raw) if raw.isascii() and raw.isdigit() and len(raw) < 19 else 0
-        issued = coupons.claim(offer_id, shopper=shopper, decision_id=request.POST.get("decision", ""))
+        issued = coupons.claim(offer_id, shopper=shopper, decision_id=request.POST.get("decision", ""), request=request)
     except PersonalizationError as error:
         messages.error(request, explain(error))
         return HttpResponseRedirect(_next(request))

@@ -16,7 +16,7 @@ from personalization.models import Shopper
 from personalization.ports import adapters
 from personalization.tracking import identity
 from personalization.tracking.storage import existing_ids, insert_events
-from personalization.types import EventData, OrderData, Purpose
+from personalization.types import EventData, OrderData
 
 SOURCE = "orders"
 MOST_LETTERS = 100
@@ -75,8 +75,6 @@ def _buyer(order: OrderData, request: HttpRequest | None) -> Shopper:
     """The request's consenting shopper, else the account's, else the guest's (a hash of the reference)."""
     shopper = identity.shopper_for(request) if request is not None else None
     if shopper is not None and (order.user_id is None or shopper.user_id == order.user_id):
-        if order.user_id is None and order.guest_ref and shopper.allows(Purpose.PERSONALISATION):
-            identity.remember_guest(shopper, order.guest_ref)
         return shopper
     account = _account(order.user_id)
     if account is not None:

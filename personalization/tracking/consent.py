@@ -77,7 +77,7 @@ def give_consent(request: HttpRequest, response: HttpResponseBase, purposes: Ite
     wanted = frozenset() if privacy_signal(request) else frozenset(purposes) & frozenset(CONSENT_PURPOSES)
     shopper = identity.shopper_for(request)
     if shopper is None and wanted:
-        shopper = Shopper.objects.create(population=conf.get().population)
+        shopper = identity.new_shopper(request)
     if shopper is not None:
         record(shopper, wanted, source="banner")
     if not wanted:
@@ -101,6 +101,13 @@ def forget_visitor(request: HttpRequest, response: HttpResponseBase) -> None:
         ShopperAlias.objects.filter(kind=ShopperAlias.Kind.VISITOR, value=visitor).delete()
     response.delete_cookie(name, samesite="Lax")
     identity.remember(request, None)
+
+
+def forget_browser(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Take a browser whose account signed out for a stranger's: whoever uses it next is asked anew."""
+    forget_visitor(request, response)
+    if request.COOKIES.get(ANSWERED_COOKIE) == "yes":
+        response.delete_cookie(ANSWERED_COOKIE, samesite="Lax")
 
 
 def _set_visitor_cookie(request: HttpRequest, response: HttpResponseBase, shopper: Shopper) -> None:

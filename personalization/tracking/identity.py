@@ -36,6 +36,7 @@ from personalization.types import CONSENT_PURPOSES, ShopperData
 
 _CACHE = "_pz_shopper"
 SESSION_KEY = "pz_shopper"
+SIGNED_OUT = "_pz_signed_out"
 BATCH = 500
 T = TypeVar("T")
 
@@ -81,18 +82,34 @@ def _find(request: HttpRequest) -> Shopper | None:
         )
         if alias is not None:
             return alias.shopper
+    return _session_shopper(request)
+
+
+def _session_shopper(request: HttpRequest) -> Shopper | None:
+    """Return the shopper that the session knows; of one who was erased since, the session forgets the pseudonym."""
     session = getattr(request, "session", None)
     key = session.get(SESSION_KEY) if session is not None else None
-    return Shopper.objects.filter(key=key).first() if key else None
+    if session is None or not key:
+        return None
+    found = Shopper.objects.filter(key=key).first()
+    if found is None:
+        del session[SESSION_KEY]
+    return found
 
 
 def _create_for(request: HttpRequest) -> Shopper:
+    shopper = new_shopper(request)
+    if shopper.user_id is None:
+        request.session[SESSION_KEY] = str(shopper.key)
+    return shopper
+
+
+def new_shopper(request: HttpRequest) -> Shopper:
+    """Return the account's shopper, or a new one that nothing leads to yet."""
     user = getattr(request, "user", None)
     if user is not None and user.is_authenticated:
         return shopper_for_user(user)
-    shopper = Shopper.objects.create(population=conf.get().population)
-    request.session[SESSION_KEY] = str(shopper.key)
-    return shopper
+    return Shopper.objects.create(population=conf.get().population)
 
 
 def shopper_for_user(user: AbstractBaseUser) -> Shopper:
@@ -115,7 +132,10 @@ def shopper_for_user(user: AbstractBaseUser) -> Shopper:
 
 
 def shopper_for_guest(reference: str) -> Shopper:
-    """Return the shopper behind a guest reference (an e-mail address, say), stored as a keyed hash only."""
+    """Return the shopper behind a guest reference (an e-mail address, say), stored as a keyed hash only.
+
+    A reference is typed, not proven: it never leads to a shopper whom a browser or an account can look into.
+    """
     values = secrets.digests(reference.strip().lower(), "guest")
     alias = (
         ShopperAlias.objects.select_related("shopper").filter(kind=ShopperAlias.Kind.GUEST, value__in=values).first()
@@ -135,20 +155,6 @@ def shopper_for_user_id(user_id: Any) -> Shopper:
     """Return the shopper of the account with this primary key."""
     found = Shopper.objects.filter(user_id=user_id).first()
     return found or shopper_for_user(get_user_model()._default_manager.get(pk=user_id))
-
-
-def remember_guest(shopper: Shopper, reference: str) -> None:
-    """Know this shopper by the guest reference too, unless somebody else is known by it already."""
-    ShopperAlias.objects.bulk_create(
-        [
-            ShopperAlias(
-                kind=ShopperAlias.Kind.GUEST,
-                value=secrets.digest(reference.strip().lower(), "guest"),
-                shopper=shopper,
-            )
-        ],
-        ignore_conflicts=True,
-    )
 
 
 def link_at_login(request: HttpRequest, user: AbstractBaseUser) -> Shopper:
@@ -178,8 +184,7 @@ def _visitor_shopper(request: HttpRequest) -> Shopper | None:
         )
         if alias is not None:
             return alias.shopper
-    key = request.session.get(SESSION_KEY) if hasattr(request, "session") else None
-    return Shopper.objects.filter(key=key).first() if key else None
+    return _session_shopper(request)
 
 
 def merge(visitor: Shopper, account: Shopper) -> None:

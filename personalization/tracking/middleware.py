@@ -1,4 +1,4 @@
-"""Middleware: honours withdrawal at once, and keeps personal pages out of shared caches."""
+"""Middleware: honours withdrawal and signing out at once, and keeps personal pages out of shared caches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.utils.cache import patch_cache_control, patch_vary_headers
 
 from personalization import conf
 from personalization.tracking import identity
-from personalization.tracking.consent import privacy_signal
+from personalization.tracking.consent import forget_browser, privacy_signal
 
 PERSONAL = "_pz_personal"
 
@@ -27,6 +27,8 @@ class ShopperMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
+        if getattr(request, identity.SIGNED_OUT, False):
+            forget_browser(request, response)
         name = conf.get().cookie_name
         carries_id = name in request.COOKIES and name not in response.cookies
         if carries_id and (privacy_signal(request) or not identity.visitor_id(request)):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from django.contrib.auth.signals import user_logged_in
+from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.http import HttpRequest
 
 from personalization.models import Event
@@ -104,6 +104,12 @@ def on_user_logged_in(sender: Any, request: HttpRequest | None, user: Any, **kwa
     track("logged_in", request=request)
 
 
+@harmless
+def on_user_logged_out(sender: Any, request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
+    if request is not None and user is not None:
+        setattr(request, identity.SIGNED_OUT, True)  # the middleware has the response
+
+
 def connect() -> None:
     """Hook every receiver; called once from AppConfig.ready."""
     pairs = [
@@ -114,6 +120,7 @@ def connect() -> None:
         (signals.order_placed, on_order_placed),
         (signals.order_refunded, on_order_refunded),
         (user_logged_in, on_user_logged_in),
+        (user_logged_out, on_user_logged_out),
     ]
     for signal, receiver in pairs:
         signal.connect(receiver, dispatch_uid=f"personalization.{receiver.__name__}")

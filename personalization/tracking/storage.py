@@ -20,13 +20,15 @@ _COLUMNS = (
     "source, event_id, type, shopper_id, item_id, category, offer_id, value_minor, properties, "
     "occurred_at, sent_at, received_at, clock_corrected, is_bot"
 )
-_TOMBSTONE = "NOT EXISTS (SELECT 1 FROM personalization_eventtombstone t WHERE t.digest = {digest})"
+_FIELDS = 14
+# What follows the fields of a row are its digests, one under each key still accepted.
+_NOT_ERASED = "NOT EXISTS (SELECT 1 FROM personalization_eventtombstone t WHERE t.digest IN ({digests}))"
 _SQLITE = f"""
 INSERT INTO personalization_event ({_COLUMNS})
 SELECT r.value->>0, r.value->>1, r.value->>2, r.value->>3, r.value->>4, r.value->>5, r.value->>6, r.value->>7,
        r.value->>8, r.value->>9, r.value->>10, r.value->>11, r.value->>12, r.value->>13
 FROM json_each(%s) AS r
-WHERE {_TOMBSTONE.format(digest="r.value->>14")}
+WHERE {_NOT_ERASED}
 ON CONFLICT (source, event_id) DO NOTHING
 """  # noqa: S608
 # In the order of the keys: two senders of the same events wait for each other, never in a circle.
@@ -35,7 +37,7 @@ INSERT INTO personalization_event ({_COLUMNS})
 SELECT r->>0, r->>1, r->>2, (r->>3)::bigint, r->>4, r->>5, (r->>6)::bigint, (r->>7)::bigint, (r->>8)::jsonb,
        (r->>9)::timestamptz, (r->>10)::timestamptz, (r->>11)::timestamptz, (r->>12)::boolean, (r->>13)::boolean
 FROM jsonb_array_elements(%s::jsonb) AS r
-WHERE {_TOMBSTONE.format(digest="r->>14")}
+WHERE {_NOT_ERASED}
 ORDER BY 1, 2
 ON CONFLICT (source, event_id) DO NOTHING
 """  # noqa: S608
@@ -43,7 +45,12 @@ ON CONFLICT (source, event_id) DO NOTHING
 
 def tombstone(source: str, event_id: str) -> str:
     """Return the digest under which an erased event's identity is remembered."""
-    return secrets.digest(f"{source}\x1f{event_id}", "tombstone")
+    return tombstones(source, event_id)[0]
+
+
+def tombstones(source: str, event_id: str) -> list[str]:
+    """Return the digests under which it may be remembered: one for each key, newest first."""
+    return secrets.digests(f"{source}\x1f{event_id}", "tombstone")
 
 
 def insert_events(
@@ -64,8 +71,10 @@ def insert_events(
         _encode(row, moment(row.occurred_at), sent, received, index in corrected, is_bot)
         for index, row in enumerate(rows)
     ]
+    statement, value = (_POSTGRES, "r") if on_postgres else (_SQLITE, "r.value")
+    digests = ", ".join(f"{value}->>{place}" for place in range(_FIELDS, len(encoded[0])))
     with connection.cursor() as cursor:
-        cursor.execute(_POSTGRES if on_postgres else _SQLITE, [json.dumps(encoded)])
+        cursor.execute(statement.replace("{digests}", digests), [json.dumps(encoded)])
         return max(cursor.rowcount, 0)
 
 
@@ -85,7 +94,7 @@ def _encode(row: EventData, occurred: str, sent: str | None, received: str, corr
         received,
         corrected,
         is_bot,
-        tombstone(row.source, row.event_id),
+        *tombstones(row.source, row.event_id),
     ]
 
 
@@ -98,7 +107,8 @@ def existing_ids(source: str, event_ids: Iterable[str]) -> set[str]:
     """Return which of these ids this source has stored already, those erased since included."""
     from personalization.models import Event, EventTombstone
 
-    asked = {tombstone(source, event_id): event_id for event_id in event_ids}
-    stored = Event.objects.filter(source=source, event_id__in=asked.values()).values_list("event_id", flat=True)
+    asked = {digest: event_id for event_id in event_ids for digest in tombstones(source, event_id)}
+    names = set(asked.values())
+    stored = Event.objects.filter(source=source, event_id__in=names).values_list("event_id", flat=True)
     erased = EventTombstone.objects.filter(digest__in=asked).values_list("digest", flat=True)
     return {*stored, *(asked[digest] for digest in erased)}

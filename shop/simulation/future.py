@@ -74,7 +74,8 @@ def run_wave(simulation: Simulation, campaign: Any, *, starts_at: datetime | Non
 def beside_truth(lines: Sequence[Line], expected: dict[str, dict[str, float]]) -> list[str]:
     """Return the forecast beside the simulator's own expectation, as lines of a plain table."""
     # xgettext:no-python-format
-    rows = [(_("figure"), _("forecast (90 % interval)"), _("truth (simulation)"), _("inside"), _("happened"))]
+    forecast = _("forecast (90 % interval)")
+    rows = [(_("figure"), forecast, _("truth (simulation)"), _("inside"), _("happened"))]
     for line in lines:
         low, high = _figure(line.metric, line.low), _figure(line.metric, line.high)
         known = expected.get(line.metric)

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
 from personalization import api
@@ -85,6 +86,7 @@ def _not_enough(product: Product) -> str:
     return _("Only %(stock)s of %(title)s are left.") % {"stock": product.stock, "title": product.title}
 
 
+@sensitive_post_parameters("code")
 @require_POST
 def apply_coupon(request: HttpRequest) -> HttpResponse:
     """Apply a code, or one of the shopper's own coupons."""

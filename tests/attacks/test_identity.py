@@ -59,8 +59,50 @@ def test_consent_of_an_account_that_was_erased_is_in_force_at_once() -> None:
     assert Shopper.objects.count() == 1
 
 
-def test_a_claim_is_not_recorded_while_the_browser_refuses() -> None:
+def test_a_claim_is_not_recorded_while_the_browser_refuses(committing: Committing) -> None:
     browser = Browser()
+    user = make_account()
+    browser.force_login(user)
     browser.answer("all")
-    browser.call("api-claim", {"offer_id": make_offer().pk}, headers={"Sec-GPC": "1"})
+    with committing():
+        answer = browser.call("api-claim", {"offer_id": make_offer().pk}, headers={"Sec-GPC": "1"})
+    assert answer.status_code == 200
     assert not Event.objects.filter(type="coupon_claimed").exists()
+
+
+def test_a_session_forgets_the_pseudonym_of_the_erased() -> None:
+    browser = Browser()
+    browser.call("api-claim", {"offer_id": make_offer().pk})
+    assert "pz_shopper" in browser.session
+    browser.post(reverse("shop:privacy-erase"), {"sure": "on", "csrfmiddlewaretoken": browser.csrf()}, follow=True)
+    assert not Shopper.objects.exists()
+    assert "pz_shopper" not in browser.session
+
+
+def test_a_visitor_cannot_speak_for_another() -> None:
+    """Ids of shoppers, sources and decisions in a body change nothing: the cookie says whose events these are."""
+    mine, other = Browser(), Browser()
+    mine.answer("all")
+    other.answer("all")
+    offer = make_offer()
+    decision = other.get(reverse("personalization:offers"), {"slot": "home_hero"}).json()
+    forged = {"id": "1", "type": "offer_clicked", "offer_id": offer.pk, "properties": decision_of(decision)}
+    assert mine.events(forged).json()["accepted"] == 1
+    for field in ({"shopper": other.shopper().pk}, {"shopper_id": 1}, {"source": "orders"}, {"is_bot": False}):
+        assert mine.events({**forged, "id": str(field), **field}).json()["quarantined"] == 1
+    api.join_outcomes()
+    theirs = other.shopper()
+    assert Event.objects.get().shopper == mine.shopper()
+    assert [row.clicked_at for row in theirs.exposures.all()] in ([], [None])
+
+
+def decision_of(answer: dict[str, Any]) -> dict[str, str]:
+    return {"decision_id": answer["decision_id"]}
+
+
+def test_the_same_event_id_of_two_visitors_is_two_events() -> None:
+    """Nobody can use up the event ids of somebody else."""
+    for _person in range(2):
+        browser = Browser()
+        browser.answer("all")
+        assert browser.events({"id": "1", "type": "page_viewed"}).json()["accepted"] == 1

@@ -28,9 +28,7 @@ def load(until: datetime = UNTIL, population: str = "shop") -> Frames:
 
 def event(shopper: Shopper, at: datetime, kind: str = "product_viewed", **fields: Any) -> Event:
     number = Event.objects.count()
-    return Event.objects.create(
-        source="t", event_id=str(number), type=kind, shopper=shopper, occurred_at=at, **fields
-    )
+    return Event.objects.create(source="t", event_id=str(number), type=kind, shopper=shopper, occurred_at=at, **fields)
 
 
 def expose(shopper: Shopper, offer: Offer | None, at: datetime, **fields: Any) -> Exposure:

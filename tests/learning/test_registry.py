@@ -19,9 +19,7 @@ pytestmark = pytest.mark.django_db
 
 def version(estimator: str = "logistic", **fields: Any) -> ModelVersion:
     given = {"task": "response", "population": "shop", "cutoff_at": timezone.now()} | fields
-    return registry.register(
-        ModelVersion(estimator=estimator, path=estimator, sha256="0" * 64, size_bytes=1, **given)
-    )
+    return registry.register(ModelVersion(estimator=estimator, path=estimator, sha256="0" * 64, size_bytes=1, **given))
 
 
 def champions() -> list[ModelVersion]:

@@ -30,7 +30,7 @@ from personalization.models import (
 )
 from personalization.privacy.erasure import ANONYMISED, ERASED, EXPORTED
 from personalization.tracking import consent, identity
-from personalization.types import CONSENT_PURPOSES, Purpose
+from personalization.types import CONSENT_PURPOSES, EventData, Purpose
 from tests.personalization import host
 from tests.personalization.builders import (
     Browser,
@@ -45,6 +45,7 @@ from tests.personalization.builders import (
     make_scores,
     score,
 )
+from tests.personalization.conftest import Configure
 
 pytestmark = pytest.mark.django_db
 
@@ -54,7 +55,7 @@ def known(visitor: Browser, plain: None) -> Shopper:
     """A shopper of whom every table holds something: seen, scored, offered to, and a coupon spent, held and open."""
     shopper = visitor.shopper()
     consent.record(shopper, [Purpose.PERSONALISATION], source="test")
-    identity.remember_guest(shopper, "ada@example.org")
+    ShopperAlias.objects.create(kind="external", value="crm-1", shopper=shopper)
     visitor.events(
         event("product_viewed", item_id="secret-item"), event("search_performed", properties={"query": "secret"})
     )
@@ -234,6 +235,19 @@ def test_replayed_events_of_the_erased_store_nothing(known: Shopper, visitor: Br
     ShopperAlias.objects.create(kind="visitor", value=cookie, shopper=again)
     assert visitor.events(*sent, event()).json() == {"accepted": 1, "duplicates": 2, "quarantined": 0, "dropped": 0}
     assert Event.objects.count() == 1
+
+
+def test_the_erased_are_remembered_after_the_keys_were_rotated(configure: Configure, hosted: None) -> None:
+    configure(SECRET_KEYS=["old"])
+    host.ORDERS.append(make_order(guest_ref="ada@example.org"))
+    api.backfill_orders()
+    (row,) = Event.objects.all()
+    fact = EventData(row.source, row.event_id, row.type, Shopper.objects.create().pk, row.occurred_at)
+    api.erase(row.shopper)
+    for keys in (["old"], ["new", "old"], ["newest", "new", "old"]):
+        configure(SECRET_KEYS=keys)
+        assert api.backfill_orders() == 0
+        assert api.store_events([fact]) == 0
 
 
 def test_a_backfill_does_not_bring_back_the_erased(hosted: None) -> None:

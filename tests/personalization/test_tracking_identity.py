@@ -99,6 +99,18 @@ def test_a_second_account_is_never_merged(visitor: Browser) -> None:
     assert not Event.objects.filter(shopper=ada, item_id="bobs").exists()
 
 
+def test_a_browser_that_leads_to_one_account_merges_it_into_no_other(db: None) -> None:
+    """However the cookie outlived the first account's visit."""
+    first, second = make_account(), make_account()
+    before = api.shopper_for_user(first)
+    make_event(before, item_id="firsts")
+    joined = identity.link_at_login(make_request(visitor=make_alias(before)), second)
+    before.refresh_from_db()
+    assert joined.user == second
+    assert (before.user, before.merged_into) == (first, None)
+    assert not Event.objects.filter(shopper=joined).exists()
+
+
 @pytest.mark.parametrize("key", ["_impersonate", "hijack_history", "loginas_from_user"])
 def test_staff_who_log_in_as_a_shopper_are_never_merged_with_them(shopper: Shopper, key: str) -> None:
     account = make_account()
@@ -246,13 +258,6 @@ def test_a_guest_is_found_again_after_the_keys_were_rotated(configure: Configure
     assert identity.shopper_for_guest("ada@example.org") == guest
     configure(SECRET_KEYS=["new"])
     assert identity.shopper_for_guest("ada@example.org") != guest
-
-
-def test_a_reference_belongs_to_the_first_who_gave_it(db: None) -> None:
-    one, other = make_shopper(), make_shopper()
-    identity.remember_guest(one, "ada@example.org")
-    identity.remember_guest(other, "ADA@example.org")
-    assert identity.shopper_for_guest("ada@example.org") == one
 
 
 # --- Bulk -------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from personalization.learning import frames as reading
 from tests.worker import population
 from tests.worker.population import Population
 from worker import runner
+from worker.estimators import boosting, four_part
 
 
 @pytest.fixture
@@ -24,6 +25,13 @@ def in_one_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr(runner, "BEAT_SECONDS", 3600.0)
     monkeypatch.setattr(runner, "close_old_connections", lambda: None)
+
+
+@pytest.fixture
+def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let boosting take larger steps and the network fewer epochs: the same code in a fraction of the time."""
+    monkeypatch.setitem(boosting.PARAMS, "learning_rate", 0.2)
+    monkeypatch.setattr(four_part, "EPOCHS", 4)
 
 
 @pytest.fixture

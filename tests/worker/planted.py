@@ -72,5 +72,3 @@ def relabelled(given: Samples, head: str, values: float | np.ndarray) -> Samples
 
 def no_progress(done: float) -> None:
     """Say nothing."""
-
-

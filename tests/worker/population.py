@@ -53,9 +53,7 @@ def restore() -> Population:
             for model, rows in _written.items():
                 places = ", ".join(["%s"] * len(rows[0]))
                 cursor.executemany(f"INSERT INTO {model._meta.db_table} VALUES ({places})", rows)
-    return Population(
-        list(Shopper.objects.order_by("pk")), Campaign.objects.get(), list(Offer.objects.order_by("pk"))
-    )
+    return Population(list(Shopper.objects.order_by("pk")), Campaign.objects.get(), list(Offer.objects.order_by("pk")))
 
 
 def wave(number: int) -> datetime:

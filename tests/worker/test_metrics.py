@@ -46,9 +46,7 @@ def test_auc_average_precision_and_log_loss_are_the_usual_ones(given_rows: list[
     assert metrics.average_precision(p, y, w) == pytest.approx(expected)
     assert metrics.log_loss(p, y, w) == pytest.approx(reference.log_loss(y, p, sample_weight=w))
     assert metrics.mean_squared_error(p, y, w) == pytest.approx(reference.brier_score_loss(y, p, sample_weight=w))
-    assert metrics.mean_absolute_error(p, y, w) == pytest.approx(
-        reference.mean_absolute_error(y, p, sample_weight=w)
-    )
+    assert metrics.mean_absolute_error(p, y, w) == pytest.approx(reference.mean_absolute_error(y, p, sample_weight=w))
 
 
 def test_the_same_without_ties() -> None:

@@ -17,12 +17,12 @@ from tests.worker import planted, population
 from worker import response
 from worker.calibrate import Calibrator
 from worker.data import Samples
-from worker.estimators import boosting
 from worker.estimators.four_part import ARMS
 from worker.estimators.offer_mean import OfferMean
 from worker.response import REGISTRY, Fitted, backtest, judge, pose, primary_head, refit
 
 VIEW, CLICK, REDEEM, PURCHASE = range(len(HEADS))
+pytestmark = pytest.mark.usefixtures("short_training")
 
 
 def silent(what: str, done: float) -> None:
@@ -31,11 +31,6 @@ def silent(what: str, done: float) -> None:
 
 def load() -> Frames:
     return reading.load("shop", population.END)
-
-
-@pytest.fixture(autouse=True)
-def _fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(boosting.PARAMS, "learning_rate", 0.2)
 
 
 def test_all_estimators_run_from_the_simplest() -> None:

@@ -106,9 +106,7 @@ def test_an_error_after_the_lease_was_lost_is_only_logged(
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_a_worker_that_is_stopped_hands_its_job_back(
-    stop: type[BaseException], doing: Callable[[Work], Job]
-) -> None:
+def test_a_worker_that_is_stopped_hands_its_job_back(stop: type[BaseException], doing: Callable[[Work], Job]) -> None:
     def stopped(job: Job, stage: Any) -> None:
         raise stop
 

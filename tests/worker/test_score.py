@@ -25,7 +25,6 @@ from tests.support import build
 from tests.worker import population
 from tests.worker.population import Population
 from worker import score, train
-from worker.estimators import boosting
 from worker.estimators.four_part import ARMS
 
 
@@ -101,8 +100,7 @@ def test_who_may_not_be_scored_is_not(trained: Population) -> None:
     assert not set(rows(score_set)) & {person.pk for person in silent_ones}
 
 
-def test_the_strategy_is_a_distribution_for_everybody(shop: Population, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(boosting.PARAMS, "learning_rate", 0.2)
+def test_the_strategy_is_a_distribution_for_everybody(shop: Population, short_training: None) -> None:
     train.run(None, {"estimators": ["four_part"]}, silent, until=population.END)
     score_set = run()
     for _offers, kinds, _items, _values in rows(score_set).values():

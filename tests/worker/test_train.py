@@ -18,7 +18,6 @@ from personalization.types import JobKind, ModelTask
 from tests.worker import population
 from tests.worker.population import DAY, Population
 from worker import artifacts, data, response, train
-from worker.estimators import boosting
 from worker.estimators.four_part import FourPartEstimator
 from worker.rankers import RANKERS
 from worker.response import REGISTRY
@@ -47,12 +46,7 @@ def boards(outcome: Outcome) -> dict[str, Any]:
     return {f"{version.task}/{version.estimator}": version.metrics["board"] for version in outcome.versions}
 
 
-@pytest.fixture
-def _fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(boosting.PARAMS, "learning_rate", 0.2)
-
-
-@pytest.mark.usefixtures("_fewer_rounds")
+@pytest.mark.usefixtures("short_training")
 def test_all_of_it(shop: Population, models: Path) -> None:
     """Every estimator and ranker is on the board, one of each task reigns, and each comes back from its file."""
     told: list[tuple[str, float]] = []
@@ -159,7 +153,7 @@ def test_the_same_seed_gives_the_same_files(shop: Population) -> None:
     assert boards(other)["response/logistic"] != boards(first)["response/logistic"]
 
 
-@pytest.mark.usefixtures("_fewer_rounds")
+@pytest.mark.usefixtures("short_training")
 def test_a_blend_brings_its_members(shop: Population) -> None:
     versions = [version for version in run({"estimators": ["blend"]}).versions if version.task == "response"]
     assert [version.estimator for version in versions] == ["boosting", "four_part", "blend"]

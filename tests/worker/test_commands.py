@@ -1,0 +1,295 @@
+"""What people type: train, board, evaluate, score, forecast; each says clearly what is missing."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import polars
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from personalization.learning import jobs
+from personalization.models import (
+    Campaign,
+    Event,
+    Exposure,
+    Forecast,
+    Job,
+    ModelVersion,
+    ScoreSet,
+    Shopper,
+    ShopperAlias,
+)
+from personalization.types import HEADS, JobKind
+from tests.support import build
+from tests.worker import population
+from tests.worker.population import DAY, Population
+from worker import train as training
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("models", "in_one_transaction")]
+QUICK = ("--estimators", "offer_mean", "logistic")
+COLUMNS = {
+    "shopper": polars.String,
+    "offer": polars.String,
+    "decision_time": polars.Datetime("us", "UTC"),
+    "label": polars.Int64,
+    "probability": polars.Float64,
+    "model": polars.String,
+    "version": polars.Int64,
+    "head": polars.String,
+    "split": polars.String,
+}
+
+
+def typed(*arguments: str) -> str:
+    """Run a command and return what it printed to its own stream."""
+    out = StringIO()
+    call_command(*arguments, stdout=out)
+    return out.getvalue()
+
+
+def train(*arguments: str) -> None:
+    call_command("train", *QUICK, "--until", population.END.isoformat(), *arguments)
+
+
+@pytest.fixture
+def trained(shop: Population) -> Population:
+    train()
+    return shop
+
+
+def test_training_prints_its_progress_the_board_and_the_reasons(
+    shop: Population, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train()
+    printed = capsys.readouterr().out
+    assert "Training (shop): training logistic" in printed
+    assert "response · shop" in printed
+    assert "preference · shop" in printed
+    assert "champion" in printed
+    assert "Response, judged on redeem: logistic ships." in printed
+    assert "logistic: better than offer_mean" in printed
+    job = Job.objects.get()
+    assert (job.state, job.cutoff_at) == ("succeeded", population.END)
+    assert job.params == {"population": "shop", "seed": 0, "estimators": ["offer_mean", "logistic"]}
+
+
+def test_a_date_without_a_time_will_do(shop: Population) -> None:
+    call_command("train", *QUICK, "--until", "2026-02-20")
+    assert Job.objects.get().cutoff_at == population.END.replace(hour=0)
+
+
+@pytest.mark.parametrize("wrong", ["yesterday", "2026-13-01", "2026-02-30"])
+def test_a_wrong_date_is_refused(wrong: str, shop: Population) -> None:
+    with pytest.raises(CommandError, match=r"is not a date\. Write it like 2026-05-01"):
+        call_command("train", "--until", wrong)
+    assert not Job.objects.exists()
+
+
+def test_without_data_it_says_so() -> None:
+    with pytest.raises(CommandError, match=r"no shoppers in the population 'shop'\. Known: none\."):
+        call_command("train")
+    build.shopper()
+    with pytest.raises(CommandError, match="There are no events in the population 'shop' yet"):
+        call_command("train")
+    assert set(Job.objects.values_list("state", flat=True)) == {"failed"}
+
+
+def test_an_unknown_population_is_named() -> None:
+    build.shopper()
+    for command in ("train", "board", "score", "evaluate"):
+        with pytest.raises(CommandError, match=r"no shoppers in the population 'x'\. Known: shop\."):
+            call_command(command, "--population", "x")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "sentence"),
+    [
+        ("none", "No response models: No exposure has any recorded outcome yet."),
+        ("all", "No response models: The outcome 'redeem' needs both classes: 1,2"),
+    ],
+)
+def test_one_class_only_is_explained(outcomes: str, sentence: str) -> None:
+    population.build(outcomes=outcomes, alike=True)
+    build_one_event()
+    with pytest.raises(CommandError) as caught:
+        train()
+    assert sentence in str(caught.value)
+    assert "No preference rankers: 0 of 200 order lines with known products." in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+    assert not ModelVersion.objects.exists()
+
+
+def build_one_event() -> None:
+    person = Shopper.objects.first()
+    assert person is not None
+    Event.objects.create(source="t", event_id="1", type="page_viewed", shopper=person, occurred_at=population.END)
+
+
+def test_few_exposures_are_counted(shop: Population, settings: Any) -> None:
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "MIN_EXPOSURES": 5000}
+    Event.objects.all().delete()
+    build_one_event()
+    with pytest.raises(CommandError, match=r"1,\d\d\d of 5,000 exposures whose outcome is known"):
+        train()
+
+
+def test_fewer_exposures_may_be_allowed(shop: Population, settings: Any) -> None:
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "MIN_EXPOSURES": 5000}
+    train("--min-exposures", "1000")
+    assert ModelVersion.objects.filter(task="response", state="champion").count() == 1
+
+
+def test_the_constant_feature_is_no_obstacle(models: Path) -> None:
+    """Everybody is forty and basic, nobody has a past: there is an answer, and a reason for it."""
+    population.build(alike=True)
+    build_one_event()
+    train()
+    assert ModelVersion.objects.get(state="champion").estimator == "offer_mean"
+
+
+def test_the_board_needs_a_training() -> None:
+    build.shopper()
+    with pytest.raises(CommandError, match="Nothing has been trained for 'shop' yet"):
+        call_command("board")
+
+
+def test_the_board_as_json(trained: Population) -> None:
+    rows = json.loads(typed("board", "--json"))
+    assert [(row["task"], row["estimator"], row["champion"]) for row in rows if row["champion"]] == [
+        ("response", "logistic", True),
+        ("preference", rows[2]["estimator"], True),
+    ]
+    figures = next(row["metrics"] for row in rows if row["estimator"] == "logistic")
+    value, low, high = figures["auc"]
+    assert 0.5 < low < value < high < 1
+
+
+def test_evaluation_as_json(trained: Population) -> None:
+    printed = json.loads(typed("evaluate", "--json"), parse_constant=pytest.fail)
+    assert printed["population"] == "shop"
+    models = {model["model"]: model for model in printed["models"]}
+    assert set(models) == {"offer_mean", "logistic"}
+    champion = models["logistic"]
+    assert champion["champion"]
+    assert champion["head"] == "redeem"
+    assert set(champion["metrics"]) == {"log_loss", "auc", "average_precision", "ece", "mse", "mae"}
+    assert set(champion["metrics"]["auc"]) == {"value", "low", "high"}
+    report = champion["report"]
+    assert report["1"]["support"] + report["0"]["support"] == champion["rows"]
+    weighed = sum(report[name]["recall"] * report[name]["support"] for name in ("0", "1")) / champion["rows"]
+    assert report["accuracy"] == pytest.approx(weighed)
+
+
+def test_evaluation_says_what_training_said(trained: Population) -> None:
+    """Nothing has happened since: what shipped is judged by its backtest, and the figures are the board's."""
+    models = {model["model"]: model for model in json.loads(typed("evaluate", "--json"))["models"]}
+    assert models["logistic"]["split"] == "backtest"
+    board = ModelVersion.objects.get(estimator="logistic").metrics["board"]
+    for name in ("auc", "log_loss", "ece"):
+        assert models["logistic"]["metrics"][name]["value"] == pytest.approx(board[name][0], abs=1e-4)
+
+
+def test_what_has_matured_since_is_the_test(shop: Population) -> None:
+    """Trained until after the fifth wave, judged on the sixth: nothing of the training is in the test."""
+    until = population.wave(6) - DAY / 24
+    call_command("train", *QUICK, "--until", until.isoformat(), "--min-exposures", "1000")
+    assert not ModelVersion.objects.filter(task="response").exists()  # four waves before the test are too few
+    train()
+    ModelVersion.objects.filter(task="response").update(cutoff_at=until)
+    build_one_event()
+    models = json.loads(typed("evaluate", "--json"))["models"]
+    sixth = Exposure.objects.filter(exposed_at=population.wave(6), offer__isnull=False)
+    assert {(model["split"], model["rows"]) for model in models} == {("after_cutoff", sixth.count())}
+
+
+def test_evaluation_as_a_table(trained: Population, capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("evaluate")
+    printed = capsys.readouterr().out
+    assert "evaluation · shop" in printed
+    assert "redeem, backtest" in printed
+
+
+def test_evaluation_needs_a_training(shop: Population) -> None:
+    with pytest.raises(CommandError, match="No response model has been trained for 'shop' yet"):
+        call_command("evaluate")
+
+
+def test_predictions_are_written(trained: Population, tmp_path: Path) -> None:
+    person = trained.shoppers[0]
+    ShopperAlias.objects.create(shopper=person, kind=ShopperAlias.Kind.EXTERNAL, value="shop:customer-7")
+    path = tmp_path / "predictions.parquet"
+    typed("evaluate", "--predictions", str(path))
+    frame = polars.read_parquet(path)
+    assert dict(frame.schema) == COLUMNS
+    last = Exposure.objects.filter(exposed_at=population.wave(6), offer__isnull=False)
+    assert len(frame) == 2 * last.count()
+    assert set(frame["model"]) == {"offer_mean", "logistic"}
+    assert set(frame["offer"]) == {offer.attributes["external_id"] for offer in trained.offers}
+    assert frame["probability"].is_between(0, 1).all()
+    assert set(frame["label"]) == {0, 1}
+    assert set(frame["head"]) == {"redeem"} <= set(HEADS)
+    assert set(frame["decision_time"]) == {population.wave(6)}
+    names = {str(shopper.pk) for shopper in trained.shoppers[1:]} | {"customer-7"}
+    assert set(frame["shopper"]) <= names
+    assert not list(tmp_path.glob(".*.part"))
+    once = frame.filter(model="logistic").group_by("shopper", "offer", "decision_time").len()
+    assert once["len"].max() == 1
+
+
+def test_a_wrong_folder_is_named(trained: Population, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="folder .*missing does not exist"):
+        call_command("evaluate", "--predictions", str(tmp_path / "missing" / "p.parquet"))
+
+
+def test_a_damaged_model_is_explained(trained: Population, models: Path) -> None:
+    version = ModelVersion.objects.get(task="response", state="champion")
+    for path in (models / version.path).iterdir():
+        path.write_bytes(b"")
+    for command in ("evaluate", "score"):
+        with pytest.raises(CommandError, match="does not match the checksum"):
+            call_command(command)
+
+
+def test_scoring(trained: Population) -> None:
+    assert "Scores of 240 shoppers are live." in typed("score")
+    assert ScoreSet.objects.get().state == "live"
+
+
+def test_scoring_needs_a_training(shop: Population) -> None:
+    with pytest.raises(CommandError, match="Nothing has been trained yet"):
+        call_command("score")
+
+
+def test_a_forecast(trained: Population, capsys: pytest.CaptureFixture[str]) -> None:
+    campaign = build.campaign(name="Spring", delivery=Campaign.Delivery.SENT)
+    build.offer(campaign)
+    call_command("forecast", str(campaign.pk))
+    printed = capsys.readouterr().out
+    assert "Forecast · Spring" in printed
+    assert "redemptions" in printed
+    assert Forecast.objects.get().campaign == campaign
+
+
+def test_a_forecast_needs_its_campaign_and_a_model(shop: Population) -> None:
+    with pytest.raises(CommandError, match="There is no campaign 99"):
+        call_command("forecast", "99")
+    with pytest.raises(CommandError, match="No response model has been trained yet"):
+        call_command("forecast", str(shop.campaign.pk))
+
+
+def test_a_job_that_is_cancelled_meanwhile_is_said(shop: Population, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = training._train_preference
+
+    def cancelled(*args: Any) -> None:
+        real(*args)
+        jobs.cancel(Job.objects.get(kind=JobKind.TRAIN.value))
+
+    monkeypatch.setattr(training, "_train_preference", cancelled)
+    with pytest.raises(CommandError, match="ended as cancelled"):
+        train()
+    assert not ModelVersion.objects.exists()

@@ -1,0 +1,142 @@
+"""The worker's tasks: poll, lease, run in a process of its own, and train when it is due."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from personalization.learning import chores, jobs
+from personalization.learning.readiness import Readiness
+from personalization.models import Job
+from personalization.types import JobKind
+from worker import tasks
+from worker.celery import BEAT_SCHEDULE, app
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _inside_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "close_old_connections", lambda: None)
+    monkeypatch.setattr(tasks, "POLL_SECONDS", 0.01)
+
+
+class Process:
+    """Stands in for the child: remembers how it was started, ends as told."""
+
+    def __init__(self, returncode: int | None) -> None:
+        self.returncode, self.command, self.killed = returncode, [""], 0
+
+    def __call__(self, command: list[str], **kwargs: Any) -> Process:
+        self.command = command
+        return self
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def kill(self) -> None:
+        self.killed += 1
+        self.returncode = -9
+
+    def terminate(self) -> None:
+        self.killed += 1
+
+
+@pytest.fixture
+def child(monkeypatch: pytest.MonkeyPatch) -> Process:
+    process = Process(0)
+    monkeypatch.setattr(subprocess, "Popen", process)
+    return process
+
+
+def test_an_empty_queue_is_no_work(child: Process) -> None:
+    assert tasks.run_next_job() is None
+    assert child.command == [""]
+
+
+def test_a_job_runs_in_a_process_of_its_own_under_its_token(child: Process) -> None:
+    job = jobs.enqueue(JobKind.TRAIN)
+    assert tasks.run_next_job() == job.pk
+    assert child.command == [sys.executable, "-m", "django", "run_job", str(job.pk), "--fence", "1"]
+
+
+def test_a_process_that_dies_gives_its_job_back_at_once(child: Process) -> None:
+    child.returncode = -11
+    job = jobs.enqueue(JobKind.TRAIN)
+    for attempt in range(1, jobs.MAX_ATTEMPTS + 1):
+        assert tasks.run_next_job() == job.pk
+        job.refresh_from_db()
+        assert job.attempts == attempt
+    assert tasks.run_next_job() is None
+    job.refresh_from_db()
+    assert job.state == "quarantined"
+
+
+def test_a_process_past_its_deadline_is_killed(child: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    child.returncode = None
+    monkeypatch.setattr(tasks, "DEADLINE_SECONDS", 0)
+    jobs.enqueue(JobKind.TRAIN)
+    tasks.run_next_job()
+    assert child.killed == 1
+
+
+def test_a_worker_that_is_stopped_takes_its_child_along(child: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(seconds: float) -> None:
+        raise SystemExit
+
+    child.returncode = None
+    monkeypatch.setattr(tasks.time, "sleep", stop)
+    jobs.enqueue(JobKind.TRAIN)
+    with pytest.raises(SystemExit):
+        tasks.run_next_job()
+    assert child.killed == 1
+
+
+def ready(monkeypatch: pytest.MonkeyPatch, *, response: bool = False, preference: bool = False) -> None:
+    found = Readiness(0, 0, 0, 0, 0, 0, response, preference)
+    monkeypatch.setattr(tasks, "readiness", lambda population: found)
+
+
+@pytest.mark.parametrize(("response", "preference"), [(True, False), (False, True)])
+def test_training_is_queued_when_it_is_due(response: bool, preference: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chores, "_CHORES", {"release": lambda: 2})
+    ready(monkeypatch, response=response, preference=preference)
+    assert tasks.tick() == {"release": 2, "queued": 1}
+    assert Job.objects.get().params == {"population": "shop", "score": True}
+    assert tasks.tick()["queued"] == 0  # asked for a moment ago
+    Job.objects.update(created_at=timezone.now() - timedelta(hours=25), state="succeeded")
+    assert tasks.tick()["queued"] == 1
+
+
+def test_training_waits_for_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready(monkeypatch)
+    assert tasks.tick()["queued"] == 0
+
+
+def test_the_schedule_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "TRAIN_EVERY_HOURS": 0}
+    ready(monkeypatch, response=True)
+    assert tasks.tick()["queued"] == 0
+
+
+def test_what_beats_is_known_to_the_worker() -> None:
+    """A schedule that names a task nobody registered would fail silently for ever."""
+    app.finalize(auto=True)
+    assert {entry["task"] for entry in BEAT_SCHEDULE.values()} <= set(app.tasks)
+    for entry in BEAT_SCHEDULE.values():
+        assert entry["options"]["expires"] <= entry["schedule"]
+
+
+def test_the_worker_itself_imports_no_torch() -> None:
+    """Neither its tasks nor the app that finds them: a job's process does."""
+    code = (
+        "import django, sys; django.setup(); import worker.tasks, worker.celery; "
+        "worker.celery.app.loader.import_default_modules(); sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

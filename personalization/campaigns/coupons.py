@@ -15,6 +15,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from personalization import conf
 from personalization.campaigns import codes
 from personalization.exceptions import ClaimRefused, CouponRefused, UnknownOffer
 from personalization.features import audiences
@@ -80,9 +81,7 @@ def claim(
     different idempotency keys (or decisions) get different coupons, up to the offer's limit.
     """
     now = timezone.now()
-    offer = Offer.objects.select_related("campaign").filter(pk=offer_id).first()
-    if offer is None or offer.kind == OfferKind.ANNOUNCEMENT:
-        raise UnknownOffer
+    offer = _claimable(offer_id, shopper.population)
     decision = _decision(decision_id, shopper)
     try:
         with transaction.atomic():
@@ -95,6 +94,20 @@ def claim(
         if held is None:
             raise
         return _issued(held, new=False)
+
+
+def require_open(offer_id: int) -> None:
+    """Raise unless somebody unknown might claim this offer now: for nothing, no shopper is made."""
+    reason = closed_reason(_claimable(offer_id, conf.get().population), timezone.now())
+    if reason:
+        raise ClaimRefused(reason=reason)
+
+
+def _claimable(offer_id: int, population: str) -> Offer:
+    offer = Offer.objects.select_related("campaign").filter(pk=offer_id, campaign__population=population).first()
+    if offer is None or offer.kind == OfferKind.ANNOUNCEMENT:
+        raise UnknownOffer
+    return offer
 
 
 def _track_claim(issued: IssuedCoupon, shopper: Shopper, request: HttpRequest | None) -> None:

@@ -217,6 +217,10 @@ class Offer(models.Model):
             errors["amount_minor"] = _("The amount off is larger than the minimum spend.")
         if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
             errors["ends_at"] = _("The window must close after it opens.")
+        for name in ("tiers", "slots"):
+            words = getattr(self, name)
+            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                errors[name] = _("Give a list of words.")
         if not _is_page(self.cta_url):
             errors["cta_url"] = _("Give a page of the shop, or an address that begins with https://.")
         if errors:

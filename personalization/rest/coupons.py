@@ -136,6 +136,8 @@ class ClaimView(PersonalView):
     def post(self, request: Request) -> Response:
         """Issue the shopper's coupon; repeated, it returns the same one."""
         data = _valid(ClaimSerializer, request)
+        if identity.shopper_for(request._request) is None:
+            coupons.require_open(data["offer_id"])
         issued = coupons.claim(
             data["offer_id"],
             shopper=_shopper(request),
@@ -175,12 +177,14 @@ class ReserveView(PersonalView):
     def post(self, request: Request) -> Response:
         """Reserve under an idempotency key; it lasts until redeemed, released or expired."""
         data = _valid(ReserveSerializer, request)
+        coupon = {"code": data["code"], "coupon_id": str(data.get("coupon_id", ""))}
+        if identity.shopper_for(request._request) is None:
+            coupons.usable_coupon(shopper=None, **coupon)  # nobody is made for a code that is refused
         shopper = _shopper(request)
         hold = redemption.reserve(
             shopper=shopper,
             basket=_basket(data["basket"]),
-            code=data["code"],
-            coupon_id=str(data.get("coupon_id", "")),
+            **coupon,
             idempotency_key=_own_key(shopper, data["idempotency_key"]),
         )
         return Response(

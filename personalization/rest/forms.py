@@ -33,11 +33,13 @@ def _next(request: HttpRequest) -> str:
 @require_POST
 def claim(request: HttpRequest) -> HttpResponse:
     """Claim the coupon of a rendered offer and go back to the page."""
-    shopper = identity.shopper_for(request, create=True)
-    assert shopper is not None
     raw = request.POST.get("offer", "")
     try:
         offer_id = int(raw) if raw.isascii() and raw.isdigit() and len(raw) < 19 else 0
+        if identity.shopper_for(request) is None:
+            coupons.require_open(offer_id)
+        shopper = identity.shopper_for(request, create=True)
+        assert shopper is not None
         issued = coupons.claim(offer_id, shopper=shopper, decision_id=request.POST.get("decision", ""), request=request)
     except PersonalizationError as error:
         messages.error(request, explain(error))

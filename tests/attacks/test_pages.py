@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from personalization import api
-from personalization.models import Job, ModelVersion, Shopper
-from tests.admin.builders import make_coupon, make_version
-from tests.personalization.builders import AGENT, DAY, Browser, make_account, make_event, make_offer, make_user, running
+from personalization.models import Job, Shopper
+from tests.admin.builders import make_version
+from tests.personalization.builders import AGENT, DAY, Browser, make_event, make_offer, make_user
 
 pytestmark = pytest.mark.django_db
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 }}'\""
@@ -30,6 +33,10 @@ def test_another_sites_form_is_not_taken(name: str, kind: str) -> None:
     assert not Shopper.objects.exists()
 
 
+def make_superuser() -> Any:
+    return get_user_model().objects.create_superuser("root", password="pw")
+
+
 def test_hostile_words_are_only_words() -> None:
     offer = make_offer(headline=HOSTILE[:120], body=HOSTILE, cta_label=HOSTILE[:40])
     browser = Browser()
@@ -39,7 +46,7 @@ def test_hostile_words_are_only_words() -> None:
     event = make_event(shopper, "search_performed", properties={"query": HOSTILE}, item_id=HOSTILE[:90])
     browser.events({"id": HOSTILE, "type": HOSTILE[:40], HOSTILE: HOSTILE})
     staff = Client()
-    staff.force_login(make_user(superuser=True))
+    staff.force_login(make_superuser())
     pages = [browser.get(reverse(f"shop:{name}")) for name in ("home", "basket", "privacy")]
     pages.append(browser.get(reverse("shop:search"), {"q": HOSTILE[:100]}))
     for row in (shopper, event, offer.campaign, shopper.coupons.get(), shopper.decisions.first()):
@@ -51,3 +58,68 @@ def test_hostile_words_are_only_words() -> None:
         assert b"<script>alert" not in page.content
         assert b"<img src=x" not in page.content
     assert all(code.encode() not in page.content for page in pages[4:])
+
+
+def test_staff_who_may_only_look_change_nothing() -> None:
+    views = Permission.objects.filter(content_type__app_label="personalization", codename__startswith="view_")
+    staff = make_user(*views.values_list("codename", flat=True))
+    client = Client()
+    client.force_login(staff)
+    offer, version = make_offer(), make_version()
+    campaign, job = offer.campaign, Job.objects.create(kind="train")
+    failed = Job.objects.create(kind="score", state="failed")
+    posts = [
+        ("job_start", ["train"]),
+        ("job_cancel", [job.pk]),
+        ("job_retry", [failed.pk]),
+        ("modelversion_promote", [version.pk]),
+        ("campaign_state", [campaign.pk, "ended"]),
+        ("campaign_forecast", [campaign.pk]),
+        ("campaign_audience", []),
+        ("campaign_change", [campaign.pk]),
+        ("campaign_delete", [campaign.pk]),
+        ("campaign_add", []),
+    ]
+    for name, args in posts:
+        answer = client.post(reverse(f"admin:personalization_{name}", args=args), {"name": "Taken over", "post": "yes"})
+        assert answer.status_code == 403, name
+    client.post(
+        reverse("admin:personalization_job_changelist"), {"action": "cancel_jobs", "_selected_action": [job.pk]}
+    )
+    for row, state in ((job, "queued"), (failed, "failed"), (version, "candidate")):
+        row.refresh_from_db()
+        assert row.state == state
+    campaign.refresh_from_db()
+    assert (campaign.status, campaign.name) == ("running", "Autumn")
+    assert Job.objects.count() == 2
+
+
+@pytest.mark.parametrize("field", ["tiers", "slots"])
+@pytest.mark.parametrize("value", ["gold", 5, {"gold": 1}, [["gold"]], [None], True])
+def test_an_offer_whose_lists_are_none_is_refused(field: str, value: Any) -> None:
+    """One such row would break the decision for every shopper of every page."""
+    now = timezone.now()
+    terms = {"name": "A tenth off", "kind": "coupon", "percent": 10, "slots": ["home_hero"], field: value}
+    with pytest.raises(ValidationError):
+        api.create_campaign(name="Autumn", starts_at=now, ends_at=now + DAY, offers=[terms])
+
+
+def test_refused_requests_fill_no_table() -> None:
+    """Whoever sends nonsense without a cookie, a million times, leaves no shopper and no session behind."""
+    closed = make_offer(running(status="paused"))
+    basket = {"currency": "EUR", "lines": [{"item_id": "1", "quantity": 1, "unit_price_minor": 1000}]}
+    for name, body in (
+        ("api-claim", {"offer_id": 10**9}),
+        ("api-claim", {"offer_id": closed.pk}),
+        ("api-reserve", {"code": "ABCD-EFGH-JKLM-NPQR", "basket": basket, "idempotency_key": "k"}),
+    ):
+        assert Browser().call(name, body).status_code in {400, 404}
+    for offer in ("x", str(10**9), str(closed.pk)):
+        visitor = Browser()
+        visitor.post(reverse("personalization:claim"), {"offer": offer, "csrfmiddlewaretoken": visitor.csrf()})
+    assert not Shopper.objects.exists()
+
+
+def test_an_offer_of_another_population_is_unknown() -> None:
+    offer = make_offer(running(population="imported"))
+    assert Browser().call("api-claim", {"offer_id": offer.pk}).status_code == 404

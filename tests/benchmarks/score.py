@@ -16,7 +16,6 @@ import numpy as np
 from django.utils import timezone
 
 from personalization.features.frames import Floats, Ints, milliseconds
-from personalization.features.specification import INDEX
 from personalization.learning import frames as reading
 from personalization.models import ShopperScores
 from personalization.types import ModelTask
@@ -25,19 +24,13 @@ from worker import score, train
 from worker.score import Scorer
 
 PEER = "the same job, one model call a shopper"
+in_blocks = Scorer.effects
 
 
 def one_by_one(scorer: Scorer, shoppers: Ints) -> tuple[Floats, Floats]:
     """The peer: features, model and calibrator are asked for one shopper's offers at a time, as a view would."""
-    response = scorer.response
-    assert response is not None
-    effects, basket = [], []
-    for shopper in shoppers:
-        own = np.full(len(scorer.offers), shopper, dtype=np.int64)
-        samples = scorer.samples(response, own, scorer.offers)
-        effects.append(response.calibrator.apply(response.estimator.score(samples)))
-        basket.append(samples.x[0, INDEX["spend_mean"]])
-    return np.stack(effects), np.array(basket)
+    answers = [in_blocks(scorer, np.array([shopper])) for shopper in shoppers]
+    return np.concatenate([effects for effects, _basket in answers]), np.concatenate([own for _e, own in answers])
 
 
 def measure(quick: bool) -> report.Measurement:

@@ -12,9 +12,10 @@ def test_a_job_survives_the_power_cut_of_its_worker(production: Office) -> None:
     """The worker and its training process are killed together; another worker takes the job up and finishes it."""
     key = production.owner("start", "train")
     with production.worker() as worker:
-        # The worst moment: the first model is stored, and nothing is decided yet.
-        production.wait_for(key, lambda row: under_way(row) and bool(production.versions()))
+        # The worst moment: the first model is written, and nothing is decided yet.
+        production.wait_for(key, lambda row: under_way(row) and bool(production.artifacts()))
         end_group(worker)
+    assert production.versions() == set()
     assert production.job(key)["state"] == "running", "the row knows nothing of the crash yet"
 
     production.let_the_lease_run_out(key)

@@ -99,6 +99,20 @@ def test_a_second_account_is_never_merged(visitor: Browser) -> None:
     assert not Event.objects.filter(shopper=ada, item_id="bobs").exists()
 
 
+def test_signing_out_leaves_a_strangers_browser(visitor: Browser) -> None:
+    make_account("ada")
+    log_in(visitor, "ada")
+    old = visitor.visitor()
+    log_out(visitor)
+    assert visitor.visitor() == ""
+    assert visitor.events(event()).status_code == 204
+    visitor.cookies["pz_visitor"] = old  # nor does a copy of the cookie lead to the account
+    assert visitor.events(event()).status_code == 204
+    visitor.answer("all")
+    assert visitor.events(event()).json()["accepted"] == 1
+    assert Event.objects.get(type="page_viewed").shopper.user is None
+
+
 def test_a_browser_that_leads_to_one_account_merges_it_into_no_other(db: None) -> None:
     """However the cookie outlived the first account's visit."""
     first, second = make_account(), make_account()

@@ -242,7 +242,7 @@ def test_predictions_are_written(trained: Population, tmp_path: Path) -> None:
 
 
 def test_a_wrong_folder_is_named(trained: Population, tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="folder .*missing does not exist"):
+    with pytest.raises(CommandError, match=r"folder .*missing does not exist"):
         call_command("evaluate", "--predictions", str(tmp_path / "missing" / "p.parquet"))
 
 

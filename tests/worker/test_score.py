@@ -90,10 +90,12 @@ def test_the_scores_say_who_responds(trained: Population) -> None:
 
 def test_who_may_not_be_scored_is_not(trained: Population) -> None:
     silent_ones = trained.shoppers[:3]
-    for person, fields in zip(
-        silent_ones, ({"consent_personalisation": False}, {"is_bot": True}, {"merged_into": trained.shoppers[5]}),
-        strict=True,
-    ):  # fmt: skip
+    reasons: list[dict[str, Any]] = [
+        {"consent_personalisation": False},
+        {"is_bot": True},
+        {"merged_into": trained.shoppers[5]},
+    ]
+    for person, fields in zip(silent_ones, reasons, strict=True):
         Shopper.objects.filter(pk=person.pk).update(**fields)
     score_set = run()
     assert len(rows(score_set)) == len(trained.shoppers) - 3

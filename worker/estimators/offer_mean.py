@@ -58,7 +58,12 @@ class OfferMean:
 
 
 def _shrunk(codes: Ints, y: Floats, towards: Floats) -> Floats:
-    """Return the mean of y per code, shrunk towards the given values by SMOOTHING pseudo-rows."""
+    """Return the mean of y per code, shrunk towards the given values by SMOOTHING pseudo-rows.
+
+    Where all of y is the same, counts would be the only difference between codes: the given values stand.
+    """
+    if not len(y) or y.min() == y.max():
+        return towards
     count = np.bincount(codes, minlength=len(towards))
     total = np.bincount(codes, weights=y, minlength=len(towards))
     return (total + SMOOTHING * towards) / (count + SMOOTHING)

@@ -39,7 +39,7 @@ bench: $(STAMP)  ## measure, each beside a peer
 
 dev: $(STAMP)  ## the shop with autoreload and a worker beside it
 	$(BIN)/python manage.py migrate
-	@trap 'kill 0' EXIT; $(BIN)/celery -A worker worker --beat --queues default,gpu --concurrency 1 & $(BIN)/python manage.py runserver
+	@trap 'kill 0' EXIT; $(BIN)/celery -A worker worker --beat --queues default,gpu --concurrency 2 & $(BIN)/python manage.py runserver
 
 clean:  ## forget everything that was built: the environment, the demo's data, caches
 	rm -rf .venv var dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

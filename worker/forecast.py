@@ -8,6 +8,7 @@ P(at least one visit in D days) = 1 − exp(−visits a day · D).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +16,9 @@ import numpy as np
 from django.utils import timezone
 
 from personalization.exceptions import NotEnoughData
-from personalization.features.compute import effective_benefit
-from personalization.features.frames import Floats, Ints, milliseconds
+from personalization.features.compute import Rows, effective_benefit
+from personalization.features.frames import NEVER, TYPE_CODE, Floats, Ints, milliseconds
+from personalization.features.specification import INDEX
 from personalization.learning import frames as reading
 from personalization.learning import publish
 from personalization.learning.frames import CampaignBrief
@@ -27,6 +29,7 @@ from worker.response import Stage
 from worker.score import BLOCK, Scorer, _values
 
 DRAWS = 2000
+MIN_PRICED = 50
 METRICS = ("audience", "views", "redemptions", "orders", "cost")
 VIEW, REDEEM, PURCHASE = HEADS.index("view"), HEADS.index("redeem"), HEADS.index("purchase")
 
@@ -49,8 +52,9 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     if not addressed:
         raise NotEnoughData("The audience is empty: nobody with consent matches it.")
     stage("predicting", 0.3)
-    sums = _sums(scorer, np.array(addressed, dtype=np.int64), campaign, stage)
-    figures, bias = _with_intervals(sums, scorer)
+    price = cost_model(scorer)
+    sums = _sums(scorer, np.array(addressed, dtype=np.int64), campaign, price, stage)
+    figures, bias = _with_intervals(sums, scorer, price, campaign.budget_minor)
     return publish.store_forecast(
         campaign.id,
         job,
@@ -61,6 +65,8 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
             "audience_at": now.isoformat(),
             "outcome_window_hours": campaign.attribution_hours,
             "offers_chosen": "uniformly among the eligible" if len(campaign.tiers) > 1 else "the one offer",
+            "budget_minor": campaign.budget_minor,
+            "cost_factor": [round(price.factor, 4), round(price.deviation, 4)],
             "model_bias_deviation": {name: round(float(value), 4) for name, value in bias.items()},
             "interval": "90 %",
             **({"data": "simulated"} if frames.simulated else {}),
@@ -68,7 +74,46 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     )
 
 
-def _sums(scorer: Scorer, shoppers: Ints, campaign: CampaignBrief, stage: Stage) -> dict[str, tuple[float, float]]:
+@dataclass(frozen=True, slots=True)
+class CostModel:
+    """What a redemption costs: the terms applied to the shopper's usual basket, times ``factor``.
+
+    Baskets with a coupon in them differ from the usual ones; the factor is what past redemptions did cost over what
+    the terms predicted for them, and ``deviation`` its relative standard error together with its spread over offers.
+    """
+
+    usual_basket: float
+    factor: float
+    deviation: float
+
+
+def cost_model(scorer: Scorer) -> CostModel:
+    """Read the cost of redemptions off the past; with fewer than fifty of them the terms stand, 25 % either way."""
+    frames, events = scorer.frames, scorer.frames.events
+    orders = events.value[events.type == TYPE_CODE["order_placed"]]
+    usual = float(orders.mean()) if len(orders) else 0.0
+    exposures = frames.exposures
+    past = exposures.take((exposures.offer >= 0) & (exposures.redeemed != NEVER) & (exposures.cost > 0))
+    if len(past) < MIN_PRICED:
+        return CostModel(usual, 1.0, 0.25)
+    basket = scorer.builder.build(Rows(past.shopper, past.offer, past.time, past.window_end))[:, INDEX["spend_mean"]]
+    told = effective_benefit(frames.offers, np.where(np.isnan(basket), usual, basket), past.offer)
+    if told.sum() <= 0:
+        return CostModel(usual, 1.0, 0.25)
+    factor = float(past.cost.sum() / told.sum())
+    own = [
+        past.cost[past.offer == offer].sum() / max(told[past.offer == offer].sum(), 1e-9)
+        for offer in np.unique(past.offer)
+        if (past.offer == offer).sum() >= 20
+    ]
+    spread = float(np.std(own) / factor / np.sqrt(len(own))) if len(own) > 1 else 0.15
+    noise = float(np.std(past.cost - factor * told) / (past.cost.mean() * np.sqrt(len(past))))
+    return CostModel(usual, factor, float(np.hypot(max(spread, 0.05), noise)))
+
+
+def _sums(
+    scorer: Scorer, shoppers: Ints, campaign: CampaignBrief, price: CostModel, stage: Stage
+) -> dict[str, tuple[float, float]]:
     """Return metric → (mean, variance of chance) over the audience; cost in minor units."""
     allowed = _eligibility(scorer, shoppers, campaign)
     total: dict[str, list[float]] = {
@@ -79,11 +124,12 @@ def _sums(scorer: Scorer, shoppers: Ints, campaign: CampaignBrief, stage: Stage)
         share = allowed[start : start + BLOCK]
         share = share / np.maximum(share.sum(axis=1, keepdims=True), 1)
         effects, basket = scorer.effects(block)
+        basket = np.where(np.isnan(basket), price.usual_basket, basket)
         reach = _reach(scorer, block, basket, campaign)
         addressed = reach * (share.sum(axis=1) > 0)
         benefit = np.stack(
             [
-                effective_benefit(scorer.frames.offers, np.nan_to_num(basket), np.full(len(block), offer))
+                price.factor * effective_benefit(scorer.frames.offers, basket, np.full(len(block), offer))
                 for offer in scorer.offers
             ],
             axis=1,
@@ -128,18 +174,32 @@ def _reach(scorer: Scorer, block: Ints, basket: Floats, campaign: CampaignBrief)
 
 
 def _with_intervals(
-    sums: dict[str, tuple[float, float]], scorer: Scorer
+    sums: dict[str, tuple[float, float]], scorer: Scorer, price: CostModel, budget_minor: int | None
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Return metric → [mean, low, high] (5 % and 95 %), and the relative deviation of the model's bias."""
+    """Return metric → [mean, low, high] (5 % and 95 %), and the relative deviation of the model's bias.
+
+    A budget ends the redemptions where it is used up: each draw's cost is cut there and its redemptions in proportion.
+    """
     assert scorer.response is not None
     bias = backtest_bias(scorer.response.backtest)
     spread = {"audience": 0.0, "views": bias["view"], "redemptions": bias["redeem"], "orders": bias["purchase"]}
-    spread["cost"] = float(np.hypot(bias["redeem"], 0.05))  # what a redemption costs is itself an estimate
+    spread["cost"] = float(np.hypot(bias["redeem"], price.deviation))
     rng = np.random.default_rng(0)
-    figures: dict[str, list[float]] = {}
+    draws: dict[str, Floats] = {}
+    means = {name: mean for name, (mean, _variance) in sums.items()}
+    common = rng.standard_normal(DRAWS)  # redemptions and their cost err together
     for name, (mean, variance) in sums.items():
-        draws = mean * (1 + spread[name] * rng.standard_normal(DRAWS)) + np.sqrt(variance) * rng.standard_normal(DRAWS)
-        low, high = np.quantile(np.maximum(draws, 0), [0.05, 0.95])
+        error = common if name in {"redemptions", "cost"} else rng.standard_normal(DRAWS)
+        chance = np.sqrt(variance) * rng.standard_normal(DRAWS)
+        draws[name] = np.maximum(mean * (1 + spread[name] * error) + chance, 0)
+    if budget_minor is not None:
+        left = np.minimum(1.0, budget_minor / np.maximum(draws["cost"], 1e-9))
+        draws["cost"], draws["redemptions"] = draws["cost"] * left, draws["redemptions"] * left
+        share = min(1.0, budget_minor / max(means["cost"], 1e-9))
+        means["cost"], means["redemptions"] = means["cost"] * share, means["redemptions"] * share
+    figures: dict[str, list[float]] = {}
+    for name, mean in means.items():
+        low, high = np.quantile(draws[name], [0.05, 0.95])
         figures[name] = [round(mean, 2), round(float(low), 2), round(float(high), 2)]
     return figures, spread
 

@@ -67,7 +67,7 @@ class Verdict:
     head: str
     board: dict[str, dict[str, list[float]]]
     gains: dict[str, list[float]]
-    champion: str
+    champion: str | None
     reasons: list[str]
 
 
@@ -258,6 +258,9 @@ def judge(fitted: list[Fitted], test: Samples, *, seed: int) -> Verdict:
         else:
             reasons.append(f"{item.name}: better than {best.name} (log-loss gain {_span(gain)})")
             best = item
+    if float(np.ptp(best.predicted[known, head])) < 1e-9:
+        reasons.append(f"{best.name}: refused too, it predicts the same for everybody; no response model ships")
+        return Verdict(HEADS[head], board, gains, None, reasons)
     return Verdict(HEADS[head], board, gains, best.name, reasons)
 
 

@@ -135,7 +135,7 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
     fitted, test, found = backtest(problem, names, seed=seed, stage=_within(stage, 0.0, 0.55))
     stage("judging", 0.58)
     verdict = judge(fitted, test, seed=seed)
-    shipped = {verdict.champion, FourPartEstimator.name} & set(names) | {verdict.champion}
+    shipped = {verdict.champion, FourPartEstimator.name} & set(names)
     if verdict.champion == Blend.name:
         shipped |= {Boosting.name, FourPartEstimator.name}
     chosen = [item for item in fitted if item.name in shipped]
@@ -159,7 +159,8 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
         strategy = _store_strategy(final[FourPartEstimator.name], all_vocabularies, frames, job, card)
         outcome.versions.append(strategy)
         outcome.promoted.append(strategy)
-    outcome.sentences += [f"Response, judged on {verdict.head}: {verdict.champion} ships.", *verdict.reasons]
+    shipping = f"{verdict.champion} ships" if verdict.champion else "no model ships"
+    outcome.sentences += [f"Response, judged on {verdict.head}: {shipping}.", *verdict.reasons]
 
 
 def _store_strategy(

@@ -23,25 +23,30 @@ class Session:
 
 
 def read(shopper: Shopper | None, now: datetime) -> Session:
-    """Return the shopper's last twenty events as weights that halve every thirty minutes (one indexed query)."""
+    """Return the shopper's last twenty events as weights that halve every thirty minutes, and what they dismissed (two indexed queries)."""
     if shopper is None:
         return Session()
     rows = (
         Event.objects.filter(shopper=shopper, is_bot=False, occurred_at__lte=now)
         .order_by("-occurred_at")
-        .values_list("type", "item_id", "category", "offer_id", "occurred_at")[:LAST_EVENTS]
+        .values_list("item_id", "category", "occurred_at")[:LAST_EVENTS]
     )
-    return summarise(rows, now)
+    session = summarise(rows, now)
+    # "Less like this" outlasts the session: however much was viewed since, it stays away.
+    session.dismissed.update(
+        offer_id
+        for offer_id in Event.objects.filter(shopper=shopper, type="offer_dismissed").values_list("offer_id", flat=True)
+        if offer_id is not None
+    )
+    return session
 
 
-def summarise(rows: Iterable[tuple[str, str, str, int | None, datetime]], now: datetime) -> Session:
-    """Weigh events (type, item, category, offer, moment) by age."""
+def summarise(rows: Iterable[tuple[str, str, datetime]], now: datetime) -> Session:
+    """Weigh events (item, category, moment) by age."""
     session = Session()
-    for kind, item_id, category, offer_id, occurred_at in rows:
+    for item_id, category, occurred_at in rows:
         minutes = max((now - occurred_at).total_seconds() / 60, 0.0)
         weight = math.pow(0.5, minutes / HALF_LIFE_MINUTES)
-        if kind == "offer_dismissed" and offer_id is not None:
-            session.dismissed.add(offer_id)
         if item_id:
             session.items[item_id] = max(session.items.get(item_id, 0.0), weight)
         if category:

@@ -313,8 +313,15 @@ class CampaignBrief:
     sent: bool
     days: float
     attribution_hours: int
+    budget_minor: int | None
     tiers: dict[int, frozenset[str]]
     audience: list[int]
+
+
+def _budget_left(campaign: Campaign) -> int | None:
+    if campaign.budget_minor is None:
+        return None
+    return max(campaign.budget_minor - campaign.spent_minor, 0)
 
 
 def campaign_brief(campaign_id: int, now: datetime) -> CampaignBrief | None:
@@ -331,6 +338,7 @@ def campaign_brief(campaign_id: int, now: datetime) -> CampaignBrief | None:
         sent=campaign.delivery == Campaign.Delivery.SENT,
         days=(campaign.ends_at - campaign.starts_at).total_seconds() / 86_400,
         attribution_hours=campaign.attribution_hours or conf.get().attribution_hours,
+        budget_minor=_budget_left(campaign),
         tiers={pk: frozenset(tiers) for pk, tiers in offers},
         audience=list(audiences.reachable(campaign, now).order_by("pk").values_list("pk", flat=True)),
     )

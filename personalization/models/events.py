@@ -41,6 +41,7 @@ class Event(models.Model):
         indexes = [
             models.Index(fields=["shopper", "occurred_at"], name="pz_event_shopper_time"),
             models.Index(fields=["type", "occurred_at"], name="pz_event_type_time"),
+            models.Index(fields=["shopper"], condition=models.Q(type="offer_dismissed"), name="pz_event_dismissed"),
         ]
 
     def __str__(self) -> str:

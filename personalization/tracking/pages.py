@@ -5,15 +5,21 @@ from __future__ import annotations
 from django.core import signing
 from django.http import HttpRequest
 
-from personalization.tracking import identity
+from personalization.tracking import identity, secrets
 
 SALT = "personalization.page"
 AGE_SECONDS = 86_400
 
 
 def page_token(request: HttpRequest) -> str:
-    """Return the token that the page script sends along with its events."""
-    return signing.dumps(identity.visitor_id(request) or "page", salt=SALT)
+    """Return the token that the page script sends along with its events.
+
+    Its first part differs from shopper to shopper, so that the script never sends one's events for another. It is a
+    hash: what the cookie hides from scripts, the page does not tell them.
+    """
+    shopper = identity.shopper_for(request)
+    owner = "page" if shopper is None else secrets.digest(str(shopper.key), "page")[:16]
+    return signing.dumps(owner, salt=SALT)
 
 
 def is_page_token(token: str) -> bool:

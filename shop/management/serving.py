@@ -58,7 +58,7 @@ def web(port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 _WORKER = (
     *("-m", "celery", "-A", "worker", "worker", "--beat", "--queues", "default,gpu"),
-    *("--concurrency", "1", "--loglevel", "INFO"),
+    *("--concurrency", "2", "--loglevel", "INFO"),
 )
 
 

@@ -13,11 +13,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, ViewportSize, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 from tests.support import servers, simulated
 
 PHONE: ViewportSize = {"width": 360, "height": 740}
+PATIENCE_MS = 20_000
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 
 
@@ -68,6 +78,7 @@ def live_shop(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="session")
 def browser(chromium: str) -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield launched
@@ -115,7 +126,7 @@ def open_page(browser: Browser, live_shop: LiveShop) -> Iterator[OpenPage]:
 
     def open_page(**options: Any) -> Page:
         context = browser.new_context(base_url=live_shop.address, viewport=DESKTOP, locale="en-GB", **options)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_MS)
         witness.watch(context)
         contexts.append(context)
         return context.new_page()

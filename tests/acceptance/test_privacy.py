@@ -72,7 +72,7 @@ def test_consent_can_be_withdrawn(open_page: OpenPage, live_shop: LiveShop) -> N
         box.uncheck()
     page.locator("main form").filter(has=page.locator("[name=purposes]")).get_by_role("button").click()
     assert "pz_visitor" not in _cookies(page)
-    page.wait_for_timeout(2500)  # what the page had queued has been sent or dropped by now
+    _browse(page)  # by its end, what was on its way at the withdrawal has arrived
     before = live_shop.count("personalization_event")
     _browse(page)
     assert live_shop.count("personalization_event") == before

@@ -274,7 +274,9 @@ def test_the_buttons_lead_a_campaign_through_its_life(client, launcher):
         campaign.refresh_from_db()
         assert campaign.status == to
     assert campaign.transitions.count() == 6
-    assert campaign.transitions.first().by == launcher
+    first = campaign.transitions.first()
+    assert first is not None
+    assert first.by == launcher
     assert Forecast.objects.get().frozen_at is not None
 
 

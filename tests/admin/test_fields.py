@@ -130,6 +130,7 @@ def test_a_chart_says_in_words_what_it_draws():
     assert chart is not None
     assert chart.words == "Orders: 130, 90 % interval 98 to 165. Actual 180, outside the interval."
     row = chart.rows[0]
+    assert row.actual_x is not None
     assert row.low_x < row.mean_x < row.low_x + row.width < row.actual_x
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from django.core import signing
 from django.urls import reverse
 
 from personalization import api
@@ -106,3 +107,18 @@ def test_the_same_event_id_of_two_visitors_is_two_events() -> None:
         browser = Browser()
         browser.answer("all")
         assert browser.events({"id": "1", "type": "page_viewed"}).json()["accepted"] == 1
+
+
+def test_the_page_does_not_tell_scripts_who_the_visitor_is() -> None:
+    """The cookie is HttpOnly; and the token's first part, which the script keeps its queue under, is one a shopper."""
+    owners = set()
+    for _person in range(2):
+        browser = Browser()
+        browser.answer("all")
+        pages = [browser.get(reverse("shop:privacy")).content.decode() for _ in range(2)]
+        tokens = [page.split('data-pz-token="')[1].split('"')[0] for page in pages]
+        assert len({token.split(":")[0] for token in tokens}) == 1
+        told = signing.loads(tokens[0], salt="personalization.page")
+        assert told not in {browser.visitor(), str(browser.shopper().key), browser.shopper().key.hex}
+        owners.add(told)
+    assert len(owners) == 2

@@ -15,7 +15,7 @@ from django.utils import timezone
 from personalization import api
 from personalization.models import Job, Shopper
 from tests.admin.builders import make_version
-from tests.personalization.builders import AGENT, DAY, Browser, make_event, make_offer, make_user
+from tests.personalization.builders import AGENT, DAY, Browser, make_event, make_offer, make_user, running
 
 pytestmark = pytest.mark.django_db
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 }}'\""
@@ -68,7 +68,7 @@ def test_staff_who_may_only_look_change_nothing() -> None:
     offer, version = make_offer(), make_version()
     campaign, job = offer.campaign, Job.objects.create(kind="train")
     failed = Job.objects.create(kind="score", state="failed")
-    posts = [
+    posts: list[tuple[str, list[Any]]] = [
         ("job_start", ["train"]),
         ("job_cancel", [job.pk]),
         ("job_retry", [failed.pk]),

@@ -107,7 +107,7 @@ def line(told: dict[str, Any]) -> str:
         f"peer {number(told['peer_value'])} ({told['peer']})",
         f"ratio {number(told['ratio'])}{_spread(told)}",
         _verdict(told),
-        f"{told['connections']} connections, fsync {told['fsync']}",
+        f"connections: {told['connections']}, fsync: {told['fsync']}",
         told["machine"],
     ]
     return "; ".join(parts)

@@ -144,7 +144,10 @@ def _matrix(rows: pl.DataFrame) -> Floats:
 
 
 def measure(quick: bool) -> report.Measurement:
-    """Import, train, predict with every estimator; then fit the peer and compare on the same rows."""
+    """Import, train, predict with every estimator; then fit the peer and compare on the same rows.
+
+    A quick run has too few customers to tell the contenders apart: it has no target.
+    """
     limit = starbucks.FEW if quick else None
     folder = starbucks.folder()
     population = starbucks.imported(limit)
@@ -165,7 +168,7 @@ def measure(quick: bool) -> report.Measurement:
     value, peer_value = champion["metrics"]["log_loss"]["value"], notes["plain_lightgbm"]["log_loss"][0]
     return report.Measurement(
         "response", round(value, 5), "log-loss of redemption", PEER, peer_value, round(value / peer_value, 4),
-        target=1.0, better="lower", notes=notes,
+        target=None if quick else 1.0, better="lower", notes=notes,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ import pytest
 from tests.support import simulated
 from tests.support.servers import Postgres
 
-PATIENCE_SECONDS = 180.0
+PATIENCE_SECONDS = 300.0
 LONG_AGO = "2000-01-01 00:00:00+00:00"
 _numbers = itertools.count(1)
 

@@ -91,7 +91,9 @@ def test_a_job_that_kills_its_process_three_times_is_set_aside(embedded: Office)
     with embedded.worker() as worker:
         for attempt in (1, 2, 3):
             embedded.wait_for(key, partial(under_way_for_the, attempt))
-            for pid in job_processes(worker):
+            victims = job_processes(worker)
+            assert victims, f"nobody works on attempt {attempt}: {embedded.job(key)} {members(worker)}"
+            for pid in victims:
                 os.kill(pid, signal.SIGKILL)
         last = embedded.wait_for(key, ended)[-1]
         assert last["state"] == "quarantined"

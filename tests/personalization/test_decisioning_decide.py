@@ -136,7 +136,6 @@ def test_what_was_dismissed_stays_away(shopper: Shopper) -> None:
     assert reasons(make_shopper()) == {}
 
 
-@pytest.mark.xfail(strict=True, reason="the session reads the last twenty events only, dismissals among them")
 @pytest.mark.usefixtures("plain")
 def test_what_was_dismissed_stays_away_however_much_is_viewed_afterwards(shopper: Shopper, offer: Offer) -> None:
     make_event(shopper, "offer_dismissed", offer=offer)

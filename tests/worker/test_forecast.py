@@ -42,10 +42,12 @@ def campaign(trained: Population) -> Campaign:
     return made
 
 
-def spread(biases: dict[str, float], sums: dict[str, tuple[float, float]], monkeypatch: Any) -> dict[str, list[float]]:
+def spread(
+    biases: dict[str, float], sums: dict[str, tuple[float, float]], monkeypatch: Any, budget: int | None = None
+) -> dict[str, list[float]]:
     monkeypatch.setattr(forecast, "backtest_bias", lambda backtest: biases)
     scorer: Any = SimpleNamespace(response=SimpleNamespace(backtest={}))
-    return forecast._with_intervals(sums, scorer)[0]
+    return forecast._with_intervals(sums, scorer, forecast.CostModel(50.0, 1.0, 0.05), budget)[0]
 
 
 def width(figure: list[float]) -> float:
@@ -65,6 +67,14 @@ def test_an_interval_holds_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
         assert mean == SUMS[name][0]
     assert figures["audience"] == [1000, 1000, 1000]  # who is addressed is counted, not predicted
     assert figures["views"][1] < 600 < figures["views"][2]
+
+
+def test_a_budget_ends_cost_and_redemptions_where_it_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    free, bound = (spread(BIAS, SUMS, monkeypatch, budget) for budget in (None, 20_000))
+    assert bound["cost"][0] == bound["cost"][2] == 20_000
+    assert bound["redemptions"][0] == pytest.approx(free["redemptions"][0] / 2)
+    assert bound["redemptions"][2] < free["redemptions"][1]
+    assert bound["views"] == free["views"]
 
 
 def test_an_interval_grows_with_what_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,14 +6,19 @@
   if (!script || navigator.globalPrivacyControl) { return; }
   var endpoint = script.dataset.pzEndpoint;
   var token = script.dataset.pzToken;
-  var STORE = "pz_queue";
+  var STORE = "pz_queue:" + token.split(":")[0];
   var MOST = 100;
   var queue = restore();
   var started = Date.now();
   var timer = 0;
 
   function restore() {
-    try { return JSON.parse(localStorage.getItem(STORE) || "[]").slice(-MOST); } catch (error) { return []; }
+    try {  // what somebody else has left behind in this browser is not ours to send
+      Object.keys(localStorage).forEach(function (key) {
+        if (key.indexOf("pz_queue") === 0 && key !== STORE) { localStorage.removeItem(key); }
+      });
+      return JSON.parse(localStorage.getItem(STORE) || "[]").slice(-MOST);
+    } catch (error) { return []; }
   }
 
   function keep() {

@@ -22,14 +22,30 @@ hypothesis.settings.register_profile("soak", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("soak" if SOAK else "few")
 
 
+DATABASE_FIXTURES = {"db", "transactional_db", "admin_user", "admin_client", "live_server"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--database-only", action="store_true", help="only the tests that use the run's database")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave tests marked ``postgres`` to the run inside tests/integration/test_on_postgres.py."""
-    if settings.DATABASES["default"]["ENGINE"].endswith("postgresql"):
-        return
-    elsewhere = [item for item in items if item.get_closest_marker("postgres")]
-    if elsewhere:
-        config.hook.pytest_deselected(items=elsewhere)
-        items[:] = [item for item in items if not item.get_closest_marker("postgres")]
+    on_postgres = settings.DATABASES["default"]["ENGINE"].endswith("postgresql")
+    only_database = config.getoption("--database-only")
+
+    def belongs_here(item: pytest.Item) -> bool:
+        if item.get_closest_marker("postgres") and not on_postgres:
+            return False
+        return _uses_database(item) or not only_database
+
+    config.hook.pytest_deselected(items=[item for item in items if not belongs_here(item)])
+    items[:] = [item for item in items if belongs_here(item)]
+
+
+def _uses_database(item: pytest.Item) -> bool:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return item.get_closest_marker("django_db") is not None or bool(DATABASE_FIXTURES & fixtures)
 
 
 @pytest.fixture(autouse=True)

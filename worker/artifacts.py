@@ -76,7 +76,9 @@ def read(path: str, sha256: str) -> tuple[dict[str, Any], Arrays]:
 
 
 def delete(path: str) -> None:
-    """Remove a version's files, if they are there."""
+    """Remove a version's files, if they are there. Only a plain folder name is taken: never the root, never beyond."""
+    if not path or Path(path).name != path:
+        raise ArtifactCorrupt(f"{path!r} is not the name of a model folder.")
     shutil.rmtree(conf.artifacts_dir() / path, ignore_errors=True)
 
 

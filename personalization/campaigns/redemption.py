@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from personalization import conf
 from personalization.campaigns.coupons import usable_coupon
-from personalization.exceptions import CouponRefused, RefundRefused, ReservationGone
+from personalization.exceptions import BasketNotEligible, CouponRefused, RefundRefused, ReservationGone
 from personalization.models import Campaign, Coupon, LedgerEntry, Offer, Redemption, Reservation, Shopper
 from personalization.pure.benefits import discount_for
 from personalization.tracking.ingest import track
@@ -155,6 +155,17 @@ def _track_redemption(reservation: Reservation, order_id: str) -> None:
             source="coupons",
             event_id=f"redeem:{reservation.pk}",
         )
+
+
+def require_worth(reservation_id: str | uuid.UUID, basket: Basket) -> None:
+    """Raise BasketNotEligible unless this basket earns at least what the reservation holds.
+
+    For shops whose orders are built elsewhere: a hold made on one basket must not pay for another.
+    """
+    reservation = _find(reservation_id)
+    earned = discount_for(reservation.offer.terms(), basket)
+    if earned.amount_minor < reservation.amount_minor:
+        raise BasketNotEligible("The order is not the basket that was reserved. Reserve again.", reason="changed")
 
 
 def release(reservation_id: str | uuid.UUID) -> bool:

@@ -23,7 +23,7 @@ class Session:
 
 
 def read(shopper: Shopper | None, now: datetime) -> Session:
-    """Return the shopper's last twenty events as weights that halve every thirty minutes, and what they dismissed (two indexed queries)."""
+    """Return the shopper's last twenty events weighed by age, and what they dismissed (two indexed queries)."""
     if shopper is None:
         return Session()
     rows = (

@@ -32,6 +32,7 @@ SENTENCES = (
     gettext_noop("This offer is in another currency."),
     gettext_noop("This offer carries no discount."),
     gettext_noop("No product in the basket belongs to this offer."),
+    gettext_noop("This basket is too small for the discount to be worth a cent."),
     gettext_noop("Spend %(missing)s more to use this offer."),
 )
 

@@ -54,6 +54,8 @@ def discount_for(terms: Terms, basket: Basket) -> Discount:
             "Spend %(missing)s more to use this offer.", reason="below_threshold", params={"missing": missing}
         )
     amount = benefit_on(terms, covered)
+    if amount <= 0:
+        raise BasketNotEligible("This basket is too small for the discount to be worth a cent.", reason="nothing_off")
     return Discount(amount, allocate(amount, weights))
 
 

@@ -5,6 +5,7 @@ Codes travel in bodies only. Unknown, expired, used and foreign codes get one an
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
@@ -17,9 +18,10 @@ from rest_framework.response import Response
 from personalization.campaigns import coupons, redemption
 from personalization.exceptions import ReservationGone
 from personalization.models import Reservation, Shopper
+from personalization.ports import adapters
 from personalization.rest.base import PersonalView
 from personalization.tracking import identity, secrets
-from personalization.types import Basket, BasketLine
+from personalization.types import Basket, BasketLine, ProductData
 
 MOST = 10**12
 MOST_LINES = 1000
@@ -71,6 +73,7 @@ class ReservationSerializer(serializers.Serializer[Any]):
 class RedeemSerializer(ReservationSerializer):
     order_label = serializers.CharField(max_length=80)
     order_id = serializers.CharField(max_length=100)
+    basket = BasketSerializer(help_text="What the order really holds, at the shop's own prices.")
 
 
 class RefundSerializer(serializers.Serializer[Any]):
@@ -111,11 +114,29 @@ def _valid(serializer: type[serializers.Serializer[Any]], request: Request) -> d
 
 
 def _basket(data: dict[str, Any]) -> Basket:
+    """Return the basket as the catalogue prices it: what a browser says about prices is not believed.
+
+    Without a catalogue adapter the given prices stand; then only the comparison in ``redeem`` protects the shop.
+    """
     lines = tuple(BasketLine(**line) for line in data["lines"])
-    basket = Basket(lines=lines, currency=data["currency"], reference=data["reference"])
-    if basket.total_minor > MOST:
+    catalogue = adapters.catalog()
+    if catalogue is not None:
+        lines = _priced(lines, catalogue.get([line.item_id for line in lines]))
+    if sum(line.total_minor for line in lines) > MOST:
         raise serializers.ValidationError({"basket": ["The lines add up to more than can be sold."]})
-    return basket
+    return Basket(lines=lines, currency=data["currency"], reference=data["reference"])
+
+
+def _priced(lines: tuple[BasketLine, ...], products: dict[str, ProductData]) -> tuple[BasketLine, ...]:
+    priced = []
+    for line in lines:
+        product = products.get(line.item_id)
+        if product is None or not product.visible:
+            raise serializers.ValidationError({"basket": [f"There is no product {line.item_id!r}."]})
+        if product.stock is not None and line.quantity > product.stock:
+            raise serializers.ValidationError({"basket": [f"Only {product.stock} of {line.item_id!r} are in stock."]})
+        priced.append(replace(line, unit_price_minor=product.price_minor, category=product.category))
+    return tuple(priced)
 
 
 def _shopper(request: Request) -> Shopper:
@@ -221,7 +242,10 @@ class RedeemView(PersonalView):
     def post(self, request: Request) -> Response:
         """Spend a reservation on an order; repeated for the same order it changes nothing."""
         data = _valid(RedeemSerializer, request)
+        lines = tuple(BasketLine(**line) for line in data["basket"]["lines"])
+        order = Basket(lines=lines, currency=data["basket"]["currency"], reference=data["basket"]["reference"])
         with transaction.atomic():
+            redemption.require_worth(data["reservation_id"], order)
             amount = redemption.redeem(
                 data["reservation_id"], order_label=data["order_label"], order_id=data["order_id"]
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -31,7 +32,17 @@ MODELS = [
     "shopper",
 ]
 READ_ONLY = [name for name in MODELS if name != "campaign"]
-ODD_VALUES = [None, [], {}, "text", 7, [1, "a", None, {"offer": "x"}], {"offer": [1], "a": {"b": [{}]}}, [[[]]], True]
+ODD_VALUES: list[Any] = [
+    None,
+    [],
+    {},
+    "text",
+    7,
+    [1, "a", None, {"offer": "x"}],
+    {"offer": [1], "a": {"b": [{}]}},
+    [[[]]],
+    True,
+]
 
 pytestmark = pytest.mark.django_db
 

@@ -47,8 +47,9 @@ def test_a_key_stands_for_one_basket(browser: Browser) -> None:
         api.reserve(shopper=shopper, basket=make_basket(9_000), code=code, idempotency_key="order:7")
 
 
-def test_a_stranger_cannot_take_the_key_of_a_checkout_or_of_another_visitor(db: None) -> None:
+def test_a_stranger_cannot_take_the_key_of_a_checkout_or_of_another_visitor(db: None, settings: Any) -> None:
     """Keys that clients choose live in a space of their own, one a shopper."""
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "CATALOG": ""}
     offer = make_offer()
     basket = {"currency": "EUR", "lines": [{"item_id": "p-0", "quantity": 1, "unit_price_minor": 10_000}]}
     held = []

@@ -17,14 +17,13 @@ from tests.support.servers import Postgres
 TESTS = Path(__file__).resolve().parents[1]
 OWN = {"acceptance", "benchmarks", "concurrency", "hosts", "integration", "worker"}
 """These bring databases of their own, or train, which asks for no particular one."""
-NONE = {"pure", "support"}
 PASSED = 0
 
 
 def rooms() -> list[str]:
     """Return the folders of tests that work on the run's own database."""
     folders = sorted(path for path in TESTS.iterdir() if path.is_dir() and any(path.rglob("test_*.py")))
-    return [str(path) for path in folders if path.name not in OWN | NONE]
+    return [str(path) for path in folders if path.name not in OWN]
 
 
 def test_the_rooms_pass_on_postgres(postgres_server: Postgres, record_property: Callable[[str, object], None]) -> None:
@@ -36,7 +35,19 @@ def test_the_rooms_pass_on_postgres(postgres_server: Postgres, record_property: 
     )
     environment = {key: value for key, value in environment.items() if not key.startswith("PYTEST_")}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--create-db", "-m", "not data", *rooms()],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--create-db",
+            "--database-only",
+            "-m",
+            "not data",
+            *rooms(),
+        ],
         cwd=simulated.ROOT,
         env=environment,
         capture_output=True,

@@ -201,17 +201,15 @@ def test_thin_scores_are_no_trouble(shopper: Shopper, offer: Offer, rows: dict[s
 def test_the_last_clicks_weigh_by_their_age() -> None:
     now = timezone.now()
     rows = [
-        ("product_viewed", "p-1", "tea", None, now),
-        ("product_viewed", "p-2", "tea", None, now - 30 * MINUTE),
-        ("product_viewed", "p-1", "tea", None, now - 60 * MINUTE),
-        ("offer_dismissed", "", "", 7, now - DAY),
-        ("page_viewed", "", "", None, now + MINUTE),
+        ("p-1", "tea", now),
+        ("p-2", "tea", now - 30 * MINUTE),
+        ("p-1", "tea", now - 60 * MINUTE),
+        ("", "", now + MINUTE),
     ]
     found = session.summarise(rows, now)
     assert found.items == pytest.approx({"p-1": 1.0, "p-2": 0.5})
     assert found.interest == pytest.approx({"tea": 1.75 / 3})
-    assert found.dismissed == {7}
-    many = [("product_viewed", "p", "tea", None, now)] * 20
+    many = [("p", "tea", now)] * 20
     assert session.summarise(many, now).interest == {"tea": 1.0}
 
 

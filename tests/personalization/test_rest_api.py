@@ -27,6 +27,7 @@ from tests.personalization.builders import (
     running,
     score,
 )
+from tests.personalization.conftest import Configure
 
 pytestmark = pytest.mark.django_db
 NOBODY = "6f9619ff-8b86-d011-b42d-00cf4fc964ff"
@@ -34,6 +35,12 @@ CODE = "ABCD-EFGH-JKLM-NPQR"
 LINE = {"item_id": "p-1", "quantity": 2, "unit_price_minor": 5000, "category": "tea"}
 BASKET = {"currency": "EUR", "lines": [LINE]}
 POSTS = ["api-claim", "api-preview", "api-reserve", "api-release", "api-redeem", "api-refund"]
+
+
+@pytest.fixture(autouse=True)
+def _own_prices(configure: Configure) -> None:
+    """No catalogue: the prices given stand. With one, see the tests of baskets that the catalogue prices."""
+    configure(CATALOG="")
 
 
 def problem(answer: Any, status: int, code: str = "") -> str:
@@ -119,7 +126,7 @@ def test_a_coupons_way_over_http(visitor: Browser, staff: Browser) -> None:
     held = visitor.call("api-reserve", given).json()
     assert visitor.call("api-reserve", given).json() == held
     order = {"order_label": "erp.order", "order_id": "A/1 é"}
-    spend = {"reservation_id": held["reservation_id"], **order}
+    spend = {"reservation_id": held["reservation_id"], "basket": BASKET, **order}
     assert staff.call("api-redeem", spend).json() == {"amount_minor": 1000}
     assert staff.call("api-redeem", spend).json() == {"amount_minor": 1000}
     back = {**order, "operation_id": "r-1", "amount_minor": 400}
@@ -283,9 +290,10 @@ BAD: list[tuple[str, dict[str, Any], int]] = [
     ("api-reserve", {"code": CODE, "basket": BASKET, "idempotency_key": "k" * 101}, 400),
     ("api-release", {"reservation_id": "x"}, 400),
     ("api-release", {"reservation_id": NOBODY}, 409),
-    ("api-redeem", {"reservation_id": NOBODY, "order_label": "o", "order_id": "1"}, 409),
-    ("api-redeem", {"reservation_id": NOBODY, "order_label": "o" * 81, "order_id": "1"}, 400),
-    ("api-redeem", {"reservation_id": NOBODY, "order_label": "o", "order_id": "1" * 101}, 400),
+    ("api-redeem", {"reservation_id": NOBODY, "order_label": "o", "order_id": "1", "basket": BASKET}, 409),
+    ("api-redeem", {"reservation_id": NOBODY, "order_label": "o", "order_id": "1"}, 400),
+    ("api-redeem", {"reservation_id": NOBODY, "order_label": "o" * 81, "order_id": "1", "basket": BASKET}, 400),
+    ("api-redeem", {"reservation_id": NOBODY, "order_label": "o", "order_id": "1" * 101, "basket": BASKET}, 400),
     ("api-refund", {"order_label": "o", "order_id": "1", "operation_id": "x", "amount_minor": 5}, 400),
     ("api-refund", {"order_label": "o", "order_id": "1", "operation_id": "x", "amount_minor": -5}, 400),
     ("api-refund", {"order_label": "o", "order_id": "1", "operation_id": "x" * 81}, 400),
@@ -378,3 +386,39 @@ def test_the_description_is_valid_and_complete() -> None:
         operation = next(iter(paths[f"{name}/"].values()))
         assert operation["responses"]["200"]["content"]["application/json"]["schema"], name
         assert "requestBody" in operation or "parameters" in operation, name
+
+
+# --- Baskets that the catalogue prices --------------------------------------------------------------------------------
+
+
+def claimed_code(visitor: Browser) -> str:
+    offer = make_offer(percent=10, amount_minor=0)
+    return str(visitor.call("api-claim", {"offer_id": offer.pk}).json()["code"])
+
+
+@pytest.mark.usefixtures("hosted")
+def test_the_catalogue_prices_the_basket_not_the_browser(visitor: Browser) -> None:
+    host.PRODUCTS.append(host.product("p-1", price_minor=2000))
+    invented = {"currency": "EUR", "lines": [{"item_id": "p-1", "quantity": 2, "unit_price_minor": 9_000_000}]}
+    shown = visitor.call("api-preview", {"code": claimed_code(visitor), "basket": invented}).json()
+    assert shown["discount_minor"] == 400
+
+
+@pytest.mark.usefixtures("hosted")
+@pytest.mark.parametrize("line", [{"item_id": "p-9"}, {"item_id": "p-1", "quantity": 6}, {"item_id": "p-2"}])
+def test_a_basket_that_cannot_be_sold_holds_nothing(visitor: Browser, line: dict[str, Any]) -> None:
+    host.PRODUCTS += [host.product("p-1", price_minor=2000, stock=5), host.product("p-2", visible=False)]
+    basket = {"currency": "EUR", "lines": [{"quantity": 1, "unit_price_minor": 2000, **line}]}
+    given = {"code": claimed_code(visitor), "basket": basket, "idempotency_key": "k"}
+    problem(visitor.call("api-reserve", given), 400)
+    assert not Reservation.objects.exists()
+
+
+def test_a_hold_on_one_basket_does_not_pay_for_another(visitor: Browser, staff: Browser) -> None:
+    given = {"code": claimed_code(visitor), "basket": BASKET, "idempotency_key": "k"}
+    held = visitor.call("api-reserve", given).json()
+    smaller = {"currency": "EUR", "lines": [LINE | {"quantity": 1}]}
+    spend = {"reservation_id": held["reservation_id"], "order_label": "erp.order", "order_id": "7"}
+    problem(staff.call("api-redeem", {**spend, "basket": smaller}), 400, "basket_not_eligible")
+    assert not Redemption.objects.exists()
+    assert staff.call("api-redeem", {**spend, "basket": BASKET}).json() == {"amount_minor": 1000}

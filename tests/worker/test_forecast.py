@@ -131,8 +131,9 @@ def test_a_campaign_is_forecast(campaign: Campaign, trained: Population) -> None
         assert 0 <= low <= mean <= high
     assert figures["redemptions"][0] < figures["views"][0] < people
     assert figures["redemptions"][2] < people
-    # Every redemption takes 5.00 off.
-    assert figures["cost"][0] == pytest.approx(500 * figures["redemptions"][0], rel=1e-3)
+    # Every redemption takes 5.00 off, times what redemptions did cost over what their terms said.
+    factor = made.assumptions["cost_factor"][0]
+    assert figures["cost"][0] == pytest.approx(500 * factor * figures["redemptions"][0], rel=1e-3)
     assert made.model_version is not None
     assert made.model_version.state == "champion"
     assert made.assumptions["interval"] == "90 %"

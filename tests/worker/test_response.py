@@ -11,6 +11,7 @@ import pytest
 
 from personalization.exceptions import NotEnoughData
 from personalization.features.frames import NEVER, Frames, milliseconds
+from personalization.features.specification import INDEX
 from personalization.learning import frames as reading
 from personalization.types import HEADS
 from tests.worker import planted, population
@@ -123,7 +124,7 @@ def after(frames: Frames, moment: int) -> Frames:
     late = exposures.time >= moment
     changed = exposures.take(np.ones(len(exposures), dtype=bool))
     changed.revenue = np.where(late, rng.uniform(0, 1e5, len(late)), exposures.revenue)
-    changed.propensity = np.where(late, 0.9, exposures.propensity)
+    changed.offer = np.where(late, 0, exposures.offer)
     changed.redeemed = np.where(late, np.where(exposures.redeemed == NEVER, exposures.time, NEVER), exposures.redeemed)
     value = np.where(events.time >= moment, events.value * 50 + 7, events.value)
     kind = np.where(events.time >= moment, 0, events.type)
@@ -139,15 +140,28 @@ def dumps(fitted: list[Fitted]) -> Iterator[tuple[str, Any, Any]]:
 def test_nothing_from_the_test_block_on_teaches_any_estimator(frames: Frames) -> None:
     """Vocabularies, preparations, rounds, weights, calibrators: all the same, whatever happens after the origin."""
     names = list(REGISTRY)
+    frames.exposures.propensity[::2] = np.nan  # how often an arm was shown stands in: before the test, that is
+    frames.exposures.revenue *= np.random.default_rng(0).uniform(0.5, 9.0, len(frames.exposures))
     first, test, found = backtest(pose(frames), names, seed=0, stage=silent)
     changed = after(frames, found[0].origin)
     second, other, _found = backtest(pose(changed), names, seed=0, stage=silent)
-    assert (test.y[:, REDEEM] != other.y[:, REDEEM]).all()
+    assert len(other) > len(test)  # control rows of the last wave are offers now
+    assert (other.x[:, INDEX["offer"]] == 1).all()
     for (name, config, arrays), (_name, config_after, arrays_after) in zip(dumps(first), dumps(second), strict=True):
         assert config == config_after, name
         for key, values in arrays.items():
             np.testing.assert_array_equal(values, arrays_after[key], err_msg=f"{name} {key}")
     assert test.vocabularies == other.vocabularies
+
+
+def test_an_offer_that_only_the_test_block_shows_is_unknown_there(frames: Frames) -> None:
+    """Codes are the training's: the new offer shares the code of the unknown, the others keep theirs."""
+    exposures = frames.exposures
+    early = exposures.time < milliseconds(population.wave(6))
+    exposures.offer = np.where(early & (exposures.offer == 0), 1, exposures.offer)
+    _fitted, test, _found = backtest(pose(frames), ["offer_mean"], seed=0, stage=silent)
+    codes = {offer: set(test.x[test.rows.offer == offer, INDEX["offer"]].tolist()) for offer in range(3)}
+    assert codes == {0: {0}, 1: {1}, 2: {2}}
 
 
 def test_the_leakage_test_can_fail(frames: Frames) -> None:

@@ -166,7 +166,7 @@ def _exposures(population: str, position: dict[int, int], offers: Offers, cut: i
     """
     fields = (
         "pk", "shopper_id", "offer_id", "exposed_at", "window_ends_at", "viewed_at", "clicked_at", "redeemed_at",
-        "purchased_at", "revenue_minor", "cost_minor", "propensity",
+        "purchased_at", "revenue_minor", "cost_minor", "propensity", "campaign_id",
     )  # fmt: skip
     offer_position = {int(pk): index for index, pk in enumerate(offers.ids)}
     rows = (
@@ -177,7 +177,7 @@ def _exposures(population: str, position: dict[int, int], offers: Offers, cut: i
     )
     scale = 10.0**digits
     kept: list[list[Any]] = []
-    episodes: dict[tuple[int, int | None], list[Any]] = {}
+    episodes: dict[tuple[int, int | None, int | None], list[Any]] = {}
     for row in rows:
         shopper = position.get(row[1])
         moment = milliseconds(row[3])
@@ -187,7 +187,7 @@ def _exposures(population: str, position: dict[int, int], offers: Offers, cut: i
         # No purchase or redemption by the cut-off: its money lies in the future too.
         revenue = row[9] / scale if outcomes[3] != NEVER else 0.0
         cost = row[10] / scale if outcomes[2] != NEVER else 0.0
-        episode = episodes.get((shopper, row[2]))
+        episode = episodes.get((shopper, row[2], row[12]))
         if episode is not None and moment - episode[3] < EPISODE:
             episode[5:9] = map(min, episode[5:9], outcomes)
             episode[9:11] = max(episode[9], revenue), max(episode[10], cost)
@@ -196,7 +196,7 @@ def _exposures(population: str, position: dict[int, int], offers: Offers, cut: i
             row[0], shopper, offer_position.get(row[2], -1), moment, milliseconds(row[4]), *outcomes,
             revenue, cost, np.nan if row[11] is None else row[11],
         ]  # fmt: skip
-        episodes[shopper, row[2]] = episode
+        episodes[shopper, row[2], row[12]] = episode
         kept.append(episode)
     columns = _columns(kept, 12)
     whole: list[Any] = [np.array(column, dtype=np.int64) for column in columns[:9]]

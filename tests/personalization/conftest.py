@@ -77,3 +77,11 @@ def visitor(browser: builders.Browser) -> builders.Browser:
     """A browser whose owner agreed to everything."""
     browser.answer("all")
     return browser
+
+
+@pytest.fixture
+def staff() -> builders.Browser:
+    """The shop's own system."""
+    machine = builders.Browser()
+    machine.force_login(builders.make_user("add_redemption"))
+    return machine

@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 from django.conf import settings
 from django.core.cache import cache
+from django.utils import translation
 
 from tests.support import needs, servers
 from tests.support.scale import SOAK
@@ -92,3 +93,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in report.user_properties:
             if report.when == "call":
                 terminalreporter.write_line(f"{name}: {value}")
+
+
+@pytest.fixture(autouse=True)
+def _english() -> None:
+    """A page in another language leaves it active in the thread: every test begins in English."""
+    translation.activate("en")

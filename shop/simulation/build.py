@@ -202,7 +202,8 @@ def offer_fields(offer: OfferSpec, starts_at: datetime, slots: tuple[str, ...] =
     fields = {
         **offer.fields(SLUGS),
         "slots": list(slots),
-        "cta_label": _("Shop now"),
+        # What has to be claimed gets the app's own "Get the coupon".
+        "cta_label": _("Shop now") if offer.kind == OfferKind.ANNOUNCEMENT else "",
         "attributes": {"simulated": True},
     }
     if offer.category >= 0:

@@ -76,8 +76,9 @@ def live_shop(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     assert "Traceback" not in log.read_text(), log.read_text()[-4000:]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
+    """One browser for a file: while it is open an event loop runs in this thread, and Django refuses its database."""
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

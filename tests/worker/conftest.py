@@ -52,9 +52,9 @@ _read: list[Frames] = []
 
 
 @pytest.fixture
-def frames(request: pytest.FixtureRequest, models: Path) -> Frames:
+def frames(db: None, models: Path) -> Frames:
     """That shop's frames until the end; the test may change them."""
     if not _read:
-        request.getfixturevalue("shop")
+        population.restore()
         _read.append(reading.load("shop", population.END))
     return copy.deepcopy(_read[0])

@@ -6,24 +6,49 @@ an idempotency key. Shoppers are found from a request with :func:`shopper_for`.
 
 from personalization.campaigns.authoring import create_campaign, find_campaign
 from personalization.campaigns.coupons import CouponView, claim, coupons_of, preview
-from personalization.campaigns.lifecycle import launch, transition
+from personalization.campaigns.giftcards import CardView as GiftCardView
+from personalization.campaigns.giftcards import cards_of as gift_cards_of
+from personalization.campaigns.giftcards import credit as give_credit
+from personalization.campaigns.giftcards import hold as hold_gift_card
+from personalization.campaigns.giftcards import issue as issue_gift_card
+from personalization.campaigns.giftcards import refund as refund_gift_card
+from personalization.campaigns.giftcards import release as release_gift_card
+from personalization.campaigns.giftcards import spend as spend_gift_card
+from personalization.campaigns.lifecycle import approve, launch, transition
+from personalization.campaigns.quotes import (
+    AppliedOffer,
+    BasketHold,
+    Quote,
+    RefusedOffer,
+    quote,
+    redeem_basket,
+    release_basket,
+    reserve_quote,
+)
 from personalization.campaigns.redemption import expire_reservations, redeem, refund, release, reserve
 from personalization.decisioning.decide import decide
 from personalization.decisioning.products import recommend
 from personalization.exceptions import (
+    ApprovalRefused,
     ArtifactCorrupt,
     BasketNotEligible,
     ClaimRefused,
     ConsentMissing,
     CouponRefused,
+    FrozenField,
+    GiftCardRefused,
     InvalidAudience,
     InvalidEvent,
     InvalidTerms,
     InvalidTransition,
     NotEnoughData,
     PersonalizationError,
+    QuoteChanged,
     RefundRefused,
     ReservationGone,
+    RevisionOutdated,
+    TooManyTries,
+    UnderReview,
     UnknownOffer,
     UnknownSlot,
 )
@@ -37,22 +62,35 @@ from personalization.tracking.identity import shopper_for, shopper_for_user, ups
 from personalization.tracking.ingest import store_events, track
 
 __all__ = [
+    "AppliedOffer",
+    "ApprovalRefused",
     "ArtifactCorrupt",
+    "BasketHold",
     "BasketNotEligible",
     "ClaimRefused",
     "ConsentMissing",
     "CouponRefused",
     "CouponView",
+    "FrozenField",
+    "GiftCardRefused",
+    "GiftCardView",
     "InvalidAudience",
     "InvalidEvent",
     "InvalidTerms",
     "InvalidTransition",
     "NotEnoughData",
     "PersonalizationError",
+    "Quote",
+    "QuoteChanged",
     "RefundRefused",
+    "RefusedOffer",
     "ReservationGone",
+    "RevisionOutdated",
+    "TooManyTries",
+    "UnderReview",
     "UnknownOffer",
     "UnknownSlot",
+    "approve",
     "backfill_orders",
     "claim",
     "compare_forecast",
@@ -63,20 +101,31 @@ __all__ = [
     "expire_reservations",
     "export",
     "find_campaign",
+    "gift_cards_of",
     "give_consent",
+    "give_credit",
+    "hold_gift_card",
+    "issue_gift_card",
     "join_outcomes",
     "launch",
     "preview",
     "purposes_of",
+    "quote",
     "recommend",
     "record_exposures",
     "record_order",
     "redeem",
+    "redeem_basket",
     "refund",
+    "refund_gift_card",
     "release",
+    "release_basket",
+    "release_gift_card",
     "reserve",
+    "reserve_quote",
     "shopper_for",
     "shopper_for_user",
+    "spend_gift_card",
     "store_events",
     "sync_catalog",
     "track",

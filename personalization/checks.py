@@ -18,11 +18,22 @@ ADAPTERS = {
     "ORDERS": ("label", "orders"),
     "SHOPPERS": ("profile", "profiles"),
     "CONSENT": ("purposes",),
+    "CONTACTS": ("addresses",),
+    "POINTS": ("grant",),
+}
+CHOICES = {
+    "UNKNOWN_EVENTS": ("quarantine", "drop"),
+    "HOST_PROMOTIONS": ("first", "last"),
 }
 RANGES = {
     "EXPLORATION": (0.0, 1.0),
     "HOLDOUT_PERCENT": (0.0, 100.0),
     "MARGIN": (0.0, 1.0),
+    "ALERT_BUDGET_SHARE": (0.0, 1.0),
+    "STACK_LIMIT": (1, 20),
+    "QUOTE_MINUTES": (1, 1440),
+    "REFUSAL_FLOOR_MS": (0, 1000),
+    "PUSH_PER_WEEK": (0, 1000),
 }
 
 
@@ -32,7 +43,13 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     raw = getattr(settings, "PERSONALIZATION", {})
     if not isinstance(raw, dict):
         return [Error("PERSONALIZATION must be a dictionary.", id="personalization.E001")]
-    return [*_check_names(raw), *_check_values(raw), *_check_adapters(raw), *_check_middleware()]
+    return [
+        *_check_names(raw),
+        *_check_values(raw),
+        *_check_rate_limits(raw),
+        *_check_adapters(raw),
+        *_check_middleware(),
+    ]
 
 
 def _check_names(raw: dict[str, Any]) -> list[CheckMessage]:
@@ -68,9 +85,44 @@ def _check_values(raw: dict[str, Any]) -> list[CheckMessage]:
             found.append(
                 Error(f"PERSONALIZATION[{name!r}] must lie between {low} and {high}.", id="personalization.E004")
             )
-    if raw.get("UNKNOWN_EVENTS", "quarantine") not in {"quarantine", "drop"}:
+    for name, words in CHOICES.items():
+        if raw.get(name, words[0]) not in words:
+            told = " or ".join(f'"{word}"' for word in words)
+            found.append(Error(f'PERSONALIZATION["{name}"] must be {told}.', id="personalization.E005"))
+    return found
+
+
+def _check_rate_limits(raw: dict[str, Any]) -> list[CheckMessage]:
+    from personalization.campaigns import limits  # models are there by the time checks run
+
+    found: list[CheckMessage] = []
+    own = raw.get("RATE_LIMITS")
+    for scope, texts in own.items() if isinstance(own, dict) else ():
+        try:
+            if not isinstance(texts, list | tuple):
+                raise ValueError(f"{texts!r} is not a list of limits.")
+            for text in texts:
+                limits.parse(str(text))
+        except ValueError as error:
+            message = f'PERSONALIZATION["RATE_LIMITS"][{scope!r}]: {error}'
+            found.append(
+                Error(message, hint="For instance ['account 20/h', 'network 300/15m'].", id="personalization.E008")
+            )
+    if any(database.get("ATOMIC_REQUESTS") for database in settings.DATABASES.values()):
         found.append(
-            Error('PERSONALIZATION["UNKNOWN_EVENTS"] must be "quarantine" or "drop".', id="personalization.E005")
+            Warning(
+                "ATOMIC_REQUESTS is on: a try that is refused is rolled back with its request and not counted.",
+                hint="Switch it off, or give the views of this app to transaction.non_atomic_requests.",
+                id="personalization.W003",
+            )
+        )
+    if settings.SECURE_PROXY_SSL_HEADER and not raw.get("TRUSTED_PROXIES"):
+        found.append(
+            Warning(
+                "There is a proxy in front, but TRUSTED_PROXIES is 0: tries cannot be counted by network address.",
+                hint='Set PERSONALIZATION["TRUSTED_PROXIES"] to how many proxies of yours append to X-Forwarded-For.',
+                id="personalization.W004",
+            )
         )
     return found
 

@@ -60,6 +60,52 @@ class Conf:
     event_max_bytes: int = 1_000_000
     unknown_events: str = "quarantine"
     """What to do with undeclared event types: ``quarantine`` or ``drop``."""
+    rounding: dict[str, int] = field(default_factory=dict)
+    """Currency → smallest step of a discount in minor units, for instance ``{"CHF": 5}``; others: 1."""
+    host_promotions: str = "first"
+    """Percentages count on the price after (``first``) or before (``last``) the shop's own promotions."""
+    point_value_minor: float = 1.0
+    """What one loyalty point costs, in minor units."""
+    stack_limit: int = 5
+    """Most offers that one basket can use together."""
+    quote_minutes: int = 30
+    """How long the price that a page showed can be ordered at."""
+    approval_required: bool = False
+    """A campaign runs only after somebody with the permission has approved its latest revision."""
+    four_eyes: bool = True
+    """Where approval is required, nobody approves what they edited themselves."""
+    rate_limits: dict[str, list[str]] = field(default_factory=dict)
+    """Scope → limits in place of the built-in ones (:mod:`personalization.campaigns.limits`): ``["account 20/h"]``."""
+    trusted_proxies: int = 0
+    """How many proxies of the shop's own append to X-Forwarded-For; 0: that header is believed from nobody."""
+    refusal_floor_ms: int = 40
+    """A refused code is answered no sooner than this, so that time tells nothing about it."""
+    risk_threshold: int = 100
+    """Risk points from which a redemption waits for a review."""
+    review_hours: int = 72
+    """A redemption on which nobody decided within this time is released."""
+    goodwill_limit_minor: int = 20_000
+    """Most that one member of staff may give away as goodwill in a month."""
+    contacts: str = ""
+    """Dotted path of the adapter that knows shoppers' addresses (:class:`personalization.ports.adapters.Contacts`)."""
+    points: str = ""
+    """Dotted path of the adapter that books loyalty points (:class:`personalization.ports.adapters.Points`)."""
+    channels: dict[str, str] = field(default_factory=dict)
+    """Name → dotted path of further channels; ``email`` and ``webhook`` are built in."""
+    webhook_url: str = ""
+    webhook_secret: str = ""
+    push_per_week: int = 3
+    """Most messages that a shopper gets in seven days, over all campaigns."""
+    quiet_hours: list[int] = field(default_factory=lambda: [21, 8])
+    """No message from the first to the second hour of the day, in the campaign's time zone."""
+    country: str = ""
+    """Country of public holidays where a trigger names none, as ISO code."""
+    public_url: str = ""
+    """Where the shop is reached from outside, for links in messages, e.g. ``https://shop.example``."""
+    alert_budget_share: float = 0.8
+    """Used share of a budget from which an alert is raised."""
+    export_hours: int = 24
+    """An exported file of codes is deleted after this time."""
 
 
 _NAMES = {item.name.upper(): item.name for item in fields(Conf)}

@@ -85,6 +85,24 @@ class InvalidTransition(PersonalizationError):
     code = "invalid_transition"
 
 
+class RevisionOutdated(PersonalizationError):
+    """Somebody else has changed this campaign since you opened it. Reload it and make your change again."""
+
+    code = "revision_outdated"
+
+
+class FrozenField(PersonalizationError):
+    """This cannot be changed in the campaign's present state."""
+
+    code = "frozen_field"
+
+
+class ApprovalRefused(PersonalizationError):
+    """You cannot approve this campaign."""
+
+    code = "approval_refused"
+
+
 class InvalidTerms(PersonalizationError):
     """The offer's terms contradict each other."""
 
@@ -95,6 +113,48 @@ class InvalidAudience(PersonalizationError):
     """The audience rule cannot be read."""
 
     code = "invalid_audience"
+
+
+class TooManyTries(PersonalizationError):
+    """Too many tries. Wait a while, then try again."""
+
+    code = "too_many_tries"
+
+
+class QuoteChanged(PersonalizationError):
+    """The price has changed since it was shown. Look at the new one and confirm again."""
+
+    code = "quote_changed"
+
+
+class UnderReview(PersonalizationError):
+    """This redemption is being checked by the shop. Order without the code, or try again later."""
+
+    code = "under_review"
+
+
+class GiftCardRefused(PersonalizationError):
+    """This gift card cannot be used."""
+
+    code = "gift_card_refused"
+
+
+class AllowanceUsedUp(PersonalizationError):
+    """This is more goodwill than you may still give this month."""
+
+    code = "allowance_used_up"
+
+
+class InvalidTrigger(PersonalizationError):
+    """The trigger's details cannot be read."""
+
+    code = "invalid_trigger"
+
+
+class ChannelFailed(PersonalizationError):
+    """The message could not be handed over."""
+
+    code = "channel_failed"
 
 
 class NotEnoughData(PersonalizationError):

@@ -21,6 +21,15 @@ class OfferKind(StrEnum):
     SPEND_THRESHOLD = "spend_threshold"
     FLASH_SALE = "flash_sale"
     MEMBER_EXCLUSIVE = "member_exclusive"
+    FREE_SHIPPING = "free_shipping"
+    GIFT = "gift"
+    GIFT_CARD = "gift_card"
+    CASH_BACK = "cash_back"
+    POINTS = "points"
+    BUNDLE = "bundle"
+    N_FOR_M = "n_for_m"
+    BIRTHDAY = "birthday"
+    WELCOME = "welcome"
     ANNOUNCEMENT = "announcement"
 
 
@@ -54,6 +63,10 @@ class JobKind(StrEnum):
     TRAIN = "train"
     SCORE = "score"
     FORECAST = "forecast"
+    CODES = "codes"
+    EXPORT = "export"
+    SUMMARY = "summary"
+    TRIGGERS = "triggers"
 
 
 class JobState(StrEnum):
@@ -96,28 +109,44 @@ class ProductData:
 
 @dataclass(frozen=True, slots=True)
 class BasketLine:
-    """One line of a basket or an order. ``unit_price_minor`` is before personalised discounts."""
+    """One line of a basket or an order.
+
+    ``unit_price_minor`` is the list price; ``host_discount_minor`` is what the shop's own promotions take off the
+    whole line. ``unit_cost_minor`` lets offers stop at cost; ``tax_rate`` is in percent.
+    """
 
     item_id: str
     quantity: int
     unit_price_minor: int
     category: str = ""
+    host_discount_minor: int = 0
+    unit_cost_minor: int | None = None
+    tax_rate: Decimal = Decimal(0)
+
+    @property
+    def list_minor(self) -> int:
+        """The line at list price."""
+        return self.quantity * self.unit_price_minor
 
     @property
     def total_minor(self) -> int:
-        return self.quantity * self.unit_price_minor
+        """The line after the shop's own promotions: all that an offer can still take something off."""
+        return max(self.list_minor - self.host_discount_minor, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Basket:
-    """What a shopper is about to buy."""
+    """What a shopper is about to buy. ``shipping_minor`` is what delivery costs them before offers."""
 
     lines: tuple[BasketLine, ...]
     currency: str
     reference: str = ""
+    shipping_minor: int = 0
+    prices_include_tax: bool = True
 
     @property
     def total_minor(self) -> int:
+        """The lines after the shop's own promotions, without shipping."""
         return sum(line.total_minor for line in self.lines)
 
 
@@ -150,10 +179,30 @@ class ProfileData:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a spend threshold: from this spend on, this benefit. One of percent and amount is non-zero."""
+
+    threshold_minor: int
+    percent: Decimal = Decimal(0)
+    amount_minor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gift:
+    """Something that comes along for nothing. ``value_minor`` is what it costs the campaign's budget."""
+
+    item_id: str
+    value_minor: int
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """An offer's benefit in numbers: all that :mod:`personalization.pure.benefits` needs.
 
     At most one of ``percent`` and ``amount_minor`` is non-zero. ``threshold_minor`` is the spend that unlocks it.
+    An empty ``category`` and no ``item_ids`` cover every product. ``rounding_minor`` is the smallest step of money
+    (5 for a currency without single cents). ``list_price``: percentages count on the price before the shop's own
+    promotions. ``point_value_minor`` is what one loyalty point costs the budget.
     """
 
     kind: OfferKind
@@ -163,14 +212,55 @@ class Terms:
     threshold_minor: int = 0
     max_discount_minor: int | None = None
     category: str = ""
+    item_ids: frozenset[str] = frozenset()
+    steps: tuple[Step, ...] = ()
+    buy_quantity: int = 0
+    pay_quantity: int = 0
+    gift: Gift | None = None
+    points: int = 0
+    point_value_minor: Decimal = Decimal(0)
+    below_cost: bool = False
+    list_price: bool = False
+    rounding_minor: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Discount:
-    """A benefit computed for one basket: the total and its share per line, in the basket's line order."""
+    """A benefit computed for one basket.
+
+    ``amount_minor`` is what comes off the lines, shared among them in the basket's order; ``shipping_minor`` comes
+    off delivery. Gifts come along, ``later_minor`` (cash-back, a gift card) and ``points`` are granted afterwards.
+    ``cost_minor`` is what all of it costs the campaign's budget.
+    """
 
     amount_minor: int
     per_line_minor: tuple[int, ...]
+    shipping_minor: int = 0
+    gifts: tuple[Gift, ...] = ()
+    later_minor: int = 0
+    points: int = 0
+    points_cost_minor: int = 0
+
+    @property
+    def off_minor(self) -> int:
+        """What the shopper pays less now."""
+        return self.amount_minor + self.shipping_minor
+
+    @property
+    def cost_minor(self) -> int:
+        """What the campaign's budget pays."""
+        gifts = sum(gift.value_minor for gift in self.gifts)
+        return self.off_minor + gifts + self.later_minor + self.points_cost_minor
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a shop may know about where an order comes from; kept as keyed hashes only, to tell abuse from custom."""
+
+    device: str = ""
+    address: str = ""
+    payment: str = ""
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +280,7 @@ class RankedOffer:
     reasons: tuple[str, ...]
     ends_at: datetime | None
     needs_claim: bool
+    body_html: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from personalization.rest import coupons, events, forms, offers
+from personalization.rest import campaigns, coupons, events, forms, giftcards, offers, quotes, unsubscribe
 
 app_name = "personalization"
 API = "api/v1/"
@@ -10,6 +10,8 @@ API = "api/v1/"
 urlpatterns = [
     path("claim/", forms.claim, name="claim"),
     path("consent/", forms.consent, name="consent"),
+    path("unsubscribe/<str:token>/", unsubscribe.unsubscribe, name="unsubscribe"),
+    path(API + "bounces/", unsubscribe.BouncesView.as_view(), name="bounces"),
     path(API + "events/", events.EventsView.as_view(), name="events"),
     path(API + "offers/", offers.OffersView.as_view(), name="offers"),
     path(API + "products/", offers.ProductsView.as_view(), name="products"),
@@ -19,4 +21,17 @@ urlpatterns = [
     path(API + "coupons/release/", coupons.ReleaseView.as_view(), name="api-release"),
     path(API + "coupons/redeem/", coupons.RedeemView.as_view(), name="api-redeem"),
     path(API + "coupons/refund/", coupons.RefundView.as_view(), name="api-refund"),
+    path(API + "quotes/", quotes.QuoteView.as_view(), name="api-quote"),
+    path(API + "quotes/reserve/", quotes.ReserveQuoteView.as_view(), name="api-quote-reserve"),
+    path(API + "baskets/release/", quotes.ReleaseBasketView.as_view(), name="api-basket-release"),
+    path(API + "baskets/redeem/", quotes.RedeemBasketView.as_view(), name="api-basket-redeem"),
+    path(API + "gift-cards/", giftcards.CardsView.as_view(), name="api-cards"),
+    path(API + "gift-cards/hold/", giftcards.HoldCardView.as_view(), name="api-card-hold"),
+    path(API + "gift-cards/release/", giftcards.ReleaseCardView.as_view(), name="api-card-release"),
+    path(API + "gift-cards/spend/", giftcards.SpendCardView.as_view(), name="api-card-spend"),
+    path(API + "gift-cards/refund/", giftcards.RefundCardView.as_view(), name="api-card-refund"),
+    path(API + "campaigns/", campaigns.CampaignsView.as_view(), name="api-campaigns"),
+    path(API + "campaigns/<int:pk>/", campaigns.CampaignView.as_view(), name="api-campaign"),
+    path(API + "campaigns/<int:pk>/transition/", campaigns.TransitionView.as_view(), name="api-campaign-transition"),
+    path(API + "campaigns/<int:pk>/approve/", campaigns.ApproveView.as_view(), name="api-campaign-approve"),
 ]

@@ -1,6 +1,7 @@
-"""From basket to order, and back: one transaction holds stock, coupon and order together.
+"""From basket to order, and back: what the page quoted is reserved first, then one transaction holds stock, offers
+and order together; if it fails, the offers are free again.
 
-Order of locks, the same in every request: the order's unique token, products by primary key, then the coupon.
+Order of locks, the same in every request: the order's unique token, products by primary key, then the coupons.
 """
 
 from __future__ import annotations
@@ -46,12 +47,17 @@ class TotalChanged(CheckoutError):
     """The price or the discount is no longer what the page showed: ask again."""
 
 
+class DiscountUnderReview(CheckoutError):
+    """The shop wants to look at this discount first; without it the order can be placed now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """The amounts that the shopper saw and agreed to."""
 
     total_minor: int
     discount_minor: int
+    quote: str = ""
 
 
 def new_token(request: HttpRequest) -> str:
@@ -76,35 +82,58 @@ def place(
 ) -> Order:
     """Place the order, all or nothing. A token that was used already returns the order it made.
 
-    Raises SoldOut or TotalChanged; then nothing has changed.
+    Raises SoldOut, TotalChanged or DiscountUnderReview; then nothing has changed.
     """
-    with transaction.atomic():
-        order, new = Order.objects.get_or_create(
-            checkout_token=token,
-            defaults={
-                "number": new_number(),
-                "currency": currency(),
-                "user": _account(request.user),
-                **details,
-            },
-        )
-        if new:
-            _fill(request, order, basket, token=token, shown=shown)
+    key = f"checkout:{token}"
+    hold = None if order_of_token(token) else _reserve(request, basket, key, shown)
+    try:
+        with transaction.atomic():
+            order, new = Order.objects.get_or_create(
+                checkout_token=token,
+                defaults={
+                    "number": new_number(),
+                    "currency": currency(),
+                    "user": _account(request.user),
+                    **details,
+                },
+            )
+            if new:
+                _fill(request, order, basket, hold=hold, shown=shown)
+    except CheckoutError:
+        api.release_basket(key)
+        raise
     remember(request, order)
     basket.clear()
     coupons.remove(request)
     return order
 
 
-def _fill(request: HttpRequest, order: Order, basket: SessionBasket, *, token: str, shown: Shown | None) -> None:
-    """Take stock and coupon, write lines and totals; everything inside the caller's transaction."""
+def _reserve(request: HttpRequest, basket: SessionBasket, key: str, shown: Shown | None) -> api.BasketHold | None:
+    """Reserve what the page quoted; None where no offer was applied."""
+    if shown is None or not shown.quote:
+        return None
+    shopper = api.shopper_for(request, create=True)
+    assert shopper is not None
+    try:
+        return api.reserve_quote(shown.quote, shopper=shopper, basket=basket.as_data(), idempotency_key=key)
+    except api.UnderReview as error:
+        raise DiscountUnderReview from error
+    except (api.QuoteChanged, api.CouponRefused) as error:
+        raise TotalChanged from error
+
+
+def _fill(
+    request: HttpRequest, order: Order, basket: SessionBasket, *, hold: api.BasketHold | None, shown: Shown | None
+) -> None:
+    """Take stock and coupons, write lines and totals; everything inside the caller's transaction."""
     lines = basket.lines
     for line in sorted(lines, key=lambda line: line.product.pk):
         _take(line)
-    discount_minor, shares = _redeem(request, order, basket, token=token)
-    order.discount_minor = discount_minor
-    order.total_minor = basket.total_minor - discount_minor
-    if Shown(order.total_minor, order.discount_minor) != shown:
+    shares = hold.per_line_minor if hold is not None else (0,) * len(lines)
+    if hold is not None:
+        order.discount_minor = _redeem(hold, order)
+    order.total_minor = basket.total_minor - order.discount_minor
+    if shown is None or (order.total_minor, order.discount_minor) != (shown.total_minor, shown.discount_minor):
         raise TotalChanged
     order.save(update_fields=["total_minor", "discount_minor", "reservation_id"])
     OrderLine.objects.bulk_create(
@@ -121,34 +150,22 @@ def _fill(request: HttpRequest, order: Order, basket: SessionBasket, *, token: s
     transaction.on_commit(lambda: _announce(request, order.pk), robust=True)
 
 
+def _redeem(hold: api.BasketHold, order: Order) -> int:
+    try:
+        redeemed = api.redeem_basket(hold.basket_key, order_label=ShopOrders.label, order_id=order.number)
+    except api.ReservationGone as error:  # it expired, or was released, between the page and now
+        raise TotalChanged from error
+    if hold.holds:
+        order.reservation_id = uuid.UUID(hold.holds[0].reservation_id)
+    return redeemed
+
+
 def _take(line: Line) -> None:
     """Take the pieces if they are there, at the price that was read; the database decides, not the page."""
     free = Product.objects.filter(pk=line.product.pk, visible=True, stock__gte=line.quantity)
     if free.filter(price_minor=line.product.price_minor).update(stock=F("stock") - line.quantity):
         return
     raise TotalChanged if free.exists() else SoldOut(line.product)
-
-
-def _redeem(request: HttpRequest, order: Order, basket: SessionBasket, *, token: str) -> tuple[int, tuple[int, ...]]:
-    """Reserve and redeem the applied coupon; returns the discount and its share per line.
-
-    A refused coupon takes nothing off: the order then goes through only if no discount was shown either.
-    """
-    coupon_id = coupons.applied(request)
-    if not coupon_id:
-        return 0, (0,) * len(basket.lines)
-    try:
-        hold = api.reserve(
-            shopper=api.shopper_for(request, create=True),
-            basket=basket.as_data(),
-            coupon_id=coupon_id,
-            idempotency_key=f"checkout:{token}",
-        )
-    except (api.CouponRefused, api.BasketNotEligible):
-        return 0, (0,) * len(basket.lines)
-    redeemed_minor = api.redeem(hold.reservation_id, order_label=ShopOrders.label, order_id=order.number)
-    order.reservation_id = uuid.UUID(hold.reservation_id)
-    return redeemed_minor, hold.discount.per_line_minor
 
 
 def _announce(request: HttpRequest, order_pk: int) -> None:

@@ -1,6 +1,6 @@
-"""Between the basket and the coupon engine: which coupon is applied, what it takes off, why it does not.
+"""Between the basket and the campaign engine: which coupons are applied, what all offers take off, why one does not.
 
-The session keeps the coupon's id, never its code.
+The session keeps the coupons' ids, never their codes. Offers that apply by themselves come with the quote.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from django.http import HttpRequest
 
 from personalization import api
-from personalization.ports.messages import explain
 from personalization.types import CouponPreview
 from shop.basket import Line, SessionBasket
 
-SESSION_KEY = "shop_coupon"
+SESSION_KEY = "shop_coupons"
+MOST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,37 @@ class PricedLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Saving:
+    """One offer that is applied. ``coupon_id`` is empty where it applies by itself."""
+
+    name: str
+    coupon_id: str
+    off_minor: int
+    extras: tuple[str, ...]
+
+    @property
+    def negative_minor(self) -> int:
+        return -self.off_minor
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A coupon of the basket that takes nothing off, and why."""
+
+    name: str
+    coupon_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Quote:
-    """What the basket costs now. ``refusal`` says why the applied coupon takes nothing off."""
+    """What the basket costs now. ``token`` holds the order to it; empty where no offer is applied."""
 
     lines: tuple[PricedLine, ...]
-    coupon_id: str
-    offer_name: str
-    refusal: str
+    savings: tuple[Saving, ...]
+    refused: tuple[Refused, ...]
+    coupon_ids: tuple[str, ...]
+    token: str
 
     @property
     def subtotal_minor(self) -> int:
@@ -59,14 +83,15 @@ class Quote:
         return bool(self.lines) and all(priced.line.available for priced in self.lines)
 
 
-def applied(request: HttpRequest) -> str:
-    """Return the id of the coupon applied to the basket, or an empty string."""
-    return str(request.session.get(SESSION_KEY, ""))
+def applied(request: HttpRequest) -> list[str]:
+    """Return the ids of the coupons applied to the basket."""
+    return [str(coupon_id) for coupon_id in request.session.get(SESSION_KEY, [])]
 
 
-def remove(request: HttpRequest) -> None:
-    """Take the coupon off the basket; the shopper keeps it."""
-    request.session.pop(SESSION_KEY, None)
+def remove(request: HttpRequest, coupon_id: str = "") -> None:
+    """Take one coupon off the basket, or all; the shopper keeps them."""
+    kept = [key for key in applied(request) if coupon_id and key != coupon_id]
+    request.session[SESSION_KEY] = kept
 
 
 def apply(request: HttpRequest, *, code: str = "", coupon_id: str = "") -> CouponPreview:
@@ -76,28 +101,33 @@ def apply(request: HttpRequest, *, code: str = "", coupon_id: str = "") -> Coupo
         basket=SessionBasket(request).as_data(),
         code=code.strip(),
         coupon_id=coupon_id,
+        request=request,
     )
-    request.session[SESSION_KEY] = preview.coupon_id
+    others = [key for key in applied(request) if key != preview.coupon_id]
+    request.session[SESSION_KEY] = [*others, preview.coupon_id][-MOST:]
     return preview
 
 
 def quote(request: HttpRequest, basket: SessionBasket) -> Quote:
-    """Price the basket with the applied coupon. A coupon that can never be used again is taken off."""
-    coupon_id = applied(request)
-    preview, refusal = None, ""
-    if coupon_id and basket.lines:
-        try:
-            preview = api.preview(shopper=api.shopper_for(request), basket=basket.as_data(), coupon_id=coupon_id)
-        except api.BasketNotEligible as error:
-            refusal = explain(error)
-        except api.CouponRefused as error:
-            refusal = explain(error)
-            remove(request)
-            coupon_id = ""
-    shares = preview.discount.per_line_minor if preview else (0,) * len(basket.lines)
+    """Price the basket with the applied coupons and what applies by itself.
+
+    A coupon that can never be used again is taken off the basket, and said once.
+    """
+    asked = applied(request)
+    if not basket.lines:
+        return Quote((), (), (), tuple(asked), "")
+    priced = api.quote(shopper=api.shopper_for(request), basket=basket.as_data(), coupon_ids=asked)
+    gone = [item.coupon_id for item in priced.refused if item.coupon_id and item.offer_id is None]
+    for coupon_id in gone:
+        remove(request, coupon_id)
     return Quote(
-        lines=tuple(PricedLine(line, share) for line, share in zip(basket.lines, shares, strict=True)),
-        coupon_id=coupon_id,
-        offer_name=preview.offer_name if preview else "",
-        refusal=refusal,
+        lines=tuple(PricedLine(line, share) for line, share in zip(basket.lines, priced.per_line_minor, strict=True)),
+        savings=tuple(_saving(item) for item in priced.applied),
+        refused=tuple(Refused(item.name, item.coupon_id, item.message) for item in priced.refused if item.coupon_id),
+        coupon_ids=tuple(key for key in asked if key not in gone),
+        token=priced.token if priced.applied else "",
     )
+
+
+def _saving(item: api.AppliedOffer) -> Saving:
+    return Saving(item.name, item.coupon_id, item.discount.off_minor, item.extras)

@@ -142,6 +142,7 @@ class ShownForm(forms.Form):
 
     total_minor = forms.IntegerField(min_value=0)
     discount_minor = forms.IntegerField(min_value=0)
+    quote = forms.CharField(required=False, max_length=50_000)
 
 
 class EraseForm(forms.Form):

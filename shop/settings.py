@@ -184,6 +184,7 @@ PERSONALIZATION: dict[str, Any] = {
     "ARTIFACTS": env("ARTIFACTS_DIR") or str(VAR_DIR / "artifacts"),
     "SECRET_KEYS": env_list("PERSONALIZATION_SECRET_KEYS"),
     "CURRENCY": "EUR",
+    "TRUSTED_PROXIES": 1 if env_flag("BEHIND_TLS_PROXY", False) else 0,
 }
 
 BROKER_URL = env("CELERY_BROKER_URL") or REDIS_URL

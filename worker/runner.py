@@ -13,7 +13,7 @@ from typing import Any
 from django.db import close_old_connections, connection
 
 from personalization.exceptions import LeaseLost, PersonalizationError
-from personalization.learning import jobs
+from personalization.learning import handlers, jobs
 from personalization.learning.jobs import Job
 from personalization.types import JobKind, JobState
 from worker import forecast, score, train
@@ -92,7 +92,7 @@ def work(job: Job, progress: Show | None = None) -> None:
     close_old_connections()
     with Heart(job, progress) as heart:
         try:
-            HANDLERS[job.kind](job, job.params, heart.stage, until=job.cutoff_at)
+            _handler(job)(job, job.params, heart.stage, until=job.cutoff_at)
         except LeaseLost:
             logger.warning("job %s was taken away or cancelled; nothing of it is kept", job.pk)
         except PersonalizationError as error:
@@ -103,6 +103,14 @@ def work(job: Job, progress: Show | None = None) -> None:
         except Exception as error:
             logger.exception("job %s failed", job.pk)
             _fail(job, f"Unexpected: {type(error).__name__}: {error}. The worker's log has the details.")
+
+
+def _handler(job: Job) -> Callable[..., Any]:
+    """Return who does jobs of this kind: the worker's own estimators first, then what the app registered."""
+    handler = HANDLERS.get(job.kind) or handlers.get(job.kind)
+    if handler is None:
+        raise PersonalizationError("Nobody does jobs of this kind here.")
+    return handler
 
 
 def _fail(job: Job, message: str) -> None:

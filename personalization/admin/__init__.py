@@ -1,5 +1,33 @@
 """The edge for marketers and operators: plain Django admin over campaigns, learning and the facts behind them."""
 
-from personalization.admin import campaigns, coupons, decisions, events, jobs, shoppers, versions
+from personalization.admin import (
+    alerts,
+    campaigns,
+    coupons,
+    decisions,
+    events,
+    giftcards,
+    jobs,
+    risk,
+    segments,
+    shoppers,
+    support,
+    triggers,
+    versions,
+)
 
-__all__ = ["campaigns", "coupons", "decisions", "events", "jobs", "shoppers", "versions"]
+__all__ = [
+    "alerts",
+    "campaigns",
+    "coupons",
+    "decisions",
+    "events",
+    "giftcards",
+    "jobs",
+    "risk",
+    "segments",
+    "shoppers",
+    "support",
+    "triggers",
+    "versions",
+]

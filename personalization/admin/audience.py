@@ -1,7 +1,8 @@
 """A friendly form over a campaign's audience rule, and the rule in words.
 
-The rule is JSON: ``{"all": [{"field": "tier", "op": "in", "value": ["gold"]}, …]}``. The form edits the conditions it
-has a field for and hands every other condition back untouched; a rule of another shape it does not edit at all.
+The rule is JSON: ``{"all": [{"field": "tier", "op": "in", "value": ["gold"]}, …]}``. The form asks the plain questions
+it has a field for; every other part stands in the rule builder. A rule that does not begin with ``all`` it does not
+edit at all.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from personalization.admin.audience_builder import RuleField, part_in_words
 from personalization.admin.display import number
 from personalization.admin.fields import WordsField
 from personalization.exceptions import InvalidAudience
@@ -21,7 +23,8 @@ from personalization.models import Campaign, Shopper
 from personalization.ports.messages import explain
 
 SAMPLE = 5
-FIELDS = {
+MORE = "audience_more"
+QUESTIONS = {
     "audience_tier": ("tier", "in"),
     "audience_city": ("city", "in"),
     "audience_gender": ("gender", "in"),
@@ -30,7 +33,8 @@ FIELDS = {
     "audience_tenure_min": ("tenure_days", ">="),
     "audience_tenure_max": ("tenure_days", "<="),
 }
-_BY_CONDITION = {condition: name for name, condition in FIELDS.items()}
+FIELDS = (*QUESTIONS, MORE)
+_BY_CONDITION = {condition: name for name, condition in QUESTIONS.items()}
 
 
 def is_editable(rule: Any) -> bool:
@@ -68,7 +72,7 @@ def join(values: dict[str, Any], others: list[Any]) -> dict[str, Any]:
     """Return the rule for these field values and conditions; empty: everybody."""
     conditions: list[Any] = [
         {"field": field, "op": op, "value": values[name]}
-        for name, (field, op) in FIELDS.items()
+        for name, (field, op) in QUESTIONS.items()
         if values.get(name) not in (None, "", [])
     ]
     conditions += others
@@ -96,8 +100,25 @@ class AudienceForm(forms.Form):
         label=gettext_lazy("Customer for at most (days)"), required=False, min_value=0, max_value=100_000
     )
 
+    audience_more = RuleField(
+        label=gettext_lazy("Further rules"),
+        help_text=gettext_lazy("Conditions over orders, interests and habits, joined with all, any or none."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        rule = getattr(getattr(self, "instance", None), "audience", None)
+        others = split(rule)[1]
+        if others:
+            self.initial.setdefault(MORE, {"all": others})
+
     def rule(self, others: list[Any]) -> dict[str, Any]:
-        """Return the rule of the cleaned fields; errors of the rule are put beside the fields."""
+        """Return the rule of the cleaned fields; errors of the rule are put beside the fields.
+
+        ``others`` stand where the page had no builder.
+        """
+        if MORE in self.fields and self.add_prefix(MORE) in self.data:
+            others = _parts(self.cleaned_data.get(MORE))
         for name in ("age", "tenure"):
             low, high = (self.cleaned_data.get(f"audience_{name}_{end}") for end in ("min", "max"))
             if low is not None and high is not None and low > high:
@@ -135,27 +156,17 @@ def look(campaign: Campaign, *, with_sample: bool) -> AudienceView:
     return AudienceView(count, sample)
 
 
+def _parts(rule: Any) -> list[Any]:
+    """Return what all must hold in a rule that was built or typed."""
+    if not rule:
+        return []
+    return list(rule["all"]) if is_editable(rule) else [rule]
+
+
 def in_words(rule: Any) -> list[str]:
     """Return the rule's conditions as sentences, whatever its shape."""
     if not rule:
         return [_("Everybody.")]
     if not is_editable(rule):
-        return [str(rule)]
-    labels = {
-        "tier": _("Loyalty tier"),
-        "city": _("City"),
-        "gender": _("Gender"),
-        "age": _("Age"),
-        "income": _("Income"),
-        "tenure_days": _("Days as a customer"),
-    }
-    operators = {"in": _("one of"), ">=": _("at least"), "<=": _("at most")}
-    sentences = []
-    for condition in rule["all"]:
-        if not isinstance(condition, dict):
-            sentences.append(str(condition))
-            continue
-        field, op, value = (condition.get(part, "?") for part in ("field", "op", "value"))
-        text = ", ".join(str(word) for word in value) if isinstance(value, list) else str(value)
-        sentences.append(f"{labels.get(str(field), field)}: {operators.get(str(op), op)} {text}")
-    return sentences
+        return [part_in_words(rule)]
+    return [part_in_words(part) for part in rule["all"]]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, models
-from django.db.models import Exists, OuterRef, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce
 from django.forms import Field
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
@@ -18,79 +17,52 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
-from personalization.admin import audience, forecasts, lifecycle
-from personalization.admin.base import PersonalizationAdmin
-from personalization.admin.display import DASH, badge, budget_bar, day, money, number
+from personalization.admin import audience, calendar, conflicts, forecasts, lifecycle, preview
+from personalization.admin import revisions as revision_pages
+from personalization.admin import switch as switch_pages
+from personalization.admin.campaign_list import CampaignList
+from personalization.admin.display import badge, money
 from personalization.admin.forms import CampaignForm, friendly_formfield
 from personalization.admin.offers import CLOSED, OPEN, OfferInline
-from personalization.exceptions import InvalidTransition
-from personalization.models import Campaign, Forecast, Offer
+from personalization.admin.triggers import TriggerInline
+from personalization.campaigns import revisions
+from personalization.exceptions import InvalidTransition, PersonalizationError
+from personalization.models import Campaign
 from personalization.ports.messages import explain
 
-FIXED = ("delivery", "starts_at", "currency", "attribution_hours")
-"""Columns that measurement and forecast rest on: read-only once the campaign is scheduled."""
+COLUMNS = (
+    "name",
+    "goal",
+    "delivery",
+    "starts_at",
+    "ends_at",
+    "time_zone",
+    "sites",
+    "audience_mode",
+    "currency",
+    "pacing",
+    "gate_liability",
+    "attribution_hours",
+    "priority",
+)
+"""What the form edits as it is. What a state has fixed of it (``revisions.editable_fields``) is shown instead."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One step of the page: its anchor, its title, and whether it holds errors."""
+
+    key: str
+    title: str
+    wrong: bool = False
 
 
 @admin.register(Campaign)
-class CampaignAdmin(PersonalizationAdmin):
+class CampaignAdmin(CampaignList):
     form = CampaignForm
-    inlines = (OfferInline,)
-    list_display = ("name", "state", "dates", "budget", "uptake", "forecast")
-    list_filter = ("status", "delivery", "starts_at", "population")
-    search_fields = ("name", "goal")
-    ordering = ("-starts_at", "-pk")
-    actions = None
+    inlines = (OfferInline, TriggerInline)
     save_on_top = False
     change_form_template = "admin/personalization/campaign/change_form.html"
-
-    # -- the list
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Campaign]:
-        offers = Offer.objects.filter(campaign=OuterRef("pk")).order_by().values("campaign")
-        forecast = Forecast.objects.filter(campaign=OuterRef("pk"))
-        return (
-            super()
-            .get_queryset(request)
-            .annotate(
-                issued=Coalesce(Subquery(offers.annotate(n=Sum("issued_count")).values("n")), 0),
-                redeemed=Coalesce(Subquery(offers.annotate(n=Sum("redeemed_count")).values("n")), 0),
-                has_forecast=Exists(forecast),
-                has_frozen_forecast=Exists(forecast.filter(frozen_at__isnull=False)),
-            )
-        )
-
-    @admin.display(description=_("state"), ordering="status")
-    def state(self, campaign: Campaign) -> Any:
-        place = _("on page") if campaign.delivery == Campaign.Delivery.ON_PAGE else _("sent")
-        shown = badge(campaign.get_status_display(), campaign.status)
-        return format_html('{}<span class="pz-hint">{}</span>', shown, place)
-
-    @admin.display(description=_("dates"), ordering="starts_at")
-    def dates(self, campaign: Campaign) -> Any:
-        return format_html('<span class="pz-figure">{} –<br>{}</span>', day(campaign.starts_at), day(campaign.ends_at))
-
-    @admin.display(description=_("budget used"), ordering="spent_minor")
-    def budget(self, campaign: Campaign) -> Any:
-        return budget_bar(
-            spent=campaign.spent_minor,
-            reserved=campaign.reserved_minor,
-            budget=campaign.budget_minor,
-            currency=campaign.currency,
-        )
-
-    @admin.display(description=_("uptake"), ordering="issued")
-    def uptake(self, campaign: Any) -> Any:
-        return format_html(
-            '<span class="pz-figure">{}<br>{}</span>',
-            gettext("%(count)s issued") % {"count": number(campaign.issued)},
-            gettext("%(count)s redeemed") % {"count": number(campaign.redeemed)},
-        )
-
-    @admin.display(description=_("forecast"), ordering="has_forecast")
-    def forecast(self, campaign: Any) -> Any:
-        if campaign.has_frozen_forecast:
-            return _("frozen")
-        return _("ready") if campaign.has_forecast else DASH
 
     # -- what may be edited when
 
@@ -103,33 +75,40 @@ class CampaignAdmin(PersonalizationAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> list[str]:
         always = ["audience_words", "audience_others", "budget", "budget_text"]
-        if obj is None or obj.status in OPEN:
+        if obj is None:
             return always
-        return [*always, *FIXED, *audience.FIELDS]
+        editable = revisions.editable_fields(obj).campaign
+        fixed = [name for name in COLUMNS if name not in editable]
+        return [*always, *fixed, *(() if "audience" in editable else audience.FIELDS)]
 
     def get_fieldsets(self, request: HttpRequest, obj: Campaign | None = None) -> Any:
         editable = obj is None or self.has_change_permission(request, obj)
-        is_open = editable and (obj is None or obj.status in OPEN)
-        budget: list[Any] = [("currency", "budget_minor" if editable else "budget_text")]
+        columns = revisions.editable_fields(obj).campaign if obj is not None else {"audience", "budget_minor"}
+        with_rule = editable and "audience" in columns
+        budget: list[Any] = [("currency", "budget_minor" if editable and "budget_minor" in columns else "budget_text")]
         if obj is not None:
             budget.append("budget")
         return [
             (
-                _("What and when"),
+                None,
                 {
-                    "fields": ["name", "goal", "delivery", ("starts_at", "ends_at")],
+                    "fields": ["name", "goal", "delivery", ("starts_at", "ends_at"), "time_zone"],
                     "description": self._reason(obj),
+                    "classes": ["pz-part-goal"],
                 },
             ),
             (
-                _("Audience"),
-                {"fields": self._audience_rows(obj, editable=is_open), "classes": ["pz-audience"]},
+                _("Sites, measuring and order"),
+                {"fields": ["sites", "attribution_hours", "priority"], "classes": ["collapse", "pz-part-goal"]},
             ),
-            (_("Budget"), {"fields": budget}),
             (
-                _("Measuring and order"),
-                {"fields": ["attribution_hours", "priority"], "classes": ["collapse"]},
+                None,
+                {
+                    "fields": [*self._audience_rows(obj, editable=with_rule), "audience_mode"],
+                    "classes": ["pz-audience", "pz-part-audience"],
+                },
             ),
+            (None, {"fields": [*budget, "pacing", "gate_liability"], "classes": ["pz-part-budget"]}),
         ]
 
     def _audience_rows(self, campaign: Campaign | None, *, editable: bool) -> list[Any]:
@@ -141,7 +120,7 @@ class CampaignAdmin(PersonalizationAdmin):
                 ("audience_age_min", "audience_age_max"),
                 ("audience_tenure_min", "audience_tenure_max"),
             ]
-            return [*rows, "audience_others"] if audience.split(rule)[1] else rows
+            return [*rows, audience.MORE]
         return ["audience_words"]
 
     def _reason(self, campaign: Campaign | None) -> Any:
@@ -191,7 +170,7 @@ class CampaignAdmin(PersonalizationAdmin):
         except IntegrityError:
             # A checkout has used up what this form wanted to take away, between our check and our write.
             text = gettext("Nothing is saved: meanwhile a limit or the budget has been used further. Check it again.")
-        except InvalidTransition as error:
+        except PersonalizationError as error:
             text = explain(error)
         self.message_user(request, text, messages.ERROR)
         return HttpResponseRedirect(request.get_full_path())
@@ -203,15 +182,20 @@ class CampaignAdmin(PersonalizationAdmin):
             obj.population = conf.get().population
             obj.save()
             return
-        # The app's order of locks: offers before their campaign.
-        list(Offer.objects.select_for_update().filter(campaign=obj).order_by("pk").values_list("pk"))
-        now = Campaign.objects.select_for_update().values_list("status", flat=True).get(pk=obj.pk)
+        seen = request.POST.get("_seen_revision", "")
+        revisions.require(obj, int(seen) if seen.isdecimal() else obj.revision)
+        now = Campaign.objects.values_list("status", flat=True).get(pk=obj.pk)
         if request.POST.get("_seen_status", now) != now:
             state = dict(Campaign.Status.choices).get(now, now)
             raise InvalidTransition(
                 gettext("Nothing is saved: the campaign is %(state)s since you opened this page.") % {"state": state}
             )
         obj.save(update_fields=[*form.changed_columns(), "audience"])
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Write the offers, and then what the campaign looks like after this edit."""
+        super().save_related(request, form, formsets, change)
+        revisions.record(form.instance, request.user)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         """Write each offer's edited columns only, for the same reason."""
@@ -230,6 +214,9 @@ class CampaignAdmin(PersonalizationAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("audience/", wrap(self.audience_page), name="personalization_campaign_audience"),
+            *revision_pages.urls(self),
+            path("calendar/", wrap(self.calendar_page), name="personalization_campaign_calendar"),
+            path("<path:object_id>/preview/", wrap(self.preview_page), name="personalization_campaign_preview"),
             path(
                 "<path:object_id>/state/<slug:to>/",
                 wrap(self.state_page),
@@ -243,11 +230,20 @@ class CampaignAdmin(PersonalizationAdmin):
             *super().get_urls(),
         ]
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {**switch_pages.context(request), **(extra_context or {})})
+
     def state_page(self, request: HttpRequest, object_id: str, to: str) -> HttpResponse:
         return lifecycle.state_view(self, request, object_id, to)
 
     def forecast_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return forecasts.forecast_view(self, request, object_id)
+
+    def calendar_page(self, request: HttpRequest) -> HttpResponse:
+        return calendar.calendar_view(self, request)
+
+    def preview_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return preview.preview_view(self, request, object_id)
 
     def audience_view(self, request: HttpRequest, campaign: Campaign) -> audience.AudienceView:
         """Return who the campaign reaches now; the sample only for those who may view shoppers."""
@@ -290,7 +286,10 @@ class CampaignAdmin(PersonalizationAdmin):
         stored = self.get_object(request, str(obj.pk)) if obj is not None else None
         found = self.audience_view(request, stored or Campaign(population=conf.get().population))
         context.update(audience=found, audience_url=reverse("admin:personalization_campaign_audience"), stored=stored)
+        form = context["adminform"].form
+        context["parts"] = parts(form, context["inline_admin_formsets"], stored)
         if stored is not None:
+            context["tools"] = revision_pages.tools(request, stored)
             steps = lifecycle.steps(request, stored)
             before_launch = any(lifecycle.needs_checklist(stored, step.to) for step in steps)
             context.update(
@@ -299,8 +298,27 @@ class CampaignAdmin(PersonalizationAdmin):
                 checks=lifecycle.checklist(stored, found) if before_launch else [],
                 history=lifecycle.history(stored),
                 panel=forecasts.panel(request, stored),
+                conflicts=conflicts.of_campaign(stored),
+                cards=preview.cards(request, stored, 2),
             )
         return super().render_change_form(request, context, add=add, change=change, form_url=form_url, obj=obj)
+
+
+def parts(form: Any, formsets: Any, stored: Campaign | None) -> list[Part]:
+    """Return the steps of the page, each with whether something in it has to be mended."""
+    wrong = set(form.errors)
+    audience_fields = {*audience.FIELDS, "audience_mode"}
+    budget_fields = {"currency", "budget_minor", "pacing", "gate_liability"}
+    offers_wrong = any(formset.formset.total_error_count() for formset in formsets) if form.is_bound else False
+    found = [
+        Part("goal", gettext("Goal and dates"), bool(wrong - audience_fields - budget_fields - {"__all__"})),
+        Part("audience", gettext("Audience"), bool(wrong & audience_fields)),
+        Part("offers", gettext("Offers"), offers_wrong),
+        Part("budget", gettext("Budget and pace"), bool(wrong & budget_fields)),
+    ]
+    if stored is not None:
+        found += [Part("look", gettext("Look")), Part("launch", gettext("Forecast and launch"))]
+    return found
 
 
 def _bullets(lines: list[str]) -> Any:

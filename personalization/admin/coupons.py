@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from decimal import Decimal
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -15,14 +16,16 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
 from personalization.admin.base import ReadOnlyAdmin
+from personalization.admin.csv import Column, CsvAdmin
 from personalization.admin.display import badge, change_url, day, json_block, money
 from personalization.admin.forms import FindCodeForm
 from personalization.campaigns import codes
 from personalization.models import Coupon, LedgerEntry, Redemption, Reservation
+from personalization.pure.money import from_minor
 
 
 @admin.register(Coupon)
-class CouponAdmin(ReadOnlyAdmin):
+class CouponAdmin(CsvAdmin, ReadOnlyAdmin):
     list_display = ("__str__", "state", "offer", "campaign", "shopper", "issued", "expires")
     list_select_related = ("offer__campaign", "shopper")
     list_filter = (("voided_at", admin.EmptyFieldListFilter), "issued_at")
@@ -41,6 +44,17 @@ class CouponAdmin(ReadOnlyAdmin):
         "decision",
     )
     change_list_template = "admin/personalization/coupon/change_list.html"
+    csv_columns: ClassVar[list[Column]] = [
+        ("id", lambda coupon: coupon.pk),
+        ("campaign", lambda coupon: coupon.offer.campaign.name),
+        ("offer", lambda coupon: coupon.offer.name),
+        ("origin", lambda coupon: coupon.origin),
+        ("used", lambda coupon: coupon.used_count),
+        ("uses_at_most", lambda coupon: coupon.max_uses),
+        ("issued_at", lambda coupon: coupon.issued_at),
+        ("expires_at", lambda coupon: coupon.expires_at),
+        ("voided_at", lambda coupon: coupon.voided_at),
+    ]
 
     @admin.display(description=_("campaign"))
     def campaign(self, coupon: Coupon) -> Any:
@@ -141,7 +155,7 @@ class ReservationAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Redemption)
-class RedemptionAdmin(ReadOnlyAdmin):
+class RedemptionAdmin(CsvAdmin, ReadOnlyAdmin):
     list_display = ("redeemed_at", "order_id", "amount", "refunded", "campaign", "offer", "coupon", "shopper")
     list_select_related = ("campaign", "offer", "coupon", "shopper")
     list_filter = ("redeemed_at",)
@@ -159,6 +173,18 @@ class RedemptionAdmin(ReadOnlyAdmin):
         "reservation",
         "redeemed_at",
     )
+    change_list_template = "admin/personalization/export_list.html"
+    csv_columns: ClassVar[list[Column]] = [
+        ("id", lambda row: row.pk),
+        ("redeemed_at", lambda row: row.redeemed_at),
+        ("order_label", lambda row: row.order_label),
+        ("order_id", lambda row: row.order_id),
+        ("campaign", lambda row: row.campaign.name),
+        ("offer", lambda row: row.offer.name),
+        ("currency", lambda row: row.campaign.currency),
+        ("amount", lambda row: _major(row.amount_minor, row)),
+        ("refunded", lambda row: _major(row.refunded_minor, row)),
+    ]
 
     @admin.display(description=_("amount"), ordering="amount_minor")
     def amount(self, redemption: Redemption) -> str:
@@ -170,11 +196,21 @@ class RedemptionAdmin(ReadOnlyAdmin):
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(ReadOnlyAdmin):
+class LedgerEntryAdmin(CsvAdmin, ReadOnlyAdmin):
     list_display = ("at", "kind", "campaign", "reserved", "spent", "reservation")
     list_select_related = ("campaign", "reservation")
     list_filter = ("kind", "at")
     fields = ("operation_id", "kind", "campaign", "reservation", "reserved", "spent", "at")
+    change_list_template = "admin/personalization/export_list.html"
+    csv_columns: ClassVar[list[Column]] = [
+        ("operation_id", lambda row: row.operation_id),
+        ("at", lambda row: row.at),
+        ("kind", lambda row: row.kind),
+        ("campaign", lambda row: row.campaign.name),
+        ("currency", lambda row: row.campaign.currency),
+        ("reserved", lambda row: _major(row.reserved_delta, row)),
+        ("spent", lambda row: _major(row.spent_delta, row)),
+    ]
 
     @admin.display(description=_("change of reserved"))
     def reserved(self, entry: LedgerEntry) -> str:
@@ -183,6 +219,10 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
     @admin.display(description=_("change of spent"))
     def spent(self, entry: LedgerEntry) -> str:
         return _signed(entry.spent_delta, entry.campaign.currency)
+
+
+def _major(minor: int, row: Any) -> Decimal:
+    return from_minor(minor, row.campaign.currency)
 
 
 def _signed(minor: int, currency: str) -> str:

@@ -14,7 +14,7 @@ from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -98,30 +98,51 @@ def progress(share: float, label: str) -> SafeString:
     )
 
 
-def budget_bar(*, spent: int, reserved: int, budget: int | None, currency: str) -> SafeString:
-    """Return how much of a budget is spent and reserved: a drawn bar, and the same in words."""
+def budget_bar(
+    *, spent: int, reserved: int, budget: int | None, currency: str, liability: int = 0, open_now: int | None = None
+) -> SafeString:
+    """Return how much of a budget is spent, reserved and promised: a drawn bar, and the same in words.
+
+    ``liability`` is what coupons that are out could still cost; ``open_now`` how much may be used by today.
+    """
+    figures = [_("%(amount)s spent") % {"amount": money(spent, currency)}]
+    if reserved:
+        figures.append(_("%(amount)s reserved") % {"amount": money(reserved, currency)})
+    if liability:
+        figures.append(_("%(amount)s promised at most") % {"amount": money(liability, currency)})
     if not budget:
-        words = _("%(spent)s spent") % {"spent": money(spent, currency)}
-        return format_html('<span class="pz-figure">{}<br>{}</span>', words, _("no limit"))
-    words = _("%(spent)s spent and %(reserved)s reserved of %(budget)s") % {
-        "spent": money(spent, currency),
-        "reserved": money(reserved, currency),
-        "budget": money(budget, currency),
-    }
-    spent_width = min(spent / budget, 1.0) * 100
-    reserved_width = min(reserved / budget, 1.0 - spent_width / 100) * 100
+        return format_html(
+            '<span class="pz-figure pz-figure--wraps">{}<br>{}</span>', " · ".join(figures), _("no limit")
+        )
+    figures.append(_("%(amount)s left") % {"amount": money(max(budget - spent - reserved, 0), currency)})
+    if open_now is not None:
+        figures.append(_("%(amount)s may be used by today") % {"amount": money(open_now, currency)})
+    words = _("%(figures)s of %(budget)s") % {"figures": " · ".join(figures), "budget": money(budget, currency)}
     return format_html(
         '<span class="pz-budget"><svg class="pz-bar" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" '
-        'aria-label="{words}"><rect class="pz-bar-all" width="100" height="8"></rect>'
-        '<rect class="pz-bar-spent" width="{spent}" height="8"></rect>'
-        '<rect class="pz-bar-reserved" x="{spent}" width="{reserved}" height="8"></rect></svg>'
-        '<span class="pz-figure">{share} · {budget}</span></span>',
-        words=words,
-        spent=f"{spent_width:.2f}",
-        reserved=f"{reserved_width:.2f}",
-        share=percent((spent + reserved) / budget, 0),
-        budget=money(budget, currency),
+        'aria-label="{}"><rect class="pz-bar-all" width="100" height="8"></rect>{}</svg>'
+        '<span class="pz-figure">{} · {}</span><span class="pz-hint pz-hint--wraps">{}</span></span>',
+        words,
+        _bar_parts(budget, spent, reserved, liability, open_now),
+        percent((spent + reserved) / budget, 0),
+        money(budget, currency),
+        " · ".join(figures),
     )
+
+
+def _bar_parts(budget: int, spent: int, reserved: int, liability: int, open_now: int | None) -> SafeString:
+    """Return the bar's rectangles one after another, none beyond its end, and the pacing mark."""
+    parts, x = [], 0.0
+    for name, amount in (("spent", spent), ("reserved", reserved), ("liability", liability)):
+        width = min(max(amount, 0) / budget * 100, 100.0 - x)
+        if width > 0:
+            parts.append((name, f"{x:.2f}", f"{width:.2f}"))
+        x += width
+    drawn = format_html_join("", '<rect class="pz-bar-{}" x="{}" width="{}" height="8"></rect>', parts)
+    if open_now is None:
+        return drawn
+    mark = min(open_now / budget * 100, 99.0)
+    return format_html('{}<rect class="pz-bar-mark" x="{}" width="1" height="8"></rect>', drawn, f"{mark:.2f}")
 
 
 def change_url(model: type[Model] | Model, pk: Any) -> str:
@@ -169,6 +190,11 @@ def short_figures(value: Any, limit: int = 3) -> str:
         if isinstance(figure, int | float) and not isinstance(figure, bool)
     ]
     return " · ".join(parts[:limit]) or DASH
+
+
+def words_of(value: Any) -> list[str]:
+    """Return the words of a JSON list; nothing for a value of another shape."""
+    return [str(word) for word in value] if isinstance(value, list | tuple) else []
 
 
 def masked(value: str, keep: int = 4) -> str:

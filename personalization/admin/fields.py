@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -13,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from personalization import conf
+from personalization.models.offer_rules import MAX_STEPS
 from personalization.pure.money import exponent, from_minor, to_minor
 
 
@@ -80,6 +83,167 @@ class MoneyField(forms.DecimalField):
                 code="decimals",
                 params={"currency": self.currency, "places": places},
             ) from error
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        if self.disabled:
+            return False
+        try:
+            return bool(self.clean(data) != (self.empty if initial is None else initial))
+        except ValidationError:
+            return True
+
+
+class StepsInput(forms.Widget):
+    """A small table: from this spend on, this percentage or this amount. It works without script."""
+
+    template_name = "admin/personalization/widgets/steps.html"
+    currency = ""
+    SPARE = 3
+    PARTS = ("threshold", "percent", "amount")
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        rows = list(value) if isinstance(value, list | tuple) else []
+        count = min(len(rows) + self.SPARE, MAX_STEPS)
+        places = exponent(self.currency)
+        context["widget"].update(
+            currency=self.currency,
+            step=str(Decimal(1).scaleb(-places)),
+            rows=[rows[index] if index < len(rows) else ("", "", "") for index in range(count)],
+        )
+        return context
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> list[tuple[str, ...]]:
+        rows = [
+            tuple(str(data.get(f"{name}_{index}_{part}") or "").strip() for part in self.PARTS)
+            for index in range(MAX_STEPS)
+        ]
+        return [row for row in rows if any(row)]
+
+    def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
+        return f"{name}_0_threshold" not in data
+
+
+class StepsField(forms.Field):
+    """The steps of a spend threshold: typed in major units, kept as ``offer_rules.read_steps`` reads them."""
+
+    widget = StepsInput
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._currency = conf.get().currency
+        super().__init__(required=False, **kwargs)
+
+    @property
+    def currency(self) -> str:
+        return self._currency
+
+    @currency.setter
+    def currency(self, code: str) -> None:
+        self._currency = code
+        self.widget.currency = code
+
+    def prepare_value(self, value: Any) -> Any:
+        rows = value if isinstance(value, list | tuple) else []
+        return [self._row(row) if isinstance(row, dict) else row for row in rows]
+
+    def _row(self, step: dict[str, Any]) -> tuple[Any, ...]:
+        threshold, amount = step.get("threshold_minor") or 0, step.get("amount_minor") or 0
+        return (
+            from_minor(threshold, self.currency) if isinstance(threshold, int) else threshold,
+            step.get("percent") or "",
+            from_minor(amount, self.currency) if isinstance(amount, int) and amount else "",
+        )
+
+    def clean(self, value: Any) -> list[dict[str, Any]]:
+        steps = [self._step(number, *row) for number, row in enumerate(value or [], start=1)]
+        return sorted(steps, key=lambda step: int(step["threshold_minor"]))
+
+    def _step(self, number: int, threshold: str, percent: str, amount: str) -> dict[str, Any]:
+        if not threshold or bool(percent) == bool(amount):
+            raise ValidationError(
+                _("Step %(number)d needs its spend and either a percentage or an amount."),
+                code="incomplete",
+                params={"number": number},
+            )
+        try:
+            step: dict[str, Any] = {"threshold_minor": to_minor(_decimal(threshold), self.currency)}
+            if percent:
+                step["percent"] = f"{_decimal(percent):f}"
+            else:
+                step["amount_minor"] = to_minor(_decimal(amount), self.currency)
+        except (ArithmeticError, ValueError) as error:
+            raise ValidationError(
+                _("Step %(number)d is no amount in %(currency)s."),
+                code="invalid",
+                params={"number": number, "currency": self.currency},
+            ) from error
+        return step
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        if self.disabled:
+            return False
+        try:
+            return self._comparable(self.clean(data)) != self._comparable(initial or [])
+        except ValidationError:
+            return True
+
+    @staticmethod
+    def _comparable(steps: Any) -> list[tuple[Any, ...]]:
+        return [
+            (step.get("threshold_minor"), Decimal(str(step.get("percent") or 0)), step.get("amount_minor") or 0)
+            for step in steps
+            if isinstance(step, dict)
+        ]
+
+
+def _decimal(text: str) -> Decimal:
+    """Return a number as typed; raise ArithmeticError for what is none, or no finite one."""
+    number = Decimal(text.replace(",", ".") if "." not in text else text)
+    if not number.is_finite() or abs(number) > 10**13:
+        raise ArithmeticError(text)
+    return number
+
+
+class ZoneField(forms.ChoiceField):
+    """A time zone by its name; blank means the shop's own."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("required", False)
+        super().__init__(choices=zone_choices, **kwargs)
+
+
+def zone_choices() -> list[tuple[str, str]]:
+    """Return the time zones that people live in, the shop's own first."""
+    names = sorted(name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", "posix/")))
+    return [("", str(_("the shop’s own"))), ("UTC", "UTC"), *((name, name.replace("_", " ")) for name in names)]
+
+
+def in_zone(moment: datetime, zone: str) -> datetime:
+    """Return a moment as the wall clock of a time zone shows it (naive, for a form)."""
+    return moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+
+
+def from_zone(wall: datetime, zone: str) -> datetime:
+    """Return the moment at which the wall clock of a time zone shows this; an hour left out in spring is refused."""
+    meant = wall.replace(tzinfo=ZoneInfo(zone))
+    if meant.astimezone(UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None) != wall:
+        raise ValidationError(_("There is no such hour in %(zone)s on that day."), params={"zone": zone})
+    return meant
+
+
+class CountField(forms.IntegerField):
+    """A whole number; blank means ``empty``, which is shown as blank."""
+
+    def __init__(self, *, empty: int = 0, **kwargs: Any) -> None:
+        self.empty = empty
+        super().__init__(min_value=0, required=False, **kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        return None if value == 0 and self.empty == 0 else value
+
+    def clean(self, value: Any) -> int:
+        number = super().clean(value)
+        return self.empty if number is None else int(number)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         if self.disabled:

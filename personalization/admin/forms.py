@@ -8,11 +8,23 @@ from typing import Any
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.forms.models import BaseInlineFormSet
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from personalization.admin import audience
-from personalization.admin.fields import MoneyField, PercentField, SlotsField, WordsField
+from personalization.admin.fields import (
+    CountField,
+    MoneyField,
+    PercentField,
+    SlotsField,
+    StepsField,
+    WordsField,
+    ZoneField,
+    from_zone,
+    in_zone,
+)
 from personalization.models import Campaign, Offer
+from personalization.pure.places import is_host, is_zone, plain_host
 
 FRIENDLY_FIELDS: dict[str, tuple[type[forms.Field], dict[str, Any]]] = {
     "budget_minor": (
@@ -47,7 +59,56 @@ FRIENDLY_FIELDS: dict[str, tuple[type[forms.Field], dict[str, Any]]] = {
         SlotsField,
         {"label": _("Slots"), "help_text": _("Where on the shop's pages the offer may stand.")},
     ),
+    "steps": (
+        StepsField,
+        {
+            "label": _("Steps"),
+            "help_text": _("The more they spend, the more they get. In place of one minimum spend and one benefit."),
+        },
+    ),
+    "item_ids": (
+        WordsField,
+        {
+            "label": _("Products"),
+            "help_text": _("Only these, by their ids, with commas or one a line. Empty: all."),
+            "widget": forms.Textarea(attrs={"rows": 2, "data-pz-products": ""}),
+        },
+    ),
+    "gift_value_minor": (
+        MoneyField,
+        {
+            "label": _("The gift costs"),
+            "empty": 0,
+            "help_text": _("What one gift takes out of the budget."),
+        },
+    ),
+    "buy_quantity": (
+        CountField,
+        {"label": _("Pieces taken"), "max_value": 1000, "help_text": _("Three for the price of two: 3 taken, 2 paid.")},
+    ),
+    "pay_quantity": (CountField, {"label": _("Pieces paid"), "max_value": 1000}),
+    "points": (CountField, {"label": _("Points granted"), "max_value": 1_000_000}),
+    "delay_days": (
+        CountField,
+        {
+            "label": _("Granted after (days)"),
+            "empty": 14,
+            "max_value": 365,
+            "help_text": _("So that the order can hardly be returned any more. Empty: 14."),
+        },
+    ),
+    "sites": (
+        WordsField,
+        {"label": _("Sites"), "help_text": _("Host names, with commas: de.shop.example. Empty: all sites.")},
+    ),
+    "time_zone": (
+        ZoneField,
+        {"label": _("Time zone"), "help_text": _("All dates of this campaign are meant on this clock.")},
+    ),
 }
+
+
+MOMENTS = ("starts_at", "ends_at")
 
 
 class _MoneyForm(forms.ModelForm):
@@ -57,8 +118,35 @@ class _MoneyForm(forms.ModelForm):
 
     def set_currency(self, currency: str) -> None:
         for field in self.fields.values():
-            if isinstance(field, MoneyField):
+            if isinstance(field, MoneyField | StepsField):
                 field.currency = currency
+
+    def show_in_zone(self, zone: str) -> None:
+        """Show this form's moments on the clock of a time zone."""
+        if not is_zone(zone):
+            return
+        for name in MOMENTS:
+            moment = getattr(self.instance, name, None)
+            if name in self.fields and moment is not None:
+                self.initial[name] = in_zone(moment, zone)
+
+    def read_in_zone(self, zone: str) -> None:
+        """Take the moments that were typed as the clock of a time zone shows them."""
+        same_clock = zone == (self.initial.get("time_zone", zone) or "")
+        for name in MOMENTS:
+            typed = self.cleaned_data.get(name)
+            if typed is None:
+                continue
+            if self.instance.pk and same_clock and name not in self.changed_data:
+                # A form shows whole seconds: what nobody touched stays the moment it is.
+                self.cleaned_data[name] = getattr(self.instance, name)
+                continue
+            if not is_zone(zone):
+                continue
+            try:
+                self.cleaned_data[name] = from_zone(timezone.localtime(typed).replace(tzinfo=None), zone)
+            except ValidationError as error:
+                self.add_error(name, error)
 
     def add_error(self, field: str | None, error: Any) -> None:
         """Show errors of fields that are not on this form (they are read-only now) above it."""
@@ -82,7 +170,7 @@ class _MoneyForm(forms.ModelForm):
 class CampaignForm(audience.AudienceForm, _MoneyForm):
     """A campaign with its budget in major units and its audience as plain questions."""
 
-    counters = ("reserved_minor", "spent_minor")
+    counters = ("reserved_minor", "spent_minor", "liability_minor")
 
     class Meta:
         model = Campaign
@@ -100,6 +188,14 @@ class CampaignForm(audience.AudienceForm, _MoneyForm):
         if "currency" in self.fields:
             self.fields["currency"].widget.attrs.update(maxlength=3, size=4, autocapitalize="characters")
         self.set_currency(self.currency_code())
+        self.show_in_zone(self.instance.time_zone)
+
+    def clean_sites(self) -> list[str]:
+        hosts = [plain_host(name) for name in self.cleaned_data["sites"]]
+        wrong = next((name for name in hosts if not is_host(name)), None)
+        if wrong is not None:
+            raise ValidationError(_("“%(name)s” is no host name."), params={"name": wrong})
+        return hosts
 
     def currency_code(self) -> str:
         """Return the currency as typed, or the stored one."""
@@ -114,6 +210,8 @@ class CampaignForm(audience.AudienceForm, _MoneyForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
+        # Read-only dates are not typed: they are not in the cleaned data, and stay the moments they are.
+        self.read_in_zone(str(cleaned.get("time_zone", self.instance.time_zone)))
         if any(name in self.fields for name in audience.FIELDS):
             touched = set(audience.FIELDS).intersection(self.changed_data)
             if touched and not touched.intersection(self.errors):
@@ -129,21 +227,29 @@ class OfferForm(_MoneyForm):
     class Meta:
         model = Offer
         fields = ("name",)
-        widgets = {"body": forms.Textarea(attrs={"rows": 2})}
+        widgets = {"body": forms.Textarea(attrs={"rows": 2}), "body_html": forms.Textarea(attrs={"rows": 4})}
 
-    def __init__(self, *args: Any, currency: str = "", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, currency: str = "", zone: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.zone = zone
         self.set_currency(currency)
+        self.show_in_zone(zone)
         slots = self.fields.get("slots")
         if isinstance(slots, SlotsField):
             slots.keep(_as_list(self.instance.slots))
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        self.read_in_zone(self.zone)
+        return cleaned
 
 
 class OfferFormSet(BaseInlineFormSet):
     """All offers of one campaign; they share its currency, the one just typed included."""
 
     def get_form_kwargs(self, index: int | None) -> dict[str, Any]:
-        return {**super().get_form_kwargs(index), "currency": self.instance.currency}
+        campaign = self.instance
+        return {**super().get_form_kwargs(index), "currency": campaign.currency, "zone": campaign.time_zone}
 
 
 class FindCodeForm(forms.Form):

@@ -154,11 +154,12 @@ def _plain(value: Any) -> float | None:
 
 
 def draw(figures: list[Figure]) -> Chart | None:
-    """Lay the figures out, each on its own scale from zero to its largest value."""
+    """Lay the figures out from zero: all amounts of money on one scale, all counts on another."""
     drawable = [figure for figure in figures if None not in (figure.mean, figure.low, figure.high)]
     if not drawable:
         return None
-    rows = [_row(figure, index) for index, figure in enumerate(drawable)]
+    scales = {kind: _scale([item for item in drawable if item.is_money == kind]) for kind in (False, True)}
+    rows = [_row(figure, index, *scales[figure.is_money]) for index, figure in enumerate(drawable)]
     return Chart(
         rows=rows,
         width=CHART_WIDTH,
@@ -168,11 +169,17 @@ def draw(figures: list[Figure]) -> Chart | None:
     )
 
 
-def _row(figure: Figure, index: int) -> ChartRow:
-    mean, low, high = figure.mean or 0.0, figure.low or 0.0, figure.high or 0.0
-    values = [0.0, mean, low, high, *([figure.actual] if figure.actual is not None else [])]
+def _scale(figures: list[Figure]) -> tuple[float, float]:
+    """Return where the plot of these figures begins, and how many units of drawing one of theirs takes."""
+    values = [0.0]
+    for figure in figures:
+        values += [value for value in (figure.mean, figure.low, figure.high, figure.actual) if value is not None]
     start, end = min(values), max(values)
-    scale = PLOT_WIDTH / ((end - start) * 1.05 or 1.0)
+    return start, PLOT_WIDTH / ((end - start) * 1.05 or 1.0)
+
+
+def _row(figure: Figure, index: int, start: float, scale: float) -> ChartRow:
+    mean, low, high = figure.mean or 0.0, figure.low or 0.0, figure.high or 0.0
 
     def x(value: float) -> float:
         return round(LEFT + (value - start) * scale, 1)

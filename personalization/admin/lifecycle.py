@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from personalization.admin.audience import AudienceView
+from personalization.admin.checklist import Check, further
 from personalization.campaigns import lifecycle
 from personalization.exceptions import PersonalizationError
 from personalization.models import Campaign
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from personalization.admin.campaigns import CampaignAdmin
 
 Status = Campaign.Status
-# A scheduled campaign starts by itself: whoever schedules it launches it.
-NEEDS_LAUNCH_PERMISSION = {Status.SCHEDULED, Status.RUNNING, Status.PAUSED, Status.ENDED}
 MOST_CHANGES = 10
 FINAL = {Status.ENDED, Status.ARCHIVED}
 
@@ -43,15 +42,6 @@ class Step:
     url: str
     asks_first: bool
     warns: bool
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the check-list: whether it is met, what it says, and what to do about it."""
-
-    ok: bool
-    text: str
-    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,14 +65,14 @@ def steps(request: HttpRequest, campaign: Campaign) -> list[Step]:
             warns=to == Status.ENDED,
         )
         for to in lifecycle.allowed(campaign)
-        if may_move(request, to)
+        if lifecycle.may(request.user, campaign.status, to)
     ]
 
 
 def may_move(request: HttpRequest, to: str) -> bool:
-    """Return whether the user may move campaigns to this state."""
-    name = "launch_campaign" if to in NEEDS_LAUNCH_PERMISSION else "change_campaign"
-    return bool(request.user.has_perm(f"personalization.{name}"))
+    """Return whether the user may move campaigns to this state, from some state at least."""
+    sources = [before for before, after in lifecycle.TRANSITIONS.items() if to in after]
+    return any(lifecycle.may(request.user, before, to) for before in sources)
 
 
 def is_launch(campaign: Campaign, to: str) -> bool:
@@ -163,7 +153,7 @@ def checklist(campaign: Campaign, audience: AudienceView) -> list[Check]:
             audience.error or _("Nobody meets all conditions."),
         )
     )
-    return checks
+    return [*checks, *further(campaign, offers, now)]
 
 
 def history(campaign: Campaign) -> list[Change]:

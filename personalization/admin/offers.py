@@ -6,6 +6,8 @@ with the reason; texts, slots and limits stay open while it runs.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
@@ -13,12 +15,16 @@ from django.db import models
 from django.forms import Field
 from django.http import HttpRequest
 from django.utils.html import format_html_join
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
 from personalization.admin.display import DASH, money, number
 from personalization.admin.forms import OfferForm, OfferFormSet, friendly_formfield
+from personalization.campaigns import revisions
 from personalization.models import Campaign, Offer
+from personalization.models.offer_rules import read_steps
+from personalization.types import OfferKind, Step
 
 OPEN = {Campaign.Status.DRAFT, Campaign.Status.REVIEW}
 CLOSED = {Campaign.Status.ENDED, Campaign.Status.ARCHIVED}
@@ -34,9 +40,43 @@ TERMS = {
     "ends_at": "ends_at",
     "valid_hours": "valid_hours",
     "per_shopper": "per_shopper",
+    "uses_per_shopper": "uses_per_shopper",
+    "steps": "steps_text",
+    "buy_quantity": "buy_quantity",
+    "pay_quantity": "pay_quantity",
+    "gift_item_id": "gift_item_id",
+    "gift_value_minor": "gift_value_text",
+    "points": "points",
+    "delay_days": "delay_days",
+    "item_ids": "item_ids_text",
+    "member_points": "member_points",
+    "application": "application",
+    "exclusion_group": "exclusion_group",
+    "exclusive": "exclusive",
+    "below_cost": "below_cost",
 }
 """Column → what stands in its place once it is read-only."""
 SHOWN = {**TERMS, "slots": "slots_text"}
+WORDS_AND_LIMITS = ("name", "headline", "body", "body_html", "cta_label", "cta_url", "max_issued", "max_redemptions")
+_MONEY_OFF = ["percent", "amount_minor", "threshold_minor", "max_discount_minor"]
+_PRESENT = [*_MONEY_OFF, "gift_item_id", "gift_value_minor"]
+KIND_FIELDS: dict[str, list[str]] = {
+    OfferKind.COUPON.value: _MONEY_OFF,
+    OfferKind.SPEND_THRESHOLD.value: [*_MONEY_OFF, "steps"],
+    OfferKind.FLASH_SALE.value: _MONEY_OFF,
+    OfferKind.MEMBER_EXCLUSIVE.value: _MONEY_OFF,
+    OfferKind.FREE_SHIPPING.value: ["threshold_minor"],
+    OfferKind.GIFT.value: ["threshold_minor", "gift_item_id", "gift_value_minor"],
+    OfferKind.GIFT_CARD.value: ["amount_minor", "threshold_minor", "delay_days"],
+    OfferKind.CASH_BACK.value: [*_MONEY_OFF, "delay_days"],
+    OfferKind.POINTS.value: ["threshold_minor", "points", "delay_days"],
+    OfferKind.BUNDLE.value: ["percent", "amount_minor", "max_discount_minor"],
+    OfferKind.N_FOR_M.value: ["buy_quantity", "pay_quantity"],
+    OfferKind.BIRTHDAY.value: _PRESENT,
+    OfferKind.WELCOME.value: _PRESENT,
+    OfferKind.ANNOUNCEMENT.value: [],
+}
+"""Kind → the fields that make its benefit. A script hides the others while they are empty."""
 
 
 def terms_are_fixed(campaign: Campaign | None) -> bool:
@@ -48,7 +88,9 @@ class OfferInline(admin.StackedInline):
     model = Offer
     form = OfferForm
     formset = OfferFormSet
+    template = "admin/personalization/campaign/offers.html"
     classes = ("pz-offers",)
+    kind_fields = json.dumps(KIND_FIELDS)
 
     def get_extra(self, request: HttpRequest, obj: Campaign | None = None, **kwargs: Any) -> int:
         return 0 if obj is not None and obj.offers.exists() else 1
@@ -70,7 +112,10 @@ class OfferInline(admin.StackedInline):
         )
         if obj is not None and not may_edit:
             return SHOWN
-        return TERMS if terms_are_fixed(obj) else {}
+        if obj is None:
+            return {}
+        editable = revisions.editable_fields(obj).offers
+        return {name: SHOWN.get(name, name) for name in (*SHOWN, *WORDS_AND_LIMITS) if name not in editable}
 
     def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> list[str]:
         return [*self._replaced(request, obj).values(), "uptake"]
@@ -81,24 +126,72 @@ class OfferInline(admin.StackedInline):
         def row(*names: str) -> tuple[str, ...]:
             return tuple(replaced.get(name, name) for name in names)
 
-        benefit = [
-            row("percent", "amount_minor"),
-            row("threshold_minor", "max_discount_minor"),
-            *row("category"),
-        ]
-        limits = [row("max_issued", "max_redemptions", "per_shopper")]
+        limits = [row("max_issued", "max_redemptions"), row("per_shopper", "uses_per_shopper")]
         if obj is not None:
             limits.append(("uptake",))
         return [
-            (None, {"fields": [row("name", "kind")], "description": self._reason(obj)}),
-            (_("Benefit"), {"fields": benefit}),
-            (_("Place and members"), {"fields": [*row("slots", "tiers")]}),
-            (_("Words shoppers read"), {"fields": ["headline", "body", ("cta_label", "cta_url")]}),
+            (None, {"fields": [row("name", "kind"), *row("application")], "description": self._reason(obj)}),
+            *self._benefits(row),
+            (_("What it counts for"), {"fields": [*row("category", "item_ids")]}),
+            (_("Place and members"), {"fields": [*row("slots"), row("tiers", "member_points")]}),
+            (
+                _("Words shoppers read"),
+                {"fields": [*row("headline", "body", "body_html"), row("cta_label", "cta_url")]},
+            ),
             (
                 _("Window"),
                 {"fields": [row("starts_at", "ends_at"), *row("valid_hours")], "classes": ["collapse"]},
             ),
             (_("Limits"), {"fields": limits, "classes": ["collapse"]}),
+            (
+                _("With other offers"),
+                {
+                    "fields": [*row("exclusion_group"), row("exclusive", "below_cost")],
+                    "classes": ["collapse"],
+                    "description": _("Whatever is not forbidden here may be used together in one basket."),
+                },
+            ),
+        ]
+
+    @staticmethod
+    def _benefits(row: Callable[..., tuple[str, ...]]) -> list[Any]:
+        """The benefit's parts: each kind needs one or two of them, and its description says which."""
+        return [
+            (
+                _("Money off"),
+                {
+                    "fields": [row("percent", "amount_minor"), row("threshold_minor", "max_discount_minor")],
+                    "description": _(
+                        "A percentage or an amount. For a gift card the amount is its value; free shipping, a gift "
+                        "and points need the minimum spend at most; an announcement needs nothing."
+                    ),
+                    "classes": ["pz-benefit"],
+                },
+            ),
+            (
+                _("Steps of a spend threshold"),
+                {"fields": [*row("steps")], "classes": ["pz-benefit"]},
+            ),
+            (
+                _("Several for the price of fewer"),
+                {"fields": [row("buy_quantity", "pay_quantity")], "classes": ["pz-benefit"]},
+            ),
+            (
+                _("A gift"),
+                {
+                    "fields": [row("gift_item_id", "gift_value_minor")],
+                    "description": _("For the kind “Gift”; a birthday or welcome present may be one too."),
+                    "classes": ["pz-benefit"],
+                },
+            ),
+            (
+                _("Points, and benefits that come later"),
+                {
+                    "fields": [row("points", "delay_days")],
+                    "description": _("For loyalty points, cash-back and gift cards."),
+                    "classes": ["pz-benefit"],
+                },
+            ),
         ]
 
     def _reason(self, campaign: Campaign | None) -> Any:
@@ -131,6 +224,32 @@ class OfferInline(admin.StackedInline):
     @admin.display(description=_("Largest discount"))
     def max_discount_text(self, offer: Offer) -> str:
         return money(offer.max_discount_minor, offer.campaign.currency)
+
+    @admin.display(description=_("Steps"))
+    def steps_text(self, offer: Offer) -> str:
+        try:
+            steps = read_steps(offer.steps)
+        except ValueError:
+            return str(offer.steps)
+        currency = offer.campaign.currency
+
+        def benefit(step: Step) -> str:
+            return f"{number(float(step.percent), 2)} %" if step.percent else money(step.amount_minor, currency)
+
+        lines = [
+            gettext("from %(spend)s: %(benefit)s")
+            % {"spend": money(step.threshold_minor, currency), "benefit": benefit(step)}
+            for step in steps
+        ]
+        return " · ".join(lines) or DASH
+
+    @admin.display(description=_("The gift costs"))
+    def gift_value_text(self, offer: Offer) -> str:
+        return money(offer.gift_value_minor or None, offer.campaign.currency)
+
+    @admin.display(description=_("Products"))
+    def item_ids_text(self, offer: Offer) -> str:
+        return _words(offer.item_ids)
 
     @admin.display(description=_("Loyalty tiers"))
     def tiers_text(self, offer: Offer) -> str:

@@ -11,11 +11,14 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext
 
 from personalization import conf
+from personalization.campaigns import clock, revisions
 from personalization.exceptions import InvalidTransition
 from personalization.features import audiences
-from personalization.models import Campaign, CampaignTransition, Offer
+from personalization.models import Campaign, CampaignTransition, Offer, Trigger
 
 Status = Campaign.Status
 FIELDS = frozenset(
@@ -28,9 +31,15 @@ FIELDS = frozenset(
         "attribution_hours",
         "currency",
         "budget_minor",
+        "time_zone",
+        "sites",
+        "audience_mode",
+        "pacing",
+        "gate_liability",
     }
 )
 OFFER_COUNTERS = frozenset({"id", "campaign", "campaign_id", "issued_count", "reserved_count", "redeemed_count"})
+TRIGGER_STATE = frozenset({"id", "campaign", "campaign_id", "cursor", "pass_started_at", "evaluated_at"})
 
 
 def create_campaign(
@@ -39,13 +48,16 @@ def create_campaign(
     starts_at: datetime,
     ends_at: datetime,
     offers: Sequence[Mapping[str, Any]],
+    triggers: Sequence[Mapping[str, Any]] = (),
     status: str = Status.DRAFT,
     by: Any = None,
+    note: str = "",
     **fields: Any,
 ) -> Campaign:
     """Make a campaign with its offers, all or nothing, and return it; the offers are ``campaign.offers``.
 
     ``offers`` are the fields of :class:`personalization.models.Offer`; their primary keys follow the order given.
+    ``triggers`` are the fields of :class:`personalization.models.Trigger`. What is made is the first revision.
     ``status`` is ``draft``, or ``ended`` for history from elsewhere. Raises ``ValidationError`` for a field that
     the admin would refuse too, InvalidAudience, and InvalidTransition for any other state.
     """
@@ -59,14 +71,48 @@ def create_campaign(
     audiences.parse(campaign.audience)
     campaign.full_clean(exclude=["created_by"])
     rows = [_offer(campaign, given) for given in offers]
+    occasions = [_trigger(campaign, given) for given in triggers]
     with transaction.atomic():
         campaign.save(force_insert=True)
         if status == Status.ENDED:
             CampaignTransition.objects.create(campaign=campaign, from_status=Status.DRAFT, to_status=status, by=by)
         for row in rows:
             row.campaign = campaign
+        for occasion in occasions:
+            occasion.campaign = campaign
         Offer.objects.bulk_create(rows)
+        Trigger.objects.bulk_create(occasions)
+        revisions.record(campaign, by, note)
     return campaign
+
+
+def clone(campaign: Campaign, by: Any = None, *, name: str = "", now: datetime | None = None) -> Campaign:
+    """Make a draft like this campaign, with its offers and triggers, and without what happened to it.
+
+    It starts tomorrow at the same time on the wall clock of its time zone and lasts as long; windows of offers move
+    along. Counters, coupons, approvals, forecasts and history stay behind. Raises as :func:`create_campaign` does.
+    """
+    now = now or timezone.now()
+    taken = revisions.snapshot(campaign)
+    starts_at = clock.on_day_after(now, campaign.starts_at, clock.zone_of(campaign))
+    shift = starts_at - campaign.starts_at
+    fields = revisions.values(Campaign, taken["campaign"])
+    fields.update(name=name or _copy_name(campaign), starts_at=starts_at, ends_at=campaign.ends_at + shift)
+    offers = [revisions.values(Offer, row) for row in taken["offers"].values()]
+    for offer in offers:
+        for edge in ("starts_at", "ends_at"):
+            offer[edge] = offer[edge] + shift if offer[edge] is not None else None
+    triggers = [revisions.values(Trigger, row) for row in taken["triggers"].values()]
+    given = {**fields, "population": campaign.population, "offers": offers, "triggers": triggers}
+    return create_campaign(**given, by=by, note=gettext("Copy of “%(name)s”") % {"name": campaign.name})
+
+
+def _copy_name(campaign: Campaign) -> str:
+    """Return the copy's name, within the column's length."""
+    longest = Campaign._meta.get_field("name").max_length or 120
+    words = gettext("%(name)s (copy)")
+    room = longest - len(words % {"name": ""})
+    return words % {"name": campaign.name[:room]}
 
 
 def find_campaign(pk: int) -> Campaign | None:
@@ -80,6 +126,14 @@ def _offer(campaign: Campaign, given: Mapping[str, Any]) -> Offer:
     offer = Offer(campaign=campaign, **given)
     offer.full_clean(exclude=["campaign"])
     return offer
+
+
+def _trigger(campaign: Campaign, given: Mapping[str, Any]) -> Trigger:
+    """Return one trigger, checked as the admin's form checks it."""
+    _refuse("A trigger", set(given) & TRIGGER_STATE)
+    trigger = Trigger(campaign=campaign, **given)
+    trigger.full_clean(exclude=["campaign"])
+    return trigger
 
 
 def _refuse(what: str, names: set[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets as chance
 
+from django.views.decorators.debug import sensitive_variables
+
 from personalization.tracking import secrets
 
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXY"
@@ -18,21 +20,25 @@ def generate() -> str:
     return "-".join("".join(symbols[start : start + 4]) for start in range(0, LENGTH, 4))
 
 
+@sensitive_variables()
 def normalise(code: str) -> str:
     """Return the code as it is hashed: capitals, without spaces and dashes."""
     return "".join(code.upper().split()).replace("-", "")[:MAX_INPUT]
 
 
+@sensitive_variables()
 def digest(code: str) -> str:
     """Return the lookup hash of a code under the newest key."""
     return secrets.digest(normalise(code), "coupon")
 
 
+@sensitive_variables()
 def digests(code: str) -> list[str]:
     """Return the lookup hashes under every key still accepted."""
     return secrets.digests(normalise(code), "coupon")
 
 
+@sensitive_variables()
 def seal(code: str) -> str:
     """Return the ciphertext of a code."""
     return secrets.encrypt(code)

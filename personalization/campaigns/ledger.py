@@ -7,6 +7,7 @@ import uuid
 from django.db import transaction
 from django.db.models import Count, Q, Sum
 
+from personalization.campaigns.counters import OPEN_STATES
 from personalization.models import Campaign, Coupon, LedgerEntry, Offer, Reservation
 
 State = Reservation.State
@@ -19,11 +20,17 @@ def _truth(campaign: Campaign) -> tuple[int, int]:
     return sums["reserved"] or 0, sums["spent"] or 0
 
 
+def _liability(campaign: Campaign) -> int:
+    return Coupon.objects.filter(offer__campaign=campaign).aggregate(sum=Sum("liability_minor"))["sum"] or 0
+
+
 def _counts(field: str, campaign: Campaign) -> dict[object, tuple[int, int]]:
     rows = (
         Reservation.objects.filter(campaign=campaign)
         .values(field)
-        .annotate(held=Count("pk", filter=Q(state=State.HELD)), redeemed=Count("pk", filter=Q(state=State.REDEEMED)))
+        .annotate(
+            held=Count("pk", filter=Q(state__in=OPEN_STATES)), redeemed=Count("pk", filter=Q(state=State.REDEEMED))
+        )
     )
     return {row[field]: (row["held"], row["redeemed"]) for row in rows}
 
@@ -38,6 +45,9 @@ def verify_ledger(campaign: Campaign) -> list[str]:
             f"campaign {campaign.pk}: counters {campaign.reserved_minor}/{campaign.spent_minor}, "
             f"ledger {reserved}/{spent} (reserved/spent)"
         )
+    owed = _liability(campaign)
+    if campaign.liability_minor != owed:
+        found.append(f"campaign {campaign.pk}: liability {campaign.liability_minor}, coupons {owed}")
     by_offer = _counts("offer_id", campaign)
     issued = dict(Coupon.objects.filter(offer__campaign=campaign).values_list("offer_id").annotate(count=Count("pk")))
     for offer in Offer.objects.filter(campaign=campaign):
@@ -74,7 +84,9 @@ def rebuild_counters(campaign: Campaign) -> None:
             Offer.objects.filter(pk=offer.pk).update(
                 issued_count=issued.get(offer.pk, 0), reserved_count=held, redeemed_count=redeemed
             )
-        Campaign.objects.filter(pk=campaign.pk).update(reserved_minor=reserved, spent_minor=spent)
+        Campaign.objects.filter(pk=campaign.pk).update(
+            reserved_minor=reserved, spent_minor=spent, liability_minor=_liability(campaign)
+        )
 
 
 def _lock(campaign: Campaign) -> list[uuid.UUID]:

@@ -1,107 +1,116 @@
 """Reserve → redeem | release | expire → refund: the money's way, one conditional UPDATE a limit.
 
-Locks are taken in one order everywhere (coupon, offer, campaign; by primary key within each), inside one
-transaction with the ledger entry. A counter is only ever moved by a statement that also checks its limit.
+The counters and the order of their locks live in ``counters``; here is who may move them, and when. Everything runs
+inside one transaction with its ledger entry.
 """
 
 from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 
 from personalization import conf
+from personalization.campaigns import counters, grants, risk
+from personalization.campaigns.counters import Item, let_go
 from personalization.campaigns.coupons import usable_coupon
-from personalization.exceptions import BasketNotEligible, CouponRefused, RefundRefused, ReservationGone
-from personalization.models import Campaign, Coupon, LedgerEntry, Offer, Redemption, Reservation, Shopper
-from personalization.pure.benefits import discount_for
+from personalization.exceptions import BasketNotEligible, CouponRefused, RefundRefused, ReservationGone, UnderReview
+from personalization.models import Campaign, Coupon, LedgerEntry, Redemption, Reservation, Shopper
+from personalization.pure.benefits import after_return, discount_for
 from personalization.tracking.ingest import track
-from personalization.types import Basket, Discount, Hold
+from personalization.types import Basket, Discount, Facts, Gift, Hold
 
 State = Reservation.State
 
 
 def reserve(
-    *, shopper: Shopper | None, basket: Basket, idempotency_key: str, coupon_id: str = "", code: str = ""
+    *,
+    shopper: Shopper | None,
+    basket: Basket,
+    idempotency_key: str,
+    coupon_id: str = "",
+    code: str = "",
+    facts: Facts | None = None,
 ) -> Hold:
     """Set the discount aside for this basket; the same key returns the same reservation.
 
-    Raises CouponRefused (also when a limit or the budget is used up, or the key stands for another basket) or
-    BasketNotEligible.
+    Raises CouponRefused (also when a limit or the budget is used up, or the key stands for another basket),
+    BasketNotEligible, or UnderReview: then the reservation waits for the shop's decision, and the same key returns
+    it once it is approved. ``facts`` are what the shop knows about where the order comes from.
     """
     try:
         with transaction.atomic():
-            held = _already_held(idempotency_key, shopper, basket)
-            return held or _reserve(shopper, basket, idempotency_key, coupon_id, code)
-    except IntegrityError:  # the same key, at the same moment, in another process
-        held = _already_held(idempotency_key, shopper, basket)
-        if held is None:
-            raise CouponRefused(reason="limit") from None
-        return held
+            done = _already_held(idempotency_key, shopper, basket)
+            if done is None:
+                done = _reserve(shopper, basket, idempotency_key, coupon_id, code, facts)
+    except (IntegrityError, CouponRefused) as error:  # perhaps the same key, at the same moment, in another process
+        done = _already_held(idempotency_key, shopper, basket)
+        if done is None:
+            raise (error if isinstance(error, CouponRefused) else CouponRefused(reason="limit")) from None
+    return _usable(done)
 
 
-def _already_held(idempotency_key: str, shopper: Shopper | None, basket: Basket) -> Hold | None:
+def _usable(reservation: Reservation) -> Hold:
+    """Return the hold; it is outside of the transaction that this raises, so that what waits is kept."""
+    if reservation.state == State.REVIEW:
+        raise UnderReview
+    return hold_of(reservation)
+
+
+def _already_held(idempotency_key: str, shopper: Shopper | None, basket: Basket) -> Reservation | None:
     done = Reservation.objects.select_related("offer__campaign").filter(idempotency_key=idempotency_key).first()
     if done is None:
         return None
     if done.shopper_id != (shopper.pk if shopper else None):
         raise CouponRefused(reason="foreign_key")
-    if done.state not in {State.HELD, State.REDEEMED}:
+    if done.state not in {State.HELD, State.REVIEW, State.REDEEMED}:
         raise ReservationGone
     # Whoever knows a checkout's key could else hold a discount for an invented basket under it beforehand.
-    if discount_for(done.offer.terms(), basket) != _hold(done).discount:
+    if discount_for(done.offer.terms(), basket) != benefit_of(done):
         raise CouponRefused(reason="other_basket")
-    return _hold(done)
+    return done
 
 
-def _reserve(shopper: Shopper | None, basket: Basket, idempotency_key: str, coupon_id: str, code: str) -> Hold:
+def _reserve(
+    shopper: Shopper | None, basket: Basket, key: str, coupon_id: str, code: str, facts: Facts | None
+) -> Reservation:
     coupon = usable_coupon(shopper=shopper, coupon_id=coupon_id, code=code)
-    discount = discount_for(coupon.offer.terms(), basket)
-    amount = discount.amount_minor
-    _take_or_refuse(coupon, amount)
-    reservation = Reservation.objects.create(
+    item = prepare(coupon, discount_for(coupon.offer.terms(), basket), shopper, basket, key)
+    now = timezone.now()
+    counters.take([item], now)
+    if risk.assess(item.reservation, facts, now):
+        item.reservation.refresh_from_db(fields=["state", "expires_at"])
+    return item.reservation
+
+
+def prepare(
+    coupon: Coupon, discount: Discount, shopper: Shopper | None, basket: Basket, key: str, basket_key: str = ""
+) -> Item:
+    """Return a coupon with its benefit and the reservation row to write, nothing written yet."""
+    reservation = Reservation(
         coupon=coupon,
         offer=coupon.offer,
         campaign=coupon.offer.campaign,
         shopper=shopper,
-        idempotency_key=idempotency_key,
-        amount_minor=amount,
+        idempotency_key=key,
+        basket_key=basket_key,
+        amount_minor=discount.cost_minor,
+        off_minor=discount.off_minor,
         per_line_minor=list(discount.per_line_minor),
+        benefit=_as_record(discount),
         basket_reference=basket.reference[:100],
         expires_at=timezone.now() + timedelta(minutes=conf.get().reservation_minutes),
     )
-    _write(reservation, LedgerEntry.Kind.RESERVE, f"reserve:{reservation.pk}", amount, 0)
-    return _hold(reservation)
-
-
-def _take_or_refuse(coupon: Coupon, amount: int) -> None:
-    """Move the three counters, each only if its limit allows; the row counts decide."""
-    taken = Coupon.objects.filter(
-        pk=coupon.pk, voided_at=None, max_uses__gt=F("reserved_count") + F("used_count")
-    ).update(reserved_count=F("reserved_count") + 1)
-    if not taken:
-        raise CouponRefused(reason="used")
-    taken = Offer.objects.filter(
-        Q(max_redemptions__isnull=True) | Q(max_redemptions__gt=F("reserved_count") + F("redeemed_count")),
-        pk=coupon.offer_id,
-    ).update(reserved_count=F("reserved_count") + 1)
-    if not taken:
-        raise CouponRefused(reason="sold_out")
-    taken = Campaign.objects.filter(
-        Q(budget_minor__isnull=True) | Q(budget_minor__gte=F("reserved_minor") + F("spent_minor") + amount),
-        pk=coupon.offer.campaign_id,
-        status=Campaign.Status.RUNNING,
-    ).update(reserved_minor=F("reserved_minor") + amount)
-    if not taken:
-        raise CouponRefused(reason="budget")
+    return Item(coupon, discount, reservation)
 
 
 def redeem(reservation_id: str | uuid.UUID, *, order_label: str, order_id: str) -> int:
-    """Spend a reservation on an order and return the discount in minor units.
+    """Spend a reservation on an order and return what comes off its price in minor units.
 
     Call it inside the order's own transaction: both commit or neither does. Repeated for the same order it returns
     the same amount; a reservation that was released, expired or spent on another order raises ReservationGone.
@@ -119,18 +128,9 @@ def redeem(reservation_id: str | uuid.UUID, *, order_label: str, order_id: str) 
         done = of_order.filter(reservation=reservation).first()
         if done is None:
             raise ReservationGone
-        return done.amount_minor
-    amount = reservation.amount_minor
-    Coupon.objects.filter(pk=reservation.coupon_id).update(
-        reserved_count=F("reserved_count") - 1, used_count=F("used_count") + 1
-    )
-    Offer.objects.filter(pk=reservation.offer_id).update(
-        reserved_count=F("reserved_count") - 1, redeemed_count=F("redeemed_count") + 1
-    )
-    Campaign.objects.filter(pk=reservation.campaign_id).update(
-        reserved_minor=F("reserved_minor") - amount, spent_minor=F("spent_minor") + amount
-    )
-    Redemption.objects.create(
+        return done.off_minor
+    counters.settle(reservation)
+    redemption = Redemption.objects.create(
         reservation=reservation,
         coupon_id=reservation.coupon_id,
         offer_id=reservation.offer_id,
@@ -138,11 +138,12 @@ def redeem(reservation_id: str | uuid.UUID, *, order_label: str, order_id: str) 
         shopper_id=reservation.shopper_id,
         order_label=order_label,
         order_id=order_id,
-        amount_minor=amount,
+        amount_minor=reservation.amount_minor,
+        off_minor=reservation.off_minor,
     )
-    _write(reservation, LedgerEntry.Kind.REDEEM, f"redeem:{reservation.pk}", -amount, amount)
+    grants.promise(redemption, benefit_of(reservation), reservation.offer)
     _track_redemption(reservation, order_id)
-    return amount
+    return reservation.off_minor
 
 
 def _track_redemption(reservation: Reservation, order_id: str) -> None:
@@ -164,14 +165,14 @@ def require_worth(reservation_id: str | uuid.UUID, basket: Basket) -> None:
     """
     reservation = _find(reservation_id)
     earned = discount_for(reservation.offer.terms(), basket)
-    if earned.amount_minor < reservation.amount_minor:
+    if earned.cost_minor < reservation.amount_minor:
         raise BasketNotEligible("The order is not the basket that was reserved. Reserve again.", reason="changed")
 
 
 def release(reservation_id: str | uuid.UUID) -> bool:
     """Give a held discount back (payment declined, basket left); False if it was not held any more."""
     with transaction.atomic():
-        return _let_go(_find(reservation_id), State.RELEASED)
+        return let_go(_find(reservation_id), State.RELEASED)
 
 
 def expire_reservations(now: datetime | None = None) -> int:
@@ -180,30 +181,28 @@ def expire_reservations(now: datetime | None = None) -> int:
     freed = 0
     for reservation in list(overdue.order_by("coupon_id", "pk")[:10_000]):
         with transaction.atomic():
-            freed += _let_go(reservation, State.EXPIRED)
+            freed += let_go(reservation, State.EXPIRED, [State.HELD])
     return freed
 
 
-def _let_go(reservation: Reservation, state: Reservation.State) -> bool:
-    moved = Reservation.objects.filter(pk=reservation.pk, state=State.HELD).update(state=state)
-    if not moved:
-        return False
-    amount = reservation.amount_minor
-    Coupon.objects.filter(pk=reservation.coupon_id).update(reserved_count=F("reserved_count") - 1)
-    Offer.objects.filter(pk=reservation.offer_id).update(reserved_count=F("reserved_count") - 1)
-    Campaign.objects.filter(pk=reservation.campaign_id).update(reserved_minor=F("reserved_minor") - amount)
-    _write(reservation, LedgerEntry.Kind.RELEASE, f"release:{reservation.pk}", -amount, 0)
-    return True
+def refund(
+    *,
+    order_label: str,
+    order_id: str,
+    operation_id: str,
+    amount_minor: int | None = None,
+    kept: Basket | None = None,
+) -> int:
+    """Take discount back from an order's redemptions and return how much.
 
-
-def refund(*, order_label: str, order_id: str, operation_id: str, amount_minor: int | None = None) -> int:
-    """Take discount back from an order's redemptions (all that is left, if no amount is given).
-
-    Returns the amount; the same ``operation_id`` moves nothing twice. Call it inside the order's transaction.
+    Give ``amount_minor``; or ``kept``, the basket that is left after a return, for which the terms are computed
+    anew; or neither, for all that is left. The same ``operation_id`` moves nothing twice. Call it inside the order's
+    transaction. What was granted already (points booked, a gift card issued) does not come back.
     """
     with transaction.atomic():
         redemptions = list(
-            Redemption.objects.select_for_update()
+            Redemption.objects.select_for_update(of=("self",))
+            .select_related("reservation__offer__campaign")
             .filter(order_label=order_label, order_id=order_id)
             .order_by("coupon_id", "pk")
         )
@@ -211,37 +210,47 @@ def refund(*, order_label: str, order_id: str, operation_id: str, amount_minor: 
         done = dict(LedgerEntry.objects.filter(operation_id__in=keys).values_list("operation_id", "spent_delta"))
         if done:
             return -sum(done.values())
-        left = sum(redemption.amount_minor - redemption.refunded_minor for redemption in redemptions)
-        wanted = left if amount_minor is None else amount_minor
-        if not 0 <= wanted <= left:
-            raise RefundRefused
-        for redemption, key in zip(redemptions, keys, strict=True):
-            part = min(wanted, redemption.amount_minor - redemption.refunded_minor)
-            wanted -= part
+        parts = _parts(redemptions, amount_minor, kept)
+        for redemption, key, part in zip(redemptions, keys, parts, strict=True):
             if part:
-                _refund_one(redemption, part, key)
-        return left if amount_minor is None else amount_minor
+                _refund_one(redemption, part, key, kept)
+        return sum(parts)
 
 
-def _refund_one(redemption: Redemption, amount: int, key: str) -> None:
+def _parts(redemptions: list[Redemption], amount_minor: int | None, kept: Basket | None) -> list[int]:
+    """Return what each redemption gives back."""
+    left = [row.amount_minor - row.refunded_minor - grants.granted_minor(row) for row in redemptions]
+    if kept is not None:
+        return [
+            min(max(row.amount_minor - row.refunded_minor - _earned(row, kept).cost_minor, 0), most)
+            for row, most in zip(redemptions, left, strict=True)
+        ]
+    wanted = sum(left) if amount_minor is None else amount_minor
+    if not 0 <= wanted <= sum(left):
+        raise RefundRefused
+    parts = []
+    for most in left:
+        parts.append(min(wanted, most))
+        wanted -= parts[-1]
+    return parts
+
+
+def _earned(redemption: Redemption, kept: Basket) -> Discount:
+    return after_return(redemption.reservation.offer.terms(), kept, benefit_of(redemption.reservation))
+
+
+def _refund_one(redemption: Redemption, amount: int, key: str, kept: Basket | None) -> None:
     moved = Redemption.objects.filter(pk=redemption.pk, amount_minor__gte=F("refunded_minor") + amount).update(
         refunded_minor=F("refunded_minor") + amount
     )
     if not moved:
         raise RefundRefused
+    counters.write(redemption.reservation, LedgerEntry.Kind.REFUND, key, 0, -amount)
+    if kept is not None:
+        grants.reduce(redemption, _earned(redemption, kept))
+    elif redemption.refunded_minor + amount == redemption.amount_minor:
+        grants.reduce(redemption, None)
     Campaign.objects.filter(pk=redemption.campaign_id).update(spent_minor=F("spent_minor") - amount)
-    _write(redemption.reservation, LedgerEntry.Kind.REFUND, key, 0, -amount)
-
-
-def _write(reservation: Reservation, kind: LedgerEntry.Kind, key: str, reserved: int, spent: int) -> None:
-    LedgerEntry.objects.create(
-        operation_id=key,
-        kind=kind,
-        campaign_id=reservation.campaign_id,
-        reservation=reservation,
-        reserved_delta=reserved,
-        spent_delta=spent,
-    )
 
 
 def _find(reservation_id: str | uuid.UUID) -> Reservation:
@@ -249,16 +258,43 @@ def _find(reservation_id: str | uuid.UUID) -> Reservation:
         key = uuid.UUID(str(reservation_id))
     except ValueError:
         raise ReservationGone from None
-    reservation = Reservation.objects.select_related("shopper", "coupon").filter(pk=key).first()
+    reservation = Reservation.objects.select_related("shopper", "coupon", "offer__campaign").filter(pk=key).first()
     if reservation is None:
         raise ReservationGone
     return reservation
 
 
-def _hold(reservation: Reservation) -> Hold:
+def hold_of(reservation: Reservation) -> Hold:
+    """Return a reservation as its shopper's hold."""
     return Hold(
         reservation_id=str(reservation.pk),
         coupon_id=str(reservation.coupon_id),
-        discount=Discount(reservation.amount_minor, tuple(reservation.per_line_minor)),
+        discount=benefit_of(reservation),
         expires_at=reservation.expires_at,
+    )
+
+
+def _as_record(discount: Discount) -> dict[str, Any]:
+    """Return what a benefit holds beside the lines, for the reservation's row; empty for a plain discount."""
+    record: dict[str, Any] = {
+        "shipping": discount.shipping_minor,
+        "gifts": [[gift.item_id, gift.value_minor] for gift in discount.gifts],
+        "later": discount.later_minor,
+        "points": discount.points,
+        "points_cost": discount.points_cost_minor,
+    }
+    return {name: value for name, value in record.items() if value}
+
+
+def benefit_of(reservation: Reservation) -> Discount:
+    """Return the benefit that a reservation set aside."""
+    more = reservation.benefit
+    return Discount(
+        amount_minor=sum(reservation.per_line_minor),
+        per_line_minor=tuple(reservation.per_line_minor),
+        shipping_minor=more.get("shipping", 0),
+        gifts=tuple(Gift(item_id, value) for item_id, value in more.get("gifts", [])),
+        later_minor=more.get("later", 0),
+        points=more.get("points", 0),
+        points_cost_minor=more.get("points_cost", 0),
     )

@@ -7,7 +7,7 @@ ranked non-personal fallback, and says so.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,13 +17,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from personalization import conf
+from personalization.campaigns import sites, switch
 from personalization.decisioning import candidates, eligibility, scores, session
 from personalization.decisioning.ranking import Ranked, rank
 from personalization.exceptions import UnknownSlot
 from personalization.models import Decision, Exposure, Offer, Shopper
 from personalization.pure import assignment, policy
 from personalization.tracking import bots, consent, identity
-from personalization.types import Arm, DecisionResult, OfferKind, Purpose, RankedOffer
+from personalization.types import HEADS, Arm, DecisionResult, OfferKind, Purpose, RankedOffer
 
 MAX_LIMIT = 20
 POLICY = f"{policy.NAME}/{assignment.VERSION}"
@@ -42,15 +43,42 @@ def decide(
     Give the request, or the shopper. Without consent to personalisation the answer is not personal and nothing is
     logged about the shopper. Raises UnknownSlot for a slot that is not declared in the settings.
     """
+    decision, shown, shopper = _choose(slot, request, shopper, limit, context)
+    if request is None or not bots.is_bot(request.headers.get("User-Agent", "")):
+        had_choice = bool(decision.eligible)
+        _write(decision, shown, shopper, had_choice)
+    return _result(decision, shown, Arm(decision.arm))
+
+
+def rehearse(
+    slot: str, shopper: Shopper, *, limit: int = 1, extra: Iterable[Offer] = ()
+) -> tuple[Decision, DecisionResult]:
+    """Return what :func:`decide` would answer this shopper now, with the decision it would log. Writes nothing.
+
+    ``extra`` are offers to consider besides the running ones, as they stand in memory. Raises UnknownSlot.
+    """
+    decision, shown, _shopper = _choose(slot, None, shopper, limit, {}, extra)
+    return decision, _result(decision, shown, Arm(decision.arm))
+
+
+def _choose(
+    slot: str,
+    request: HttpRequest | None,
+    shopper: Shopper | None,
+    limit: int,
+    context: Mapping[str, Any] | None,
+    extra: Iterable[Offer] = (),
+) -> tuple[Decision, list[tuple[Ranked, float]], Shopper | None]:
+    """Return an unsaved decision, what it shows, and the shopper it may be logged for."""
     if slot not in conf.get().slots:
         raise UnknownSlot(f"There is no slot {str(slot)[:60]!r}.")
     now = timezone.now()
     shopper, personal = _subject(request, shopper)
     population = shopper.population if shopper is not None else conf.get().population
     recent = session.read(shopper if personal else None, now)
-    eligible, excluded = eligibility.split(
-        candidates.for_slot(slot, population), shopper, personal=personal, dismissed=recent.dismissed, now=now
-    )
+    stopped = switch.engaged(population)
+    offers = [] if stopped else _candidates(slot, population, sites.host_of(request), extra)
+    eligible, excluded = eligibility.split(offers, shopper, personal=personal, dismissed=recent.dismissed, now=now)
     predictions = scores.for_shopper(shopper if personal else None, population)
     ranked = rank(eligible, predictions, recent.interest)
     kept = [item for item in ranked if item.value_minor is None or item.value_minor > 0]
@@ -63,7 +91,7 @@ def decide(
         at=now,
         arm=arm.value,
         policy=POLICY,
-        fallback="no_consent" if shopper is not None and not personal else predictions.fallback,
+        fallback=switch.REASON if stopped else _fallback(shopper, personal, predictions),
         model_version_id=predictions.version_id,
         eligible=[_as_record(item) for item in kept],
         excluded={str(key): reason for key, reason in excluded.items()},
@@ -74,9 +102,18 @@ def decide(
         {"offer": item.offer.pk, "position": place, "propensity": propensity}
         for place, (item, propensity) in enumerate(shown, start=1)
     ]
-    if request is None or not bots.is_bot(request.headers.get("User-Agent", "")):
-        _write(decision, shown, shopper if personal else None, bool(kept))
-    return _result(decision, shown, arm)
+    return decision, shown, shopper if personal else None
+
+
+def _fallback(shopper: Shopper | None, personal: bool, predictions: scores.Scores) -> str:
+    return "no_consent" if shopper is not None and not personal else predictions.fallback
+
+
+def _candidates(slot: str, population: str, host: str | None, extra: Iterable[Offer]) -> list[Offer]:
+    """Return the running offers of a slot; one given as extra takes the place of its running self."""
+    added = {offer.pk: offer for offer in extra if slot in offer.slots and offer.campaign.population == population}
+    running = candidates.for_slot(slot, population, host)
+    return [*(offer for offer in running if offer.pk not in added), *added.values()]
 
 
 def _subject(request: HttpRequest | None, shopper: Shopper | None) -> tuple[Shopper | None, bool]:
@@ -186,9 +223,14 @@ def _result(decision: Decision, shown: list[tuple[Ranked, float]], arm: Arm) -> 
     )
 
 
+def sketch(offer: Offer) -> RankedOffer:
+    """Return an offer as a page shows it, without a decision: for a preview."""
+    return _as_offer(Ranked(offer, (0.0,) * len(HEADS), None, ()), 1, 1.0)
+
+
 def _as_offer(item: Ranked, position: int, propensity: float) -> RankedOffer:
     offer = item.offer
-    claimable = offer.kind != OfferKind.ANNOUNCEMENT
+    claimable = offer.kind != OfferKind.ANNOUNCEMENT and offer.application == Offer.Application.CLAIM
     return RankedOffer(
         offer_id=offer.pk,
         campaign_id=offer.campaign_id,
@@ -203,4 +245,5 @@ def _as_offer(item: Ranked, position: int, propensity: float) -> RankedOffer:
         reasons=item.reasons,
         ends_at=min(filter(None, [offer.ends_at, offer.campaign.ends_at])),
         needs_claim=claimable,
+        body_html=offer.body_html,
     )

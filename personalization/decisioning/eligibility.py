@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from personalization.campaigns.coupons import closed_reason
-from personalization.features import audiences
+from personalization.campaigns import snapshots, triggers
+from personalization.campaigns.coupons import closed_reason, is_member
 from personalization.models import Coupon, Offer, Shopper
 
 REASONS = {
@@ -16,8 +16,10 @@ REASONS = {
     "all_issued": "all coupons are issued",
     "sold_out": "all redemptions are taken",
     "budget_used_up": "the campaign's budget is used up",
+    "paced": "today's share of the campaign's budget is used up",
     "not_a_member": "for other loyalty tiers",
     "not_in_audience": "the shopper is not in the audience",
+    "no_occasion": "its occasion has not come for this shopper",
     "already_used": "the shopper has used it already",
     "dismissed": "the shopper asked for less like this",
     "predicted_loss": "it is predicted to cost more than it brings",
@@ -34,10 +36,14 @@ def split(
     """
     excluded: dict[int, str] = {}
     used = _used_offers(shopper, offers)
+    members = snapshots.memberships(shopper if personal else None, (offer.campaign for offer in offers))
     blocked = set(dismissed)
+    waiting = triggers.without_occasion(offers, shopper if personal else None, now)
     eligible: list[Offer] = []
     for offer in offers:
-        reason = closed_reason(offer, now) or _personal_reason(offer, shopper, personal, now)
+        reason = closed_reason(offer, now) or _personal_reason(offer, shopper, personal, now, members)
+        if not reason and offer.pk in waiting:
+            reason = triggers.REASON
         if not reason and offer.pk in used:
             reason = "already_used"
         if not reason and offer.pk in blocked:
@@ -49,10 +55,12 @@ def split(
     return eligible, excluded
 
 
-def _personal_reason(offer: Offer, shopper: Shopper | None, personal: bool, now: datetime) -> str:
-    if offer.tiers and (shopper is None or shopper.attributes.get("tier") not in offer.tiers):
+def _personal_reason(
+    offer: Offer, shopper: Shopper | None, personal: bool, now: datetime, members: frozenset[int]
+) -> str:
+    if not is_member(offer, shopper):
         return "not_a_member"
-    if not audiences.parse(offer.campaign.audience).matches(shopper if personal else None, now):
+    if not snapshots.belongs(offer.campaign, shopper if personal else None, now, members):
         return "not_in_audience"
     return ""
 

@@ -1,110 +1,167 @@
 """Audience rules: one parsed form that filters a query set-based and judges a single shopper alike.
 
-A rule is ``{"all": [{"field": …, "op": …, "value": …}, …]}``; an empty rule is everybody. Fields: ``tier``, ``city``,
-``gender`` (op ``in``, a list), ``age``, ``income`` and ``tenure_days`` (ops ``>=`` and ``<=``, a number).
+A rule is ``{"all": [rules]}``, ``{"any": [rules]}``, ``{"not": rule}`` or a condition; empty, it is everybody.
+Conditions: ``{"field", "op", "value"}`` over :data:`audience_fields.FIELDS`, ``{"interest", "op", "value"}`` over
+categories, ``{"event", "category", "days", "op", "value"}`` over what happened. ``docs/reference/audiences.md`` tells
+what each means and what it costs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from personalization.exceptions import InvalidAudience
+from personalization.features import audience_fields as fields
+from personalization.features.audience_rules import Behaviour, Condition, Either, Every, Interest, Rule, Unless
 from personalization.models import Campaign, Shopper
 
 CHOICE_FIELDS = ("tier", "city", "gender")
-MOST = {"age": 10**9, "income": 10**9, "tenure_days": 36_500}
-NUMBER_FIELDS = tuple(MOST)
-MAX_CONDITIONS = 20
-_INFINITE = 1e300
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One condition; ``value`` is a tuple of strings for ``in`` and a number otherwise."""
-
-    field: str
-    op: str
-    value: Any
-
-    def q(self, now: datetime) -> Q:
-        """Return the condition as a query filter."""
-        if self.field == "tenure_days":
-            edge = now - timedelta(days=self.value)
-            return Q(joined_at__lte=edge) if self.op == ">=" else Q(joined_at__gte=edge)
-        if self.op == "in":
-            return Q(**{f"attributes__{self.field}__in": list(self.value)})
-        # Both bounds: databases order texts and null beside numbers, each in its own way, and one bound lets them in.
-        low, high = (self.value, _INFINITE) if self.op == ">=" else (-_INFINITE, self.value)
-        return Q(**{f"attributes__{self.field}__gte": low, f"attributes__{self.field}__lte": high})
-
-    def matches(self, shopper: Shopper, now: datetime) -> bool:
-        """Return whether one shopper fulfils the condition; an unknown attribute does not."""
-        if self.field == "tenure_days":
-            if shopper.joined_at is None:
-                return False
-            actual: Any = (now - shopper.joined_at) / timedelta(days=1)
-        else:
-            actual = shopper.attributes.get(self.field)
-        if self.op == "in":
-            return actual in self.value
-        if isinstance(actual, bool) or not isinstance(actual, int | float):
-            return False
-        return actual >= self.value if self.op == ">=" else actual <= self.value
+NUMBER_FIELDS = ("age", "income", "tenure_days")
+MAX_CONDITIONS = 50
+MAX_DEPTH = 5
+MAX_TEXTS = 200
+MAX_TEXT = 100
+MAX_DAYS = 3650
+JOINS: dict[str, type[Every] | type[Either]] = {"all": Every, "any": Either}
+Leaf = Condition | Interest | Behaviour
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """A parsed rule: all conditions must hold."""
+    """A parsed rule; ``conditions`` are its leaves in the order they are written."""
 
-    conditions: tuple[Condition, ...] = ()
+    rule: Rule = field(default_factory=lambda: Every(()))
+    conditions: tuple[Leaf, ...] = ()
 
     def filter(self, shoppers: QuerySet[Shopper], now: datetime) -> QuerySet[Shopper]:
-        """Return the shoppers of the query that belong to the audience."""
-        for condition in self.conditions:
-            shoppers = shoppers.filter(condition.q(now))
-        return shoppers
+        """Return the shoppers of the query that belong to the audience: still one query."""
+        return shoppers.filter(self.rule.q(now)) if self.conditions else shoppers
 
     def matches(self, shopper: Shopper | None, now: datetime) -> bool:
-        """Return whether this shopper belongs; somebody unknown belongs only to an audience of everybody."""
+        """Return whether this shopper belongs; somebody unknown belongs only to an audience of everybody.
+
+        Profile fields ask no query; the summary and the interests one each, once for a shopper's instance; an event
+        condition and ``has_coupon`` one each, once for an instance and moment.
+        """
         if shopper is None:
             return not self.conditions
-        return all(condition.matches(shopper, now) for condition in self.conditions)
+        return self.rule.matches(shopper, now)
 
 
 def parse(rule: Any) -> Audience:
-    """Return the parsed rule, or raise InvalidAudience with what is wrong."""
+    """Return the parsed rule, or raise InvalidAudience with what is wrong and where."""
     if not rule:
         return Audience()
-    if not isinstance(rule, Mapping) or set(rule) != {"all"} or not isinstance(rule["all"], list):
-        raise InvalidAudience(gettext_noop('An audience rule looks like {"all": [conditions]}.'))
-    if len(rule["all"]) > MAX_CONDITIONS:
-        raise InvalidAudience(
-            gettext_noop("An audience has at most %(most)s conditions."), params={"most": MAX_CONDITIONS}
-        )
-    return Audience(tuple(_condition(raw) for raw in rule["all"]))
+    if isinstance(rule, Mapping) and set(rule) == {"all"} and rule["all"] == []:
+        return Audience()
+    leaves: list[Leaf] = []
+    return Audience(_part(rule, "", 1, leaves), tuple(leaves))
 
 
-def _condition(raw: Any) -> Condition:
+def _wrong(path: str, template: str, **params: Any) -> InvalidAudience:
+    return InvalidAudience(template, params={"path": path or "rule", **params})
+
+
+def _part(raw: Any, path: str, depth: int, leaves: list[Leaf]) -> Rule:
+    """Return one part; ``path`` says where it stands, such as ``all[1].any[0]``."""
     if not isinstance(raw, Mapping):
-        raise InvalidAudience(gettext_noop("A condition names a field, an op and a value."))
+        raise _wrong(path, gettext_noop('%(path)s: give {"all": [rules]}, {"any": [rules]} or a condition.'))
+    joint = next((name for name in (*JOINS, "not") if name in raw), None)
+    if joint is None:
+        if not path:
+            raise _wrong(path, gettext_noop('An audience rule looks like {"all": [conditions]}.'))
+        if len(leaves) >= MAX_CONDITIONS:
+            raise _wrong(path, gettext_noop("An audience has at most %(most)s conditions."), most=MAX_CONDITIONS)
+        leaves.append(_leaf(raw, path))
+        return leaves[-1]
+    if len(raw) > 1:
+        raise _wrong(path, gettext_noop("%(path)s: “%(name)s” stands alone; put it into a list."), name=joint)
+    if depth > MAX_DEPTH:
+        raise _wrong(path, gettext_noop("%(path)s: rules nest at most %(most)s deep."), most=MAX_DEPTH)
+    here = f"{path}.{joint}" if path else joint
+    if joint == "not":
+        return Unless(_part(raw["not"], here, depth + 1, leaves))
+    parts = raw[joint]
+    if not isinstance(parts, list) or not parts:
+        raise _wrong(here, gettext_noop("%(path)s: give a list of rules."))
+    return JOINS[joint](tuple(_part(part, f"{here}[{place}]", depth + 1, leaves) for place, part in enumerate(parts)))
+
+
+def _leaf(raw: Mapping[str, Any], path: str) -> Leaf:
+    if "event" in raw:
+        return _behaviour(raw, path)
+    if "interest" in raw:
+        _only(raw, {"interest", "op", "value"}, path)
+        return Interest(_text(raw["interest"], path), _compared(raw, path), _number(raw.get("value"), 1, path, least=0))
+    _only(raw, {"field", "op", "value"}, path)
+    return _condition(raw, path)
+
+
+def _only(raw: Mapping[str, Any], known: set[str], path: str) -> None:
+    unknown = sorted(str(name)[:40] for name in raw if name not in known)
+    if unknown:
+        raise _wrong(path, gettext_noop("%(path)s: a condition has no “%(name)s”."), name=unknown[0])
+
+
+def _condition(raw: Mapping[str, Any], path: str) -> Condition:
     name, op, value = raw.get("field"), raw.get("op"), raw.get("value")
-    if name in CHOICE_FIELDS and op == "in":
-        if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
-            raise InvalidAudience(gettext_noop("%(field)s: give a list of texts."), params={"field": name})
-        return Condition(name, op, tuple(value))
-    if name in NUMBER_FIELDS and op in {">=", "<="}:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MOST[name]:
-            raise InvalidAudience(gettext_noop("%(field)s: give a number."), params={"field": name})
-        return Condition(name, op, value)
-    given = {"field": repr(name), "op": repr(op)}
-    raise InvalidAudience(gettext_noop("There is no condition %(field)s %(op)s."), params=given)
+    about = fields.find(name)
+    if about is None or op not in about.ops:
+        given = {"field": repr(name)[:60], "op": repr(op)[:20]}
+        raise _wrong(path, gettext_noop("%(path)s: there is no condition %(field)s %(op)s."), **given)
+    if op == "is":
+        if not isinstance(value, bool):
+            raise _wrong(path, gettext_noop("%(path)s: give true or false."))
+        return Condition(about, op, value)
+    if op != "in":
+        return Condition(about, op, _number(value, about.most, path))
+    if not isinstance(value, list) or not value or len(value) > MAX_TEXTS:
+        raise _wrong(path, gettext_noop("%(path)s: give a list of texts."))
+    texts = tuple(_text(item, path, empty=True) for item in value)
+    choices = about.choices() if about.choices else None
+    strange = next((text for text in texts if choices is not None and text not in choices), None)
+    if strange is not None:
+        raise _wrong(path, gettext_noop("%(path)s: %(field)s is never “%(value)s”."), field=about.name, value=strange)
+    return Condition(about, op, texts)
+
+
+def _behaviour(raw: Mapping[str, Any], path: str) -> Behaviour:
+    _only(raw, {"event", "category", "days", "op", "value"}, path)
+    event, op = _text(raw["event"], path), _compared(raw, path)
+    category = _text(raw.get("category", ""), path, empty=True)
+    days = _number(raw.get("days", 30), MAX_DAYS, path, least=0)
+    value = raw.get("value")
+    least = 1 if op == ">=" else 0
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 10**6:
+        raise _wrong(path, gettext_noop("%(path)s: give a whole number from %(least)s."), least=least)
+    return Behaviour(event, category, days, op, value)
+
+
+def _compared(raw: Mapping[str, Any], path: str) -> str:
+    op = raw.get("op")
+    if op not in fields.NUMBER_OPS:
+        raise _wrong(path, gettext_noop("%(path)s: compare with >= or <=."))
+    return str(op)
+
+
+def _text(value: Any, path: str, *, empty: bool = False) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not (value or empty) or "\0" in value:
+        raise _wrong(path, gettext_noop("%(path)s: give a short text."))
+    return value
+
+
+def _number(value: Any, most: float, path: str, *, least: float | None = None) -> Any:
+    low = -most if least is None else least
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= most:
+        raise _wrong(path, gettext_noop("%(path)s: give a number from %(low)s to %(most)s."), low=low, most=most)
+    return value
 
 
 def reachable(campaign: Campaign, now: datetime | None = None) -> QuerySet[Shopper]:

@@ -1,17 +1,37 @@
 """Nouns: the tables, one file an aggregate. Verbs live in the rooms that own them."""
 
-from personalization.models.campaigns import Campaign, CampaignTransition, Forecast, Offer
+from personalization.models.campaigns import Campaign, CampaignTransition, Forecast
 from personalization.models.catalog import CatalogItem
-from personalization.models.coupons import Coupon, LedgerEntry, Redemption, Reservation
+from personalization.models.coupons import CodeBatch, Coupon, LedgerEntry, Redemption, Reservation, UsageSlot
 from personalization.models.decisions import Decision, Exposure
 from personalization.models.events import Event, EventTombstone, QuarantinedEvent
+from personalization.models.giftcards import GiftCard, GiftCardEntry, GiftCardHold, Grant
+from personalization.models.governance import Alert, Allowance, CampaignRevision, Switch, SwitchChange
 from personalization.models.learning import ItemNeighbours, Job, ModelVersion, ScoreSet, ShopperScores
+from personalization.models.offers import Offer
+from personalization.models.prices import PricePoint
+from personalization.models.risk import RateCount, RiskFact, RiskReview, RiskRule
 from personalization.models.shoppers import ConsentRecord, Shopper, ShopperAlias
+from personalization.models.support import SupportAction
+from personalization.models.triggers import (
+    AudienceMember,
+    Occurrence,
+    OutboxMessage,
+    ShopperInterest,
+    ShopperSummary,
+    Suppression,
+    Trigger,
+)
 
 __all__ = [
+    "Alert",
+    "Allowance",
+    "AudienceMember",
     "Campaign",
+    "CampaignRevision",
     "CampaignTransition",
     "CatalogItem",
+    "CodeBatch",
     "ConsentRecord",
     "Coupon",
     "Decision",
@@ -19,16 +39,35 @@ __all__ = [
     "EventTombstone",
     "Exposure",
     "Forecast",
+    "GiftCard",
+    "GiftCardEntry",
+    "GiftCardHold",
+    "Grant",
     "ItemNeighbours",
     "Job",
     "LedgerEntry",
     "ModelVersion",
+    "Occurrence",
     "Offer",
+    "OutboxMessage",
+    "PricePoint",
     "QuarantinedEvent",
+    "RateCount",
     "Redemption",
     "Reservation",
+    "RiskFact",
+    "RiskReview",
+    "RiskRule",
     "ScoreSet",
     "Shopper",
     "ShopperAlias",
+    "ShopperInterest",
     "ShopperScores",
+    "ShopperSummary",
+    "SupportAction",
+    "Suppression",
+    "Switch",
+    "SwitchChange",
+    "Trigger",
+    "UsageSlot",
 ]

@@ -1,24 +1,22 @@
-"""Campaigns and the offers they carry. Limits are CHECK constraints: no code path can overrun them."""
+"""Campaigns: goal, dates, audience, budget. Limits are CHECK constraints: no code path can overrun them."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from personalization.types import OfferKind, Terms
+from personalization.pure import places
 
 
 class Campaign(models.Model):
     """A goal, dates, an audience, a budget and offers.
 
-    ``reserved_minor`` and ``spent_minor`` are caches of the ledger, held below the budget by the database.
+    ``reserved_minor`` and ``spent_minor`` are caches of the ledger, ``liability_minor`` of the coupons that are out;
+    the database holds them below the budget. ``revision`` counts edits; an approval is for one revision only.
     """
 
     class Status(models.TextChoices):
@@ -34,6 +32,14 @@ class Campaign(models.Model):
         ON_PAGE = "on_page", _("shown on the shop's pages")
         SENT = "sent", _("sent to the whole audience")
 
+    class Pacing(models.TextChoices):
+        NONE = "none", _("spend as it comes")
+        EVEN = "even", _("spread evenly over the campaign's days")
+
+    class AudienceMode(models.TextChoices):
+        LIVE = "live", _("whoever fits at the moment")
+        SNAPSHOT = "snapshot", _("whoever fits at launch")
+
     name = models.CharField(_("name"), max_length=120)
     goal = models.CharField(_("goal"), max_length=200, blank=True)
     status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.DRAFT, editable=False)
@@ -41,7 +47,16 @@ class Campaign(models.Model):
     population = models.CharField(_("population"), max_length=40, default="shop", editable=False)
     starts_at = models.DateTimeField(_("starts"))
     ends_at = models.DateTimeField(_("ends"))
+    time_zone = models.CharField(
+        _("time zone"), max_length=63, blank=True, help_text=_("Dates are meant there. Empty: the shop's own.")
+    )
+    sites = models.JSONField(
+        _("sites"), default=list, blank=True, help_text=_("Host names where the campaign shows. Empty: all.")
+    )
     audience = models.JSONField(_("audience"), default=dict, blank=True)
+    audience_mode = models.CharField(
+        _("audience is"), max_length=10, choices=AudienceMode.choices, default=AudienceMode.LIVE
+    )
     priority = models.SmallIntegerField(
         _("priority"), default=0, help_text=_("Breaks ties and orders offers where no prediction exists.")
     )
@@ -58,8 +73,27 @@ class Campaign(models.Model):
         blank=True,
         help_text=_("Most that discounts may cost. Empty: no limit."),
     )
+    pacing = models.CharField(_("pacing"), max_length=10, choices=Pacing.choices, default=Pacing.NONE)
+    gate_liability = models.BooleanField(
+        _("budget covers every coupon that is out"),
+        default=False,
+        help_text=_("Issue no coupon that the budget could not pay at its worst. Needs a largest discount."),
+    )
     reserved_minor = models.BigIntegerField(_("reserved"), default=0, editable=False)
     spent_minor = models.BigIntegerField(_("spent"), default=0, editable=False)
+    liability_minor = models.BigIntegerField(_("liability"), default=0, editable=False)
+    revision = models.PositiveIntegerField(_("revision"), default=0, editable=False)
+    approved_revision = models.PositiveIntegerField(_("approved revision"), null=True, editable=False)
+    approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("approved by"),
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
+    approved_at = models.DateTimeField(_("approved"), null=True, editable=False)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("created by"),
@@ -74,16 +108,28 @@ class Campaign(models.Model):
     class Meta:
         verbose_name = _("campaign")
         verbose_name_plural = _("campaigns")
-        permissions = [("launch_campaign", _("Can launch, pause and stop campaigns"))]
+        permissions = [
+            ("approve_campaign", _("Can approve campaigns")),
+            ("launch_campaign", _("Can schedule and launch campaigns")),
+            ("stop_campaign", _("Can pause and end campaigns, and stop everything")),
+        ]
         constraints = [
             models.CheckConstraint(condition=Q(ends_at__gt=F("starts_at")), name="pz_campaign_dates"),
             models.CheckConstraint(
-                condition=Q(reserved_minor__gte=0) & Q(spent_minor__gte=0), name="pz_campaign_not_negative"
+                condition=Q(reserved_minor__gte=0) & Q(spent_minor__gte=0) & Q(liability_minor__gte=0),
+                name="pz_campaign_not_negative",
             ),
             models.CheckConstraint(
                 condition=Q(budget_minor__isnull=True) | Q(budget_minor__gte=F("reserved_minor") + F("spent_minor")),
                 name="pz_campaign_budget",
                 violation_error_message=_("The budget is below what is already reserved and spent."),
+            ),
+            models.CheckConstraint(
+                condition=Q(gate_liability=False)
+                | Q(budget_minor__isnull=True)
+                | Q(budget_minor__gte=F("reserved_minor") + F("spent_minor") + F("liability_minor")),
+                name="pz_campaign_liability",
+                violation_error_message=_("The budget does not cover the coupons that are out already."),
             ),
         ]
         indexes = [models.Index(fields=["status", "starts_at"], name="pz_campaign_running")]
@@ -92,147 +138,16 @@ class Campaign(models.Model):
         return self.name
 
     def clean(self) -> None:
+        """Reject dates, a time zone or sites that cannot be meant, each with its field."""
+        found: dict[str, object] = {}
         if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
-            raise ValidationError({"ends_at": _("The end must be after the start.")})
-
-
-class Offer(models.Model):
-    """The terms that a shopper can get. Counters are caches of coupons and redemptions, held by the database."""
-
-    KINDS = [
-        (OfferKind.COUPON.value, _("Coupon")),
-        (OfferKind.SPEND_THRESHOLD.value, _("Spend threshold")),
-        (OfferKind.FLASH_SALE.value, _("Flash sale")),
-        (OfferKind.MEMBER_EXCLUSIVE.value, _("Member exclusive")),
-        (OfferKind.ANNOUNCEMENT.value, _("Announcement")),
-    ]
-
-    campaign = models.ForeignKey(Campaign, verbose_name=_("campaign"), on_delete=models.CASCADE, related_name="offers")
-    name = models.CharField(_("name"), max_length=120)
-    kind = models.CharField(_("kind"), max_length=20, choices=KINDS)
-    percent = models.DecimalField(
-        _("percent off"),
-        max_digits=5,
-        decimal_places=2,
-        default=0,
-        validators=[MinValueValidator(0), MaxValueValidator(100)],
-    )
-    amount_minor = models.BigIntegerField(_("amount off (minor units)"), default=0, validators=[MinValueValidator(0)])
-    threshold_minor = models.BigIntegerField(
-        _("minimum spend (minor units)"), default=0, validators=[MinValueValidator(0)]
-    )
-    max_discount_minor = models.BigIntegerField(
-        _("largest discount (minor units)"), null=True, blank=True, validators=[MinValueValidator(1)]
-    )
-    category = models.CharField(
-        _("category"),
-        max_length=100,
-        blank=True,
-        help_text=_("Only these products are discounted. Empty: all."),
-    )
-    tiers = models.JSONField(
-        _("loyalty tiers"),
-        default=list,
-        blank=True,
-        help_text=_("Only shoppers in one of these. Empty: all."),
-    )
-    slots = models.JSONField(_("slots"), default=list, blank=True)
-    starts_at = models.DateTimeField(_("window opens"), null=True, blank=True)
-    ends_at = models.DateTimeField(_("window closes"), null=True, blank=True)
-    valid_hours = models.PositiveIntegerField(
-        _("coupon valid for (hours)"),
-        null=True,
-        blank=True,
-        help_text=_("After the claim. Empty: until the end."),
-    )
-    max_redemptions = models.PositiveIntegerField(_("redemptions at most"), null=True, blank=True)
-    max_issued = models.PositiveIntegerField(_("coupons issued at most"), null=True, blank=True)
-    per_shopper = models.PositiveSmallIntegerField(
-        _("coupons per shopper"), default=1, validators=[MinValueValidator(1)]
-    )
-    issued_count = models.PositiveIntegerField(_("issued"), default=0, editable=False)
-    reserved_count = models.PositiveIntegerField(_("reserved"), default=0, editable=False)
-    redeemed_count = models.PositiveIntegerField(_("redeemed"), default=0, editable=False)
-    headline = models.CharField(_("headline"), max_length=120, blank=True)
-    body = models.CharField(_("text"), max_length=300, blank=True)
-    cta_label = models.CharField(_("button"), max_length=40, blank=True)
-    cta_url = models.CharField(_("link"), max_length=300, blank=True)
-    attributes = models.JSONField(_("further attributes"), default=dict, blank=True, editable=False)
-
-    class Meta:
-        verbose_name = _("offer")
-        verbose_name_plural = _("offers")
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(max_redemptions__isnull=True)
-                | Q(max_redemptions__gte=F("reserved_count") + F("redeemed_count")),
-                name="pz_offer_redemptions",
-                violation_error_message=_("More redemptions exist already."),
-            ),
-            models.CheckConstraint(
-                condition=Q(max_issued__isnull=True) | Q(max_issued__gte=F("issued_count")),
-                name="pz_offer_issued",
-                violation_error_message=_("More coupons are issued already."),
-            ),
-            models.CheckConstraint(
-                condition=Q(percent__gte=0) & Q(percent__lte=100) & Q(amount_minor__gte=0) & Q(threshold_minor__gte=0),
-                name="pz_offer_terms",
-            ),
-            models.CheckConstraint(condition=Q(percent=0) | Q(amount_minor=0), name="pz_offer_one_benefit"),
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-    def terms(self) -> Terms:
-        """Return the benefit in numbers, for :mod:`personalization.pure.benefits`."""
-        return Terms(
-            kind=OfferKind(self.kind),
-            currency=self.campaign.currency,
-            percent=self.percent,
-            amount_minor=self.amount_minor,
-            threshold_minor=self.threshold_minor,
-            max_discount_minor=self.max_discount_minor,
-            category=self.category,
-        )
-
-    def clean(self) -> None:
-        """Reject terms that contradict each other, with the field to mend."""
-        errors: dict[str, object] = {}
-        if self.percent and self.amount_minor:
-            errors["amount_minor"] = _("Give either a percentage or an amount, not both.")
-        has_benefit = bool(self.percent or self.amount_minor)
-        if self.kind == OfferKind.ANNOUNCEMENT:
-            if has_benefit:
-                errors["kind"] = _("An announcement carries no benefit. Choose another kind or clear the benefit.")
-        elif not has_benefit:
-            errors["percent"] = _("Give a percentage or an amount.")
-        if self.kind == OfferKind.SPEND_THRESHOLD and not self.threshold_minor:
-            errors["threshold_minor"] = _("A spend threshold needs its minimum spend.")
-        if self.kind == OfferKind.FLASH_SALE and not self.ends_at:
-            errors["ends_at"] = _("A flash sale needs the moment at which it closes.")
-        if self.kind == OfferKind.MEMBER_EXCLUSIVE and not self.tiers:
-            errors["tiers"] = _("A member exclusive needs at least one loyalty tier.")
-        if self.threshold_minor and self.amount_minor > self.threshold_minor:
-            errors["amount_minor"] = _("The amount off is larger than the minimum spend.")
-        if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
-            errors["ends_at"] = _("The window must close after it opens.")
-        for name in ("tiers", "slots"):
-            words = getattr(self, name)
-            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-                errors[name] = _("Give a list of words.")
-        if not _is_page(self.cta_url):
-            errors["cta_url"] = _("Give a page of the shop, or an address that begins with https://.")
-        if errors:
-            raise ValidationError(errors)
-
-
-def _is_page(address: str) -> bool:
-    """Tell whether a link leads to a page, and not into a script."""
-    try:
-        return urlsplit(address).scheme in {"", "http", "https"}
-    except ValueError:
-        return False
+            found["ends_at"] = _("The end must be after the start.")
+        if self.time_zone and not places.is_zone(self.time_zone):
+            found["time_zone"] = _("There is no such time zone. Give its IANA name, for instance Europe/Berlin.")
+        if not isinstance(self.sites, list) or not all(places.is_host(name) for name in self.sites):
+            found["sites"] = _("Give host names only, for instance shop.example, without https:// and without a port.")
+        if found:
+            raise ValidationError(found)
 
 
 class CampaignTransition(models.Model):
@@ -251,6 +166,7 @@ class CampaignTransition(models.Model):
         on_delete=models.SET_NULL,
         related_name="+",
     )
+    note = models.CharField(_("note"), max_length=300, blank=True)
     at = models.DateTimeField(_("at"), default=timezone.now)
 
     class Meta:

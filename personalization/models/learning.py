@@ -18,6 +18,10 @@ class Job(models.Model):
         (JobKind.TRAIN.value, _("train")),
         (JobKind.SCORE.value, _("score")),
         (JobKind.FORECAST.value, _("forecast")),
+        (JobKind.CODES.value, _("generate codes")),
+        (JobKind.EXPORT.value, _("export codes")),
+        (JobKind.SUMMARY.value, _("summarise shoppers")),
+        (JobKind.TRIGGERS.value, _("evaluate triggers")),
     ]
     STATES = [
         (JobState.QUEUED.value, _("queued")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Protocol, cast
@@ -53,6 +53,20 @@ class Consent(Protocol):
         """Return the purposes this visitor has agreed to, read from the request alone."""
 
 
+class Contacts(Protocol):
+    """How accounts are reached. Asked when a message goes out: the app keeps no address."""
+
+    def addresses(self, channel: str, user_ids: Sequence[Any]) -> Mapping[Any, str]:
+        """Return account primary key → address for a channel (``email``, …); who has none is left out."""
+
+
+class Points(Protocol):
+    """The shop's loyalty points."""
+
+    def grant(self, user_id: Any, points: int, *, operation_id: str) -> None:
+        """Book points to an account (negative: take back); a repeated ``operation_id`` books nothing twice."""
+
+
 @lru_cache(maxsize=8)
 def _load(path: str) -> Any:
     target = import_string(path)
@@ -81,6 +95,18 @@ def consent() -> Consent | None:
     """Return the host's consent adapter, or None where our own ledger decides."""
     path = conf.get().consent
     return cast(Consent, _load(path)) if path else None
+
+
+def contacts() -> Contacts | None:
+    """Return the adapter of addresses, or None where nothing can be pushed."""
+    path = conf.get().contacts
+    return cast(Contacts, _load(path)) if path else None
+
+
+def points() -> Points | None:
+    """Return the adapter of loyalty points, or None where the shop has none."""
+    path = conf.get().points
+    return cast(Points, _load(path)) if path else None
 
 
 def _forget(*, setting: str, **kwargs: object) -> None:

@@ -22,3 +22,5 @@ search_performed = Signal()
 basket_changed = Signal()
 order_placed = Signal()
 order_refunded = Signal()
+shoppers_merged = Signal()
+"""Sent by the app itself inside the merge's transaction: visitor, account. Rooms move what they keep."""

@@ -1,7 +1,8 @@
 """What is kept about a shopper, given out and erased. Each room's table is registered here once.
 
-Erasure deletes behaviour, scores, decisions and aliases; coupons, reservations and redemptions lose the shopper and
-keep their amounts, so that the ledger's totals do not change. Erased events leave tombstones: a replay stores nothing.
+Erasure deletes behaviour, scores, decisions, messages, signs of abuse and aliases; coupons, reservations, redemptions,
+gift cards and what support did lose the shopper and keep their amounts, so that the ledgers' totals do not change.
+Erased events leave tombstones: a replay stores nothing.
 Visitors who were merged into the shopper are the same person: what stayed with them goes along.
 """
 
@@ -14,18 +15,28 @@ from django.forms.models import model_to_dict
 from django.utils import timezone
 
 from personalization.models import (
+    AudienceMember,
     ConsentRecord,
     Coupon,
     Decision,
     Event,
     EventTombstone,
     Exposure,
+    GiftCard,
+    Occurrence,
+    OutboxMessage,
     QuarantinedEvent,
     Redemption,
     Reservation,
+    RiskFact,
+    RiskReview,
     Shopper,
     ShopperAlias,
+    ShopperInterest,
     ShopperScores,
+    ShopperSummary,
+    SupportAction,
+    UsageSlot,
 )
 from personalization.tracking.identity import batches
 from personalization.tracking.storage import tombstone
@@ -45,11 +56,34 @@ EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "coupons": (Coupon, ("id", "offer_id", "issued_at", "expires_at", "used_count")),
     "reservations": (Reservation, ("offer_id", "state", "amount_minor", "created_at", "expires_at")),
     "redemptions": (Redemption, ("order_label", "order_id", "amount_minor", "redeemed_at")),
+    "gift_cards": (GiftCard, ("id", "kind", "currency", "balance_minor", "created_at", "expires_at")),
+    "usage": (UsageSlot, ("offer_id", "number")),
+    "summary": (ShopperSummary, ("as_of", "orders", "spent_minor", "stage", "segment", "churn_risk", "top_category")),
+    "interests": (ShopperInterest, ("category", "share")),
+    "audiences": (AudienceMember, ("campaign_id",)),
+    "occasions": (Occurrence, ("trigger_id", "key", "at", "open_until")),
+    "messages": (OutboxMessage, ("campaign_id", "channel", "state", "sent_at", "created_at")),
+    "signs_of_abuse": (RiskFact, ("kind", "at")),
+    "support": (SupportAction, ("kind", "amount_minor", "currency", "reason", "at")),
     "consents": (ConsentRecord, ("purpose", "granted", "wording_version", "source", "at")),
     "known_as": (ShopperAlias, ("kind", "created_at")),
 }
-ERASED = (Exposure, Decision, ShopperScores, QuarantinedEvent, ConsentRecord, ShopperAlias)
-ANONYMISED = (Coupon, Reservation, Redemption)
+ERASED = (
+    Exposure,
+    Decision,
+    ShopperScores,
+    ShopperSummary,
+    ShopperInterest,
+    AudienceMember,
+    OutboxMessage,  # before the occurrences that they hang on
+    Occurrence,
+    RiskFact,
+    UsageSlot,
+    QuarantinedEvent,
+    ConsentRecord,
+    ShopperAlias,
+)
+ANONYMISED = (Coupon, Reservation, Redemption, GiftCard, SupportAction)
 
 
 def export(shopper: Shopper) -> dict[str, Any]:
@@ -73,6 +107,7 @@ def erase(shopper: Shopper) -> dict[str, int]:
     with transaction.atomic():
         people = _people(shopper)
         _bury_events(people)
+        _blank_words(people)
         counts["events"] = Event.objects.filter(shopper__in=people)._raw_delete("default")
         for model in ERASED:
             counts[model._meta.model_name or ""] = model._default_manager.filter(shopper__in=people).delete()[0]
@@ -87,6 +122,14 @@ def erase(shopper: Shopper) -> dict[str, int]:
 def _people(shopper: Shopper) -> list[int]:
     """Return the shopper's key and those of the visitors merged into them."""
     return [shopper.pk, *Shopper.objects.filter(merged_into=shopper).order_by("pk").values_list("pk", flat=True)]
+
+
+def _blank_words(people: list[int]) -> None:
+    """Take out what staff wrote about the shopper, and their name from the coupons that their referrals got."""
+    SupportAction.objects.filter(shopper__in=people).exclude(reason="").update(reason="")
+    RiskReview.objects.filter(reservation__shopper__in=people).exclude(note="").update(note="")
+    for key in Shopper.objects.filter(pk__in=people).values_list("key", flat=True):
+        Coupon.objects.filter(claim_key__startswith=f"referral:{key.hex}").update(claim_key="")
 
 
 def _bury_events(people: list[int]) -> None:

@@ -5,41 +5,34 @@ Codes travel in bodies only. Unknown, expired, used and foreign codes get one an
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from personalization.campaigns import coupons, redemption
+from personalization.campaigns.secrecy import even_time
 from personalization.exceptions import ReservationGone
-from personalization.models import Reservation, Shopper
-from personalization.ports import adapters
+from personalization.models import Reservation
 from personalization.rest.base import PersonalView
-from personalization.tracking import identity, secrets
-from personalization.types import Basket, BasketLine, ProductData
-
-MOST = 10**12
-MOST_LINES = 1000
-
-
-class LineSerializer(serializers.Serializer[Any]):
-    item_id = serializers.CharField(max_length=100)
-    quantity = serializers.IntegerField(min_value=1, max_value=100_000)
-    unit_price_minor = serializers.IntegerField(min_value=0, max_value=MOST)
-    category = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")
-
-
-class BasketSerializer(serializers.Serializer[Any]):
-    currency = serializers.CharField(max_length=3)
-    reference = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")
-    lines: serializers.ListSerializer[Any] = serializers.ListSerializer(
-        child=LineSerializer(), allow_empty=False, max_length=MOST_LINES
-    )
+from personalization.rest.baskets import (
+    AmountSerializer,
+    BasketSerializer,
+    CanRedeem,
+    OrderSerializer,
+    RefundSerializer,
+    ReleasedSerializer,
+    as_told,
+    facts_of,
+    own_key,
+    priced,
+    shopper_of,
+    valid,
+)
+from personalization.tracking import identity
 
 
 class ClaimSerializer(serializers.Serializer[Any]):
@@ -70,17 +63,20 @@ class ReservationSerializer(serializers.Serializer[Any]):
     reservation_id = serializers.UUIDField()
 
 
-class RedeemSerializer(ReservationSerializer):
-    order_label = serializers.CharField(max_length=80)
-    order_id = serializers.CharField(max_length=100)
+class RedeemSerializer(ReservationSerializer, OrderSerializer):
     basket = BasketSerializer(help_text="What the order really holds, at the shop's own prices.")
 
 
-class RefundSerializer(serializers.Serializer[Any]):
-    order_label = serializers.CharField(max_length=80)
-    order_id = serializers.CharField(max_length=100)
-    operation_id = serializers.CharField(max_length=80)
-    amount_minor = serializers.IntegerField(min_value=0, max_value=MOST, required=False)
+class ReturnSerializer(RefundSerializer):
+    kept = BasketSerializer(
+        required=False, help_text="What is left of the order after a return; in place of an amount."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse two answers to one question: how much comes back."""
+        if "kept" in attrs and "amount_minor" in attrs:
+            raise serializers.ValidationError({"kept": ["Give either an amount or what is kept."]})
+        return attrs
 
 
 class DiscountSerializer(serializers.Serializer[Any]):
@@ -91,77 +87,19 @@ class DiscountSerializer(serializers.Serializer[Any]):
     expires_at = serializers.DateTimeField(required=False)
 
 
-class AmountSerializer(serializers.Serializer[Any]):
-    amount_minor = serializers.IntegerField()
-
-
-class ReleasedSerializer(serializers.Serializer[Any]):
-    released = serializers.BooleanField()
-
-
-class CanRedeem(BasePermission):
-    """The shop's own systems: staff accounts with the permission to add redemptions."""
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        return bool(request.user and request.user.has_perm("personalization.add_redemption"))
-
-
-def _valid(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    checked = serializer(data=request.data)
-    checked.is_valid(raise_exception=True)
-    data: dict[str, Any] = checked.validated_data
-    return data
-
-
-def _basket(data: dict[str, Any]) -> Basket:
-    """Return the basket as the catalogue prices it: what a browser says about prices is not believed.
-
-    Without a catalogue adapter the given prices stand; then only the comparison in ``redeem`` protects the shop.
-    """
-    lines = tuple(BasketLine(**line) for line in data["lines"])
-    catalogue = adapters.catalog()
-    if catalogue is not None:
-        lines = _priced(lines, catalogue.get([line.item_id for line in lines]))
-    if sum(line.total_minor for line in lines) > MOST:
-        raise serializers.ValidationError({"basket": ["The lines add up to more than can be sold."]})
-    return Basket(lines=lines, currency=data["currency"], reference=data["reference"])
-
-
-def _priced(lines: tuple[BasketLine, ...], products: dict[str, ProductData]) -> tuple[BasketLine, ...]:
-    priced = []
-    for line in lines:
-        product = products.get(line.item_id)
-        if product is None or not product.visible:
-            raise serializers.ValidationError({"basket": [f"There is no product {line.item_id!r}."]})
-        if product.stock is not None and line.quantity > product.stock:
-            raise serializers.ValidationError({"basket": [f"Only {product.stock} of {line.item_id!r} are in stock."]})
-        priced.append(replace(line, unit_price_minor=product.price_minor, category=product.category))
-    return tuple(priced)
-
-
-def _shopper(request: Request) -> Shopper:
-    shopper = identity.shopper_for(request._request, create=True)
-    assert shopper is not None
-    return shopper
-
-
-def _own_key(shopper: Shopper, key: str) -> str:
-    """Return the key as stored: it collides with no other shopper's key, and with none of the shop's own."""
-    return f"api:{secrets.digest(f'{shopper.key}:{key}', 'reservation')}"
-
-
 class ClaimView(PersonalView):
     """Claim the coupon of an offer."""
 
     @extend_schema(request=ClaimSerializer, responses=IssuedSerializer)
     def post(self, request: Request) -> Response:
         """Issue the shopper's coupon; repeated, it returns the same one."""
-        data = _valid(ClaimSerializer, request)
+        data = valid(ClaimSerializer, request)
+        self.count("claim", request, identity.shopper_for(request._request))
         if identity.shopper_for(request._request) is None:
             coupons.require_open(data["offer_id"])
         issued = coupons.claim(
             data["offer_id"],
-            shopper=_shopper(request),
+            shopper=shopper_of(request),
             decision_id=str(data.get("decision_id", "")),
             idempotency_key=data["idempotency_key"],
             request=request._request,
@@ -175,12 +113,13 @@ class PreviewView(PersonalView):
     @extend_schema(request=PreviewSerializer, responses=DiscountSerializer)
     def post(self, request: Request) -> Response:
         """Return the discount without holding anything."""
-        data = _valid(PreviewSerializer, request)
+        data = valid(PreviewSerializer, request)
         found = coupons.preview(
             shopper=identity.shopper_for(request._request),
-            basket=_basket(data["basket"]),
+            basket=priced(data["basket"], request),
             code=data["code"],
             coupon_id=str(data.get("coupon_id", "")),
+            request=request._request,
         )
         return Response(
             {
@@ -197,17 +136,23 @@ class ReserveView(PersonalView):
     @extend_schema(request=ReserveSerializer, responses=DiscountSerializer)
     def post(self, request: Request) -> Response:
         """Reserve under an idempotency key; it lasts until redeemed, released or expired."""
-        data = _valid(ReserveSerializer, request)
+        data = valid(ReserveSerializer, request)
+        basket = priced(data["basket"], request)
         coupon = {"code": data["code"], "coupon_id": str(data.get("coupon_id", ""))}
-        if identity.shopper_for(request._request) is None:
-            coupons.usable_coupon(shopper=None, **coupon)  # nobody is made for a code that is refused
-        shopper = _shopper(request)
-        hold = redemption.reserve(
-            shopper=shopper,
-            basket=_basket(data["basket"]),
-            **coupon,
-            idempotency_key=_own_key(shopper, data["idempotency_key"]),
-        )
+        known = identity.shopper_for(request._request)
+        if data["code"]:
+            self.count("code", request, known)
+        with even_time():
+            if known is None:
+                coupons.usable_coupon(shopper=None, **coupon)  # nobody is made for a code that is refused
+            shopper = shopper_of(request)
+            hold = redemption.reserve(
+                shopper=shopper,
+                basket=basket,
+                **coupon,
+                idempotency_key=own_key(shopper, data["idempotency_key"]),
+                facts=facts_of(request),
+            )
         return Response(
             {
                 "coupon_id": hold.coupon_id,
@@ -225,7 +170,7 @@ class ReleaseView(PersonalView):
     @extend_schema(request=ReservationSerializer, responses=ReleasedSerializer)
     def post(self, request: Request) -> Response:
         """Release the shopper's own reservation; somebody else's is as unknown as one that does not exist."""
-        data = _valid(ReservationSerializer, request)
+        data = valid(ReservationSerializer, request)
         shopper = identity.shopper_for(request._request)
         owned = Reservation.objects.filter(pk=data["reservation_id"], shopper=shopper).exists()
         if shopper is None or not owned:
@@ -241,9 +186,8 @@ class RedeemView(PersonalView):
     @extend_schema(request=RedeemSerializer, responses=AmountSerializer)
     def post(self, request: Request) -> Response:
         """Spend a reservation on an order; repeated for the same order it changes nothing."""
-        data = _valid(RedeemSerializer, request)
-        lines = tuple(BasketLine(**line) for line in data["basket"]["lines"])
-        order = Basket(lines=lines, currency=data["basket"]["currency"], reference=data["basket"]["reference"])
+        data = valid(RedeemSerializer, request)
+        order = as_told(data["basket"])
         with transaction.atomic():
             redemption.require_worth(data["reservation_id"], order)
             amount = redemption.redeem(
@@ -257,14 +201,15 @@ class RefundView(PersonalView):
 
     permission_classes: Any = [CanRedeem]
 
-    @extend_schema(request=RefundSerializer, responses=AmountSerializer)
+    @extend_schema(request=ReturnSerializer, responses=AmountSerializer)
     def post(self, request: Request) -> Response:
         """Take discount back from an order's redemptions; the operation id makes it repeatable."""
-        data = _valid(RefundSerializer, request)
+        data = valid(ReturnSerializer, request)
         amount = redemption.refund(
             order_label=data["order_label"],
             order_id=data["order_id"],
             operation_id=data["operation_id"],
             amount_minor=data.get("amount_minor"),
+            kept=as_told(data["kept"]) if "kept" in data else None,
         )
         return Response({"amount_minor": amount})

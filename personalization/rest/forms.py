@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from personalization.campaigns import coupons
+from personalization.campaigns import coupons, limits
 from personalization.exceptions import PersonalizationError
 from personalization.ports.messages import explain
 from personalization.tracking import consent as consents
@@ -36,6 +36,7 @@ def claim(request: HttpRequest) -> HttpResponse:
     raw = request.POST.get("offer", "")
     try:
         offer_id = int(raw) if raw.isascii() and raw.isdigit() and len(raw) < 19 else 0
+        limits.attempt("claim", request=request, shopper=identity.shopper_for(request))
         if identity.shopper_for(request) is None:
             coupons.require_open(offer_id)
         shopper = identity.shopper_for(request, create=True)

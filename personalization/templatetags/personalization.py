@@ -16,6 +16,7 @@ from personalization import conf
 from personalization.decisioning.decide import decide
 from personalization.decisioning.products import recommend
 from personalization.exceptions import UnknownSlot
+from personalization.pure import markup
 from personalization.tracking import consent
 from personalization.tracking.middleware import mark_personal
 from personalization.tracking.pages import page_token
@@ -91,6 +92,12 @@ def offer_slot(parser: Parser, token: Token) -> OfferSlotNode:
     fallback = parser.parse(("endoffer_slot",))
     parser.delete_first_token()
     return OfferSlotNode(parser.compile_filter(parts[0]), limit, fallback)
+
+
+@register.filter
+def clean_markup(text: Any) -> SafeString:
+    """Return an offer's marked-up text for a page: whatever is stored, only harmless tags come out."""
+    return SafeString(markup.clean(str(text or "")))
 
 
 @register.simple_tag(takes_context=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
+from django.db import transaction
 from django.utils import timezone
 
 from personalization import conf
-from personalization.models import CatalogItem
+from personalization.models import CatalogItem, PricePoint
 from personalization.ports import adapters
 from personalization.tracking.identity import batches
 from personalization.types import ProductData
@@ -30,6 +32,7 @@ def upsert_items(items: Iterable[ProductData], *, label: str, population: str = 
     count = 0
     now = timezone.now()
     for batch in batches(items):
+        latest = list({item.item_id: item for item in batch}.values())
         CatalogItem.objects.bulk_create(
             [
                 CatalogItem(
@@ -45,14 +48,35 @@ def upsert_items(items: Iterable[ProductData], *, label: str, population: str = 
                     visible=item.visible,
                     synced_at=now,
                 )
-                for item in {item.item_id: item for item in batch}.values()
+                for item in latest
             ],
             update_conflicts=True,
             unique_fields=["item_id"],
             update_fields=[*_FIELDS, "synced_at"],
         )
+        _note_prices(latest, now)
         count += len(batch)
     return count
+
+
+def _note_prices(items: Sequence[ProductData], now: datetime) -> None:
+    """Close the prices that have changed and open the new ones: four statements a batch."""
+    with transaction.atomic():
+        current = PricePoint.objects.filter(item_id__in=[item.item_id for item in items], until=None)
+        known = {row[0]: row[1:] for row in current.values_list("item_id", "price_minor", "currency")}
+        changed = [item for item in items if known.get(item.item_id) != (item.price_minor, item.currency)]
+        if not changed:
+            return
+        ended = [item.item_id for item in changed if item.item_id in known]
+        PricePoint.objects.filter(item_id__in=ended, until=None, since__lte=now).update(until=now)
+        # Of two copies made at once the first one's prices stand; the next copy mends what differs.
+        PricePoint.objects.bulk_create(
+            [
+                PricePoint(item_id=item.item_id, price_minor=item.price_minor, currency=item.currency, since=now)
+                for item in changed
+            ],
+            ignore_conflicts=True,
+        )
 
 
 def sync_catalog() -> int:

@@ -31,6 +31,7 @@ from personalization.models import (
     ShopperAlias,
 )
 from personalization.ports import adapters
+from personalization.ports.signals import shoppers_merged
 from personalization.tracking import secrets
 from personalization.types import CONSENT_PURPOSES, ShopperData
 
@@ -196,6 +197,7 @@ def merge(visitor: Shopper, account: Shopper) -> None:
         for model in (Event, QuarantinedEvent, Decision, Exposure, Reservation, Redemption, ShopperAlias):
             model._default_manager.filter(shopper=visitor).update(shopper=account)
         _move_coupons(visitor, account)
+        shoppers_merged.send(sender=Shopper, visitor=visitor, account=account)
         answered = set(ConsentRecord.objects.filter(shopper=account).values_list("purpose", flat=True))
         # What the account has answered stays its ledger's last word.
         ConsentRecord.objects.filter(shopper=visitor).exclude(purpose__in=answered).update(shopper=account)

@@ -53,7 +53,7 @@ def names() -> list[str]:
     return sorted(_TYPES)
 
 
-register(EventType("page_viewed", properties={"path": str, "title": str, "dwell_ms": int}, public=True))
+register(EventType("page_viewed", properties={"path": str, "title": str, "dwell_ms": int, "device": str}, public=True))
 register(EventType("product_viewed", needs_item=True, properties={"dwell_ms": int}, public=True))
 register(EventType("category_viewed", public=True))
 register(EventType("search_performed", properties={"query": str, "results": int}, public=True))

@@ -15,7 +15,14 @@ import numpy as np
 from personalization.types import OfferKind
 from shop.simulation.words import CATEGORIES
 
-KINDS = tuple(OfferKind)
+KINDS = (
+    OfferKind.COUPON,
+    OfferKind.SPEND_THRESHOLD,
+    OfferKind.FLASH_SALE,
+    OfferKind.MEMBER_EXCLUSIVE,
+    OfferKind.ANNOUNCEMENT,
+)
+"""The kinds that the simulated shoppers respond to."""
 WINDOW_HOURS = 156
 """Outcome window of a wave: it closes before the next wave goes out."""
 

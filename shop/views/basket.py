@@ -97,7 +97,7 @@ def apply_coupon(request: HttpRequest) -> HttpResponse:
     coupon = form.cleaned_data["coupon"]
     try:
         preview = coupons.apply(request, code=form.cleaned_data["code"], coupon_id=str(coupon) if coupon else "")
-    except (api.CouponRefused, api.BasketNotEligible) as error:
+    except (api.CouponRefused, api.BasketNotEligible, api.TooManyTries) as error:
         messages.error(request, explain(error))
     else:
         messages.success(request, _("Applied: %(offer)s.") % {"offer": preview.offer_name})
@@ -106,6 +106,6 @@ def apply_coupon(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def remove_coupon(request: HttpRequest) -> HttpResponse:
-    """Take the coupon off the basket."""
-    coupons.remove(request)
+    """Take a coupon off the basket, or all."""
+    coupons.remove(request, request.POST.get("coupon", ""))
     return redirect("shop:basket")

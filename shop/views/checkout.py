@@ -49,6 +49,13 @@ def _place(request: HttpRequest, form: CheckoutForm, token: str) -> HttpResponse
             request, _("The total has changed since you last saw it. Please look at it and confirm again.")
         )
         return _ask(request, form)
+    except checkout.DiscountUnderReview:
+        coupons.remove(request)
+        messages.warning(
+            request,
+            _("We have to check this discount first. You can order without it now, or try again with it later."),
+        )
+        return _ask(request, form)
     messages.success(request, _("Thank you. Your order has been placed."))
     return redirect(order)
 

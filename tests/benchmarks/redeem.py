@@ -146,12 +146,12 @@ def measure(quick: bool) -> report.Measurement:
     shopper = build.shopper()
     ours: list[Round] = []
     peers: list[Round] = []
-    _Bout(shopper, our_pair, OFFERS, 80).fight(0.3)  # warms the caches of both; not counted
+    Bout(shopper, our_pair, OFFERS, 80).fight(0.3)  # warms the caches of both; not counted
     for _ in range(rounds):
-        ours.append(_Bout(shopper, our_pair, OFFERS, most).fight(seconds))
-        peers.append(_Bout(shopper, locked_pair, OFFERS, most).fight(seconds))
+        ours.append(Bout(shopper, our_pair, OFFERS, most).fight(seconds))
+        peers.append(Bout(shopper, locked_pair, OFFERS, most).fight(seconds))
     places = 40 if quick else 500
-    hot = [_Bout(shopper, pair, 1, 2 * places, places).fight(60.0) for pair in (our_pair, locked_pair)]
+    hot = [Bout(shopper, pair, 1, 2 * places, places).fight(60.0) for pair in (our_pair, locked_pair)]
     rate = report.paired([each.rate for each in ours], [each.rate for each in peers])
     faults = [fault for each in (*ours, *peers, *hot) for fault in each.faults]
     notes = rate.as_json() | {
@@ -197,7 +197,7 @@ def _latencies(rounds: Sequence[Round]) -> dict[str, float | None]:
     return {"p50_ms": report.quantile_ms(every, 0.5), "p99_ms": report.quantile_ms(every, 0.99)}
 
 
-class _Bout:
+class Bout:
     """A fresh campaign with coupons for everybody, and processes that redeem them all at once."""
 
     def __init__(self, shopper: Shopper, pair: Pair, offers: int, coupons: int, places: int | None = None) -> None:

@@ -31,7 +31,7 @@ def die(*args: Any, **kwargs: Any) -> None:
 
 def die_at(point: str, *, unguarded: bool) -> None:
     """Reserve, then redeem or release, and die at ``point``: between the two, or before that step's ledger entry."""
-    from personalization.campaigns import redemption
+    from personalization.campaigns import counters, redemption
     from personalization.campaigns.coupons import claim
     from tests.concurrency import arena
     from tests.support import build
@@ -43,7 +43,7 @@ def die_at(point: str, *, unguarded: bool) -> None:
         if unguarded:
             stack.enter_context(arena.without_transactions())
             stack.enter_context(mock.patch.object(redemption, "connection", mock.Mock(in_atomic_block=True)))
-        fatal = mock.patch.object(redemption, "_write", die)
+        fatal = mock.patch.object(counters, "write", die)
         if point == "reserve":
             stack.enter_context(fatal)
         hold = redemption.reserve(

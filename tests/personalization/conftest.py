@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
+from personalization.campaigns import switch
 from personalization.decisioning import candidates, scores
 from personalization.models import Offer, Shopper
 from tests.personalization import builders, host
@@ -22,10 +23,12 @@ def _forget() -> Iterator[None]:
     """Campaigns, scores and the host's lists live in the process: each test starts without."""
     candidates.forget()
     scores.forget()
+    switch.forget()
     host.empty()
     yield
     candidates.forget()
     scores.forget()
+    switch.forget()
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def condition(**changes: Any) -> dict[str, Any]:
         condition(field="tier", op="in", value="gold"),
         condition(field="tier", op="in", value=[1]),
         condition(field="tier", op="in", value=["gold", None]),
-        {"all": [{"field": "age", "op": ">=", "value": 1}] * 21},
+        {"all": [{"field": "age", "op": ">=", "value": 1}] * 51},
     ],
     ids=repr,
 )

@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.utils import timezone
 
 from personalization import api
-from personalization.campaigns import lifecycle
-from personalization.exceptions import InvalidAudience, InvalidTerms, InvalidTransition
+from personalization.campaigns import lifecycle, revisions
+from personalization.exceptions import ApprovalRefused, InvalidAudience, InvalidTerms, InvalidTransition
 from personalization.models import Campaign, CampaignTransition, Forecast, Job, Offer
 from tests.admin.builders import make_campaign, make_forecast, make_user, make_version
 from tests.personalization.builders import DAY, make_offer, running
+from tests.personalization.conftest import Configure
 
 pytestmark = pytest.mark.django_db
 Status = Campaign.Status
+EVERY_RIGHT = ("change_campaign", "approve_campaign", "launch_campaign", "stop_campaign")
 ALLOWED = {
     ("draft", "review"),
     ("draft", "scheduled"),
@@ -52,7 +55,7 @@ def states(*campaigns: Campaign) -> list[str]:
 @pytest.mark.parametrize("old", Status.values)
 @pytest.mark.parametrize("new", [*Status.values, "launched", ""])
 def test_the_table_of_transitions(old: str, new: str) -> None:
-    campaign, staff = in_state(old), make_user()
+    campaign, staff = in_state(old), make_user(*EVERY_RIGHT)
     if (old, new) in ALLOWED:
         assert api.transition(campaign, new, by=staff).status == new
         row = CampaignTransition.objects.get()
@@ -113,6 +116,127 @@ def test_an_audience_that_cannot_be_read_does_not_start(rule: Any) -> None:
     with pytest.raises(InvalidAudience):
         api.launch(draft)
     assert states(draft) == ["draft"]
+
+
+# --- Who may ----------------------------------------------------------------------------------------------------------
+
+RIGHTS = {
+    ("draft", "review"): {"change_campaign", "add_campaign"},
+    ("draft", "archived"): {"change_campaign"},
+    ("review", "draft"): {"change_campaign", "approve_campaign"},
+    ("scheduled", "draft"): {"change_campaign", "stop_campaign"},
+    ("ended", "archived"): {"change_campaign"},
+    **{edge: {"launch_campaign"} for edge in ALLOWED if edge[1] in {"scheduled", "running"}},
+    **{edge: {"stop_campaign"} for edge in ALLOWED if edge[1] in {"paused", "ended"}},
+}
+
+
+@pytest.mark.parametrize("right", ["add_campaign", "view_campaign", *EVERY_RIGHT])
+@pytest.mark.parametrize(("old", "new"), sorted(ALLOWED))
+def test_every_step_asks_for_its_permission(old: str, new: str, right: str) -> None:
+    campaign, staff = in_state(old), make_user(right)
+    if right in RIGHTS[old, new]:
+        assert api.transition(campaign, new, by=staff).status == new
+        return
+    with pytest.raises(InvalidTransition, match="may not") as refused:
+        api.transition(campaign, new, by=staff)
+    assert (refused.value.reason, states(campaign)) == ("permission", [old])
+    assert not CampaignTransition.objects.exists()
+
+
+def test_a_step_keeps_its_note() -> None:
+    lifecycle.transition(in_state("running"), "paused", note="wrong picture")
+    assert CampaignTransition.objects.get().note == "wrong picture"
+
+
+# --- Approval ---------------------------------------------------------------------------------------------------------
+
+
+def drafted(by: Any = None) -> Campaign:
+    """Return a draft whose first revision is written down, sent to review."""
+    now = timezone.now()
+    campaign = make(by=by, starts_at=now - DAY, ends_at=now + DAY)
+    return api.transition(campaign, "review")
+
+
+def edit(campaign: Campaign, by: Any = None, **fields: Any) -> None:
+    with transaction.atomic():
+        revisions.require(campaign, campaign.revision)
+        Campaign.objects.filter(pk=campaign.pk).update(**fields)
+        revisions.record(campaign, by)
+
+
+@pytest.mark.parametrize("to", ["scheduled", "running"])
+def test_without_approval_nothing_starts_where_it_is_required(configure: Configure, to: str) -> None:
+    configure(APPROVAL_REQUIRED=True)
+    campaign = drafted()
+    with pytest.raises(InvalidTransition) as refused:
+        api.transition(campaign, to)
+    assert refused.value.reason == "not_approved"
+    lifecycle.approve(campaign, make_user("approve_campaign"))
+    assert api.transition(campaign, to).status == to
+
+
+def test_an_edit_after_the_approval_lapses_it(configure: Configure) -> None:
+    configure(APPROVAL_REQUIRED=True)
+    campaign, approver = drafted(), make_user("approve_campaign")
+    lifecycle.approve(campaign, approver)
+    assert lifecycle.is_approved(campaign)
+    edit(campaign, goal="another")
+    campaign.refresh_from_db()
+    assert not lifecycle.is_approved(campaign)
+    with pytest.raises(InvalidTransition):
+        api.launch(campaign)
+    lifecycle.approve(campaign, approver)
+    assert api.launch(campaign).status == "running"
+
+
+def test_an_edit_between_look_and_approval_refuses_it() -> None:
+    campaign = drafted()
+    seen = Campaign.objects.get(pk=campaign.pk)
+    edit(campaign, goal="another")
+    with pytest.raises(ApprovalRefused, match="since you looked") as refused:
+        lifecycle.approve(seen, make_user("approve_campaign"))
+    assert refused.value.reason == "edited"
+    assert Campaign.objects.get().approved_revision is None
+
+
+def test_nobody_approves_their_own_edit(configure: Configure) -> None:
+    author, editor = make_user("approve_campaign"), make_user("approve_campaign")
+    campaign = drafted(by=author)
+    edit(campaign, by=editor, goal="another")
+    for user in (author, editor):
+        with pytest.raises(ApprovalRefused, match="somebody else"):
+            lifecycle.approve(campaign, user)
+    lifecycle.approve(campaign, make_user("approve_campaign"))
+    edit(campaign, by=editor, goal="a third")
+    assert lifecycle.approve(campaign, author).approved_revision == campaign.revision  # nothing new is theirs
+    configure(FOUR_EYES=False)
+    edit(campaign, by=editor, goal="a fourth")
+    assert lifecycle.approve(campaign, editor).approved_by == editor
+
+
+def test_approving_needs_its_permission_and_something_to_approve() -> None:
+    campaign = drafted()
+    for user in (None, make_user("change_campaign", "launch_campaign")):
+        with pytest.raises(ApprovalRefused, match="may not"):
+            lifecycle.approve(campaign, user)
+    for status in ("draft", "ended", "archived"):
+        with pytest.raises(ApprovalRefused, match="under way"):
+            lifecycle.approve(in_state(status), make_user("approve_campaign"))
+
+
+def test_the_clock_starts_only_what_is_approved(configure: Configure) -> None:
+    configure(APPROVAL_REQUIRED=True)
+    campaign = drafted()
+    lifecycle.approve(campaign, make_user("approve_campaign"))
+    api.transition(campaign, "scheduled")
+    edit(campaign, goal="another")
+    assert lifecycle.tick() == 0
+    campaign.refresh_from_db()
+    lifecycle.approve(campaign, make_user("approve_campaign"))
+    assert lifecycle.tick() == 1
+    assert states(campaign) == ["running"]
 
 
 # --- What is frozen ---------------------------------------------------------------------------------------------------

@@ -307,7 +307,8 @@ def test_reservations_expire_at_their_time(shopper: Shopper, code: str, offer: O
 
 
 def refund(operation: str, amount: int | None = None, **changes: str) -> int:
-    return api.refund(**(ORDER | changes), operation_id=operation, amount_minor=amount)
+    order: dict[str, Any] = ORDER | changes
+    return api.refund(**order, operation_id=operation, amount_minor=amount)
 
 
 def test_partial_refunds_add_up_and_never_exceed_the_redemption(shopper: Shopper, code: str, offer: Offer) -> None:

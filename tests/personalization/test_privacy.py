@@ -12,21 +12,32 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from personalization import api
+from personalization.campaigns import coupons, risk, support
 from personalization.campaigns.ledger import verify_ledger
 from personalization.exceptions import CouponRefused
 from personalization.models import (
+    AudienceMember,
     Campaign,
     Coupon,
     Decision,
     Event,
     EventTombstone,
     Exposure,
+    GiftCardEntry,
     LedgerEntry,
+    Occurrence,
+    OutboxMessage,
     QuarantinedEvent,
     Redemption,
     Reservation,
+    RiskFact,
+    RiskReview,
     Shopper,
     ShopperAlias,
+    ShopperInterest,
+    ShopperSummary,
+    Trigger,
+    UsageSlot,
 )
 from personalization.privacy.erasure import ANONYMISED, ERASED, EXPORTED
 from personalization.tracking import consent, identity
@@ -72,8 +83,28 @@ def known(visitor: Browser, plain: None) -> Shopper:
                 api.redeem(held.reservation_id, order_label="shop.order", order_id="1001")
             api.refund(order_label="shop.order", order_id="1001", operation_id="r", amount_minor=300)
     make_event(shopper, "order_placed", source="orders", event_id="host.order:1001")
+    _keep_more(shopper, Reservation.objects.get(state="held"))
     shopper.refresh_from_db()
     return shopper
+
+
+def _keep_more(shopper: Shopper, held: Reservation) -> None:
+    """What programs and staff keep beside it: a summary, an occasion with its message, credit, signs of abuse."""
+    now = timezone.now()
+    ShopperSummary.objects.create(shopper=shopper, as_of=now)
+    ShopperInterest.objects.create(shopper=shopper, category="tea", share=0.5)
+    AudienceMember.objects.create(campaign=held.campaign, shopper=shopper)
+    UsageSlot.objects.create(offer=held.offer, shopper=shopper, number=1, reservation=held)
+    trigger = Trigger.objects.create(campaign=held.campaign, kind=Trigger.Kind.WELCOME)
+    went_off = Occurrence.objects.create(trigger=trigger, shopper=shopper, key="once", open_until=now)
+    OutboxMessage.objects.create(
+        occurrence=went_off, campaign=held.campaign, shopper=shopper, channel="email", dedupe_key="welcome"
+    )
+    RiskFact.objects.create(reservation=held, shopper=shopper, kind="device", digest="d" * 64)
+    RiskReview.objects.create(reservation=held, score=100, note="Mrs secret called", state="approved")
+    support.give_goodwill(shopper, 500, "EUR", by=make_account(), reason="Sorry, Mrs secret", idempotency_key="1")
+    referral = risk.referral_key(shopper, "friend")
+    coupons.issue(held.offer, origin=Coupon.Origin.TRIGGER, claim_key=referral)
 
 
 def tables_with_a_shopper() -> list[type[models.Model]]:
@@ -99,6 +130,7 @@ def totals() -> list[tuple[Any, ...]]:
     """Return what the ledger says of each campaign, and each redemption's money."""
     ledger = list(LedgerEntry.objects.order_by("pk").values_list("campaign", "kind", "reserved_delta", "spent_delta"))
     spent = list(Redemption.objects.values_list("order_id", "amount_minor", "refunded_minor"))
+    spent += list(GiftCardEntry.objects.values_list("operation_id", "balance_delta", "card__balance_minor"))
     return [*ledger, *spent, *Campaign.objects.order_by("pk").values_list("pk", "reserved_minor", "spent_minor")]
 
 
@@ -178,7 +210,7 @@ def test_erasure_leaves_no_trace_and_the_same_totals(known: Shopper, visitor: Br
         assert not model._default_manager.exists(), model
     left = everything().replace("-", "")
     assert [one for one in identifiers if one.replace("-", "") in left] == []
-    assert Coupon.objects.count() == 3
+    assert Coupon.objects.count() == 4  # the friend's too
     assert Redemption.objects.get().amount_minor == 1000
 
 

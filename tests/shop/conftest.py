@@ -103,8 +103,8 @@ class Browser(Client):
 def hidden_fields(page: Any) -> dict[str, str]:
     """Return the checkout form's token and the amounts that the page shows."""
     html = page.content.decode()
-    names = ("token", "total_minor", "discount_minor")
-    return {name: re.search(rf'name="{name}" value="([^"]+)"', html)[1] for name in names}  # type: ignore[index]
+    names = ("token", "total_minor", "discount_minor", "quote")
+    return {name: re.search(rf'name="{name}" value="([^"]*)"', html)[1] for name in names}  # type: ignore[index]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from django.urls import reverse
 
-from personalization.models import Campaign
+from personalization.models import Campaign, Offer
 from personalization.ports.signals import basket_changed
 from shop.basket import MAX_LINES, MAX_QUANTITY
 from shop.models import Product
@@ -103,8 +103,24 @@ def test_a_coupon_shows_its_discount_per_line(
     quote = page.context["quote"]
     assert (quote.subtotal_minor, quote.discount_minor, quote.total_minor) == (2500, 250, 2250)
     assert [priced.discount_minor for priced in quote.lines] == [200, 50]
-    assert quote.coupon_id == str(coupon.pk)
+    assert quote.coupon_ids == (str(coupon.pk),)
     assert "€2.50" in page.content.decode()
+
+
+def test_offers_add_up_and_one_coupon_is_taken_off_alone(
+    browser: Browser, product: Product, make_campaign: Callable[..., Campaign]
+) -> None:
+    browser.fill(product)
+    first, second = browser.claim(make_campaign()), browser.claim(make_campaign())
+    Offer.objects.filter(campaign=make_campaign()).update(application="automatic", percent=50, headline="Half off")
+    page = browser.get(reverse("shop:basket"))
+    quote = page.context["quote"]
+    assert len(quote.savings) == 3
+    assert quote.discount_minor == sum(saving.off_minor for saving in quote.savings) == 595
+    assert "Half off" in page.content.decode()
+    page = browser.post(reverse("shop:coupon-remove"), {"coupon": str(first.pk)}, follow=True)
+    assert page.context["quote"].coupon_ids == (str(second.pk),)
+    assert page.context["quote"].discount_minor == 550
 
 
 def test_a_coupon_can_be_taken_off_and_applied_again_from_my_coupons(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Sum
 from django.urls import reverse
 
 from personalization import api
@@ -98,7 +99,7 @@ def test_a_coupon_is_redeemed_with_the_order(
     assert (coupon.used_count, coupon.reserved_count) == (1, 0)
     assert Campaign.objects.get().spent_minor == 250
     browser.fill(Product.objects.get(slug="earl-grey"))
-    assert browser.get(reverse("shop:basket")).context["quote"].coupon_id == ""
+    assert browser.get(reverse("shop:basket")).context["quote"].coupon_ids == ()
 
 
 def test_the_same_form_twice_makes_one_order(browser: Browser, product: Product, make_campaign: Campaigns) -> None:
@@ -184,7 +185,8 @@ def test_sold_out_in_between_places_nothing(browser: Browser, make_product: Prod
     page = browser.post(reverse("shop:checkout"), form, follow=True)
     assert "not enough of Earl Grey" in page.content.decode()
     assert not Order.objects.exists()
-    assert not LedgerEntry.objects.exists()
+    assert LedgerEntry.objects.aggregate(left=Sum("reserved_delta"))["left"] == 0
+    assert not Redemption.objects.exists()
     tea.refresh_from_db()
     coupon.refresh_from_db()
     assert (tea.stock, coupon.used_count, coupon.reserved_count) == (10, 0, 0)
@@ -199,14 +201,35 @@ def test_a_changed_discount_is_shown_and_asked_again(
     form = browser.form()
     assert form["discount_minor"] == "100"
     Offer.objects.update(percent=5)
+    browser.fill(product)
     page = browser.post(reverse("shop:checkout"), form)
     assert "The total has changed" in page.content.decode()
-    assert page.context["quote"].total_minor == 950
+    assert page.context["quote"].total_minor == 1900
     assert "Ada Byron" in page.content.decode()
     assert not Order.objects.exists()
     assert not Redemption.objects.exists()
     browser.check_out()
-    assert Order.objects.get().discount_minor == 50
+    assert Order.objects.get().discount_minor == 100
+
+
+def test_the_discount_that_was_shown_is_kept(browser: Browser, product: Product, make_campaign: Campaigns) -> None:
+    browser.fill(product)
+    browser.claim(make_campaign())
+    form = browser.form()
+    Offer.objects.update(percent=5)
+    browser.post(reverse("shop:checkout"), form)
+    assert Order.objects.get().discount_minor == Redemption.objects.get().amount_minor == 100
+
+
+@pytest.mark.parametrize("quote", ["", "made-up", "a:b:c"])
+def test_a_discount_needs_the_quote_that_was_signed(
+    browser: Browser, product: Product, make_campaign: Campaigns, quote: str
+) -> None:
+    browser.fill(product)
+    browser.claim(make_campaign())
+    page = browser.post(reverse("shop:checkout"), browser.form() | {"quote": quote})
+    assert "The total has changed" in page.content.decode()
+    assert not Order.objects.exists()
 
 
 def test_a_changed_price_is_asked_again_too(browser: Browser, product: Product) -> None:

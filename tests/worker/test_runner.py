@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from personalization.exceptions import LeaseLost, NotEnoughData
-from personalization.learning import jobs
+from personalization.learning import handlers, jobs
 from personalization.models import Job
 from personalization.types import JobKind
 from worker import runner
@@ -128,7 +128,17 @@ def test_a_job_that_somebody_else_took_is_left_alone(doing: Callable[[Work], Job
 
 
 def test_every_kind_of_job_has_its_work() -> None:
-    assert set(runner.HANDLERS) == {kind.value for kind in JobKind}
+    assert [kind for kind in JobKind if kind.value not in runner.HANDLERS and handlers.get(kind.value) is None] == []
+
+
+def test_a_kind_that_the_worker_does_not_know_is_done_by_whoever_registered_it(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "_HANDLERS", {})
+    done = runner.run_job(jobs.enqueue(JobKind.CODES, {"batch": 1}))
+    assert done.error == "Nobody does jobs of this kind here."
+    handlers.register(JobKind.CODES, lambda job, params, stage, until: jobs.finish(job, {"did": params["batch"]}))
+    assert runner.run_job(jobs.enqueue(JobKind.CODES, {"batch": 2})).result == {"did": 2}
 
 
 def test_a_process_runs_only_what_it_holds(doing: Callable[[Work], Job]) -> None:

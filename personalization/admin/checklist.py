@@ -1,0 +1,100 @@
+"""Further lines of the check-list before a launch: words, coupons, forecast, conflicts, approval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.utils.translation import gettext as _
+
+from personalization import conf
+from personalization.admin import conflicts
+from personalization.admin.display import words_of
+from personalization.models import Campaign, Job, Offer
+from personalization.pure.benefits import worst_case
+from personalization.types import JobKind, JobState, OfferKind
+
+FRESH = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the check-list: whether it is met, what it says, and what to do about it."""
+
+    ok: bool
+    text: str
+    hint: str = ""
+
+
+def further(campaign: Campaign, offers: list[Offer], now: datetime) -> list[Check]:
+    """Return the lines about words, coupons, forecast, conflicts and approval."""
+    return [
+        *_of_offers(campaign, offers),
+        *_of_forecast(campaign, now),
+        _of_conflicts(campaign),
+        *_of_approval(campaign),
+    ]
+
+
+def _of_offers(campaign: Campaign, offers: list[Offer]) -> list[Check]:
+    wordless = [offer.name for offer in offers if not offer.headline or not (offer.body or offer.body_html)]
+    known = set(conf.get().slots)
+    strange = sorted({slot for offer in offers for slot in words_of(offer.slots)} - known)
+    checks = [
+        Check(
+            not wordless,
+            _("Every offer has a headline and a text"),
+            _("Without: %(names)s.") % {"names": ", ".join(wordless)},
+        )
+    ]
+    if strange:
+        hint = _("The shop does not declare %(slots)s: nothing is shown there.") % {"slots": ", ".join(strange)}
+        checks.append(Check(False, _("Every slot exists"), hint))
+    beneficial = [offer for offer in offers if offer.kind != OfferKind.ANNOUNCEMENT]
+    unlimited = [offer.name for offer in beneficial if offer.max_issued is None and offer.max_redemptions is None]
+    if beneficial:
+        checks.append(
+            Check(
+                not unlimited or bool(campaign.budget_minor),
+                _("The number of coupons is bounded"),
+                _("Neither a limit nor a budget bounds: %(names)s.") % {"names": ", ".join(unlimited)},
+            )
+        )
+    if campaign.gate_liability:
+        boundless = [offer.name for offer in beneficial if worst_case(offer.terms()) is None]
+        hint = _("Set a largest discount for: %(names)s.") % {"names": ", ".join(boundless)}
+        checks.append(Check(not boundless, _("The budget can cover every coupon"), hint))
+    return checks
+
+
+def _of_forecast(campaign: Campaign, now: datetime) -> list[Check]:
+    """A forecast of another moment, or one still in the making, is no forecast of this campaign."""
+    running = Job.objects.filter(
+        kind=JobKind.FORECAST.value,
+        params__campaign=campaign.pk,
+        state__in=[JobState.QUEUED.value, JobState.RUNNING.value],
+    )
+    if running.exists():
+        hint = _("Wait for it: a launch now freezes the one before, or none.")
+        return [Check(False, _("No forecast is being computed"), hint)]
+    newest = campaign.forecasts.order_by("-created_at").first()
+    if newest is None:
+        return []
+    edited = campaign.revisions.order_by("-number").values_list("at", flat=True).first()
+    outdated = edited is not None and edited > newest.created_at
+    hint = _("The campaign was changed after it was computed.") if outdated else _("It is more than seven days old.")
+    return [Check(not outdated and now - newest.created_at <= FRESH, _("Its forecast is up to date"), hint)]
+
+
+def _of_conflicts(campaign: Campaign) -> Check:
+    serious = conflicts.of_campaign(campaign).serious
+    names = dict.fromkeys(f"“{conflict.campaign}”" for conflict in serious)
+    hint = _("Discounts may add up with: %(names)s.") % {"names": ", ".join(names)}
+    return Check(not serious, _("It gets along with other campaigns"), hint)
+
+
+def _of_approval(campaign: Campaign) -> list[Check]:
+    if not conf.get().approval_required:
+        return []
+    approved = campaign.approved_revision is not None and campaign.approved_revision == campaign.revision
+    return [Check(approved, _("Its latest revision is approved"), _("Somebody with the permission has to approve it."))]

@@ -1,0 +1,92 @@
+"""Lists as CSV files: streamed, so that their length does not matter, and safe to open in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ERROR_FLAG
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, StreamingHttpResponse
+from django.urls import path, reverse
+from django.utils import timezone
+
+DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+BATCH = 1000
+Column = tuple[str, Callable[[Any], Any]]
+
+
+class _Line:
+    """A file that hands back what is written to it."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def cell(value: Any) -> Any:
+    """Return a value as a cell: a number stays one; text that a spreadsheet would run as a formula is quoted."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, int | float | Decimal):
+        return value
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    text = str(value)
+    return f"'{text}" if text.lstrip(" ").startswith(DANGEROUS) else text
+
+
+def stream(name: str, columns: Sequence[Column], rows: Iterable[Any]) -> StreamingHttpResponse:
+    """Return a download of these rows; ``name`` is the file's, without date and ending."""
+    response = StreamingHttpResponse(_lines(columns, rows), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{name}-{timezone.localdate():%Y-%m-%d}.csv"'
+    response["Cache-Control"] = "no-store"
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _lines(columns: Sequence[Column], rows: Iterable[Any]) -> Iterator[str]:
+    writer = csv.writer(_Line())
+    yield "\ufeff"  # spreadsheets take the file for their own old encoding without it
+    yield writer.writerow([name for name, _read in columns])
+    for row in rows:
+        yield writer.writerow([cell(read(row)) for _name, read in columns])
+
+
+class CsvAdmin(admin.ModelAdmin):
+    """Adds ``export/`` to a list: the rows that its filters and its search show, for whoever may view them."""
+
+    csv_columns: ClassVar[Sequence[Column]] = ()
+
+    def get_urls(self) -> list[Any]:
+        export = self.admin_site.admin_view(self.export_page)
+        name = f"{self.opts.app_label}_{self.opts.model_name}_export"
+        return [path("export/", export, name=name), *super().get_urls()]
+
+    def export_page(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+        """Stream the filtered list."""
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            rows = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters:
+            name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
+            return HttpResponseRedirect(f"{reverse(name)}?{ERROR_FLAG}=1")
+        return self.export(request, rows)
+
+    def export(self, request: HttpRequest, rows: Any) -> StreamingHttpResponse:
+        """Return the download of a queryset, read in batches."""
+        return stream(str(self.opts.model_name), self.csv_columns, rows.iterator(chunk_size=BATCH))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_export")
+        query = request.GET.urlencode()
+        export_url = f"{address}?{query}" if query else address
+        return super().changelist_view(request, {**(extra_context or {}), "export_url": export_url})

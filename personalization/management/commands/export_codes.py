@@ -1,0 +1,39 @@
+"""manage.py export_codes: write the codes of a batch or an offer to a CSV file, in this process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from personalization.campaigns import exports
+from personalization.exceptions import PersonalizationError
+from personalization.learning.handlers import run_here
+from personalization.management.progress import progress_bar
+from personalization.models import CodeBatch, Offer
+from personalization.types import JobState
+
+
+class Command(BaseCommand):
+    help = "Export codes in clear text. The file can be read by its owner only and is deleted after EXPORT_HOURS."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        subject = parser.add_mutually_exclusive_group(required=True)
+        subject.add_argument("--batch", type=int, help="the codes of this batch")
+        subject.add_argument("--offer", type=int, help="all codes of this offer that anybody may use")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        model, key = (CodeBatch, options["batch"]) if options["batch"] is not None else (Offer, options["offer"])
+        subject = model.objects.filter(pk=key).first()
+        if subject is None:
+            raise CommandError(f"There is no {model._meta.model_name} {key}.")
+        try:
+            job = exports.request_export(subject)
+            with progress_bar("Export", self.stdout) as show:  # type: ignore[arg-type]
+                job = run_here(job, show)
+            if job.state != JobState.SUCCEEDED.value:
+                raise CommandError(job.error or f"The job is {job.state}: {job.lease_owner or 'nobody'} has it.")
+            path = exports.download(job)
+        except PersonalizationError as error:
+            raise CommandError(error.message) from None
+        self.stdout.write(f"{job.result['codes']:,} codes are in {path}")

@@ -1,0 +1,77 @@
+"""The further lines of the check-list, and what an outdated page may not overwrite."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.template import Context, Template
+from django.utils import timezone
+
+from personalization.admin.checklist import further
+from personalization.models import Campaign, Job
+from tests.admin.builders import make_campaign, make_forecast, make_offer, make_shopper, make_user
+from tests.admin.test_campaigns import MARKETER, change_url, messages_of, posted
+
+pytestmark = pytest.mark.django_db
+
+
+def lines(campaign: Campaign) -> dict[str, bool]:
+    return {check.text: check.ok for check in further(campaign, list(campaign.offers.all()), timezone.now())}
+
+
+def test_a_forecast_in_the_making_is_waited_for():
+    campaign = make_campaign()
+    make_forecast(campaign)
+    assert lines(campaign)["Its forecast is up to date"]
+    Job.objects.create(kind="forecast", state="running", params={"campaign": campaign.pk})
+    assert lines(campaign)["No forecast is being computed"] is False
+
+
+def test_an_old_forecast_is_not_up_to_date():
+    campaign = make_campaign()
+    make_forecast(campaign, created_at=timezone.now() - timedelta(days=8))
+    assert lines(campaign)["Its forecast is up to date"] is False
+
+
+def test_a_slot_that_the_shop_does_not_declare_is_named():
+    campaign = make_campaign()
+    make_offer(campaign, slots=["nowhere"])
+    assert lines(campaign)["Every slot exists"] is False
+
+
+def test_an_outdated_page_saves_nothing(client):
+    client.force_login(make_user(*MARKETER))
+    campaign = make_campaign()
+    page = posted(client.get(change_url(campaign)))
+    assert client.post(change_url(campaign), {**page, "name": "First", "_seen_revision": "0"}).status_code == 302
+    answer = client.post(change_url(campaign), {**page, "name": "Second", "_seen_revision": "0"}, follow=True)
+    assert "Somebody else has changed this campaign" in messages_of(answer)
+    campaign.refresh_from_db()
+    assert (campaign.name, campaign.revision) == ("First", 1)
+
+
+def test_the_filter_lets_only_harmless_markup_through():
+    page = Template("{% load personalization %}{{ text|clean_markup }}")
+    shown = page.render(Context({"text": '<b>Hi</b><script>x()</script><a href="javascript:x()">y</a>'}))
+    assert shown.startswith("<b>Hi</b>")
+    assert "script" not in shown
+
+
+def test_the_checklist_tells_what_is_open(client):
+    client.force_login(make_user(*MARKETER, "launch_campaign"))
+    make_shopper()
+    campaign = make_campaign(budget_minor=None)
+    make_offer(campaign, name="Homeless", slots=[])
+    checks = {check.text: check.ok for check in client.get(change_url(campaign)).context["checks"]}
+    assert checks == {
+        "It has offers": True,
+        "Every offer has a slot": False,
+        "Its dates lie in the future": True,
+        "It has a budget": False,
+        "Its forecast is computed": False,
+        "1 shopper now": True,
+        "Every offer has a headline and a text": False,
+        "The number of coupons is bounded": False,
+        "It gets along with other campaigns": True,
+    }

@@ -1,0 +1,18 @@
+"""Exactly as many tries pass as the limit says, and a batch has exactly the codes it was ordered with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.concurrency.conftest import BACKENDS
+from tests.concurrency.verdict import assert_guard_matters
+from tests.support.scale import rounds
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("race", ["TriesAtTheLimit", "OneBatchTwice"])
+def test_race(race: str, backend: str, play: Callable[..., dict[str, Any]]) -> None:
+    assert_guard_matters(play(f"codes.{race}", backend, rounds(20, 1000)))

@@ -1,0 +1,18 @@
+"""One decision on a redemption that waits, and no goodwill beyond the limit; without the guards, neither holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.concurrency.conftest import BACKENDS
+from tests.concurrency.verdict import assert_guard_matters
+from tests.support.scale import rounds
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("race", ["ApprovedOrRejected", "MonthlyLimit", "SameForm"])
+def test_race(race: str, backend: str, play: Callable[..., dict[str, Any]]) -> None:
+    assert_guard_matters(play(f"staff.{race}", backend, rounds(20, 1000)))

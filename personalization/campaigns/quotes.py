@@ -27,7 +27,7 @@ from personalization.exceptions import CouponRefused, PersonalizationError, Quot
 from personalization.models import Campaign, Coupon, Offer, Reservation, Shopper
 from personalization.ports.messages import explain
 from personalization.pure.stacking import Candidate, Refusal, resolve
-from personalization.types import Basket, Discount, Facts, Gift, Hold
+from personalization.types import Basket, Discount, Facts, Hold
 
 SALT = "personalization.quote"
 State = Reservation.State
@@ -200,24 +200,12 @@ def _sign(applied: Iterable[AppliedOffer], basket: Basket, shopper: Shopper | No
         "b": _fingerprint(basket),
         "s": str(shopper.key) if shopper is not None else "",
         "t": int(now.timestamp()),
-        "o": [[item.offer_id, item.coupon_id, _pack(item.discount)] for item in applied],
+        "o": [
+            [item.offer_id, item.coupon_id, list(item.discount.per_line_minor), redemption.record_of(item.discount)]
+            for item in applied
+        ],
     }
     return signing.dumps(told, salt=SALT, compress=True)
-
-
-def _pack(discount: Discount) -> list[Any]:
-    gifts = [[gift.item_id, gift.value_minor] for gift in discount.gifts]
-    return [
-        list(discount.per_line_minor), discount.shipping_minor, gifts, discount.later_minor, discount.points,
-        discount.points_cost_minor,
-    ]  # fmt: skip
-
-
-def _unpack(packed: list[Any]) -> Discount:
-    per_line, shipping, gifts, later, points, points_cost = packed
-    return Discount(
-        sum(per_line), tuple(per_line), shipping, tuple(Gift(*gift) for gift in gifts), later, points, points_cost
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +222,10 @@ def _read(token: str, shopper: Shopper, basket: Basket) -> _Promise:
         # Who is known only since the checkout had no name yet on the page.
         if told["b"] != _fingerprint(basket) or told["s"] not in {"", str(shopper.key)}:
             raise QuoteChanged
-        entries = [(int(offer), str(coupon), _unpack(packed)) for offer, coupon, packed in told["o"]]
+        entries = [
+            (int(offer), str(coupon), redemption.discount_of(per_line, record))
+            for offer, coupon, per_line, record in told["o"]
+        ]
         return _Promise(datetime.fromtimestamp(told["t"], tz=timezone.get_default_timezone()), entries)
     except (signing.BadSignature, KeyError, TypeError, ValueError):
         raise QuoteChanged from None
@@ -278,8 +269,8 @@ def _held(key: str, shopper: Shopper, promise: _Promise) -> list[Reservation]:
         return []
     if any(row.shopper_id != shopper.pk for row in rows):
         raise CouponRefused(reason="foreign_key")
-    promised = sorted((offer_id, str(_pack(discount))) for offer_id, _, discount in promise.entries)
-    if promised != sorted((row.offer_id, str(_pack(redemption.benefit_of(row)))) for row in rows):
+    promised = sorted((offer_id, repr(discount)) for offer_id, _, discount in promise.entries)
+    if promised != sorted((row.offer_id, repr(redemption.benefit_of(row))) for row in rows):
         raise CouponRefused(reason="other_basket")
     if any(row.state not in {State.HELD, State.REVIEW, State.REDEEMED} for row in rows):
         raise QuoteChanged

@@ -102,7 +102,7 @@ def prepare(
         amount_minor=discount.cost_minor,
         off_minor=discount.off_minor,
         per_line_minor=list(discount.per_line_minor),
-        benefit=_as_record(discount),
+        benefit=record_of(discount),
         basket_reference=basket.reference[:100],
         expires_at=timezone.now() + timedelta(minutes=conf.get().reservation_minutes),
     )
@@ -274,8 +274,8 @@ def hold_of(reservation: Reservation) -> Hold:
     )
 
 
-def _as_record(discount: Discount) -> dict[str, Any]:
-    """Return what a benefit holds beside the lines, for the reservation's row; empty for a plain discount."""
+def record_of(discount: Discount) -> dict[str, Any]:
+    """Return what a benefit holds beside the lines, ready for JSON; empty for a plain discount."""
     record: dict[str, Any] = {
         "shipping": discount.shipping_minor,
         "gifts": [[gift.item_id, gift.value_minor] for gift in discount.gifts],
@@ -286,15 +286,19 @@ def _as_record(discount: Discount) -> dict[str, Any]:
     return {name: value for name, value in record.items() if value}
 
 
+def discount_of(per_line_minor: list[int], record: dict[str, Any]) -> Discount:
+    """Return the benefit that was written as shares of the lines and :func:`record_of`."""
+    return Discount(
+        amount_minor=sum(per_line_minor),
+        per_line_minor=tuple(per_line_minor),
+        shipping_minor=record.get("shipping", 0),
+        gifts=tuple(Gift(item_id, value) for item_id, value in record.get("gifts", [])),
+        later_minor=record.get("later", 0),
+        points=record.get("points", 0),
+        points_cost_minor=record.get("points_cost", 0),
+    )
+
+
 def benefit_of(reservation: Reservation) -> Discount:
     """Return the benefit that a reservation set aside."""
-    more = reservation.benefit
-    return Discount(
-        amount_minor=sum(reservation.per_line_minor),
-        per_line_minor=tuple(reservation.per_line_minor),
-        shipping_minor=more.get("shipping", 0),
-        gifts=tuple(Gift(item_id, value) for item_id, value in more.get("gifts", [])),
-        later_minor=more.get("later", 0),
-        points=more.get("points", 0),
-        points_cost_minor=more.get("points_cost", 0),
-    )
+    return discount_of(reservation.per_line_minor, reservation.benefit)

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from personalization.campaigns import coupons, giftcards, grants, redemption
+from personalization.campaigns import coupons, giftcards, grants, liability, redemption
 from personalization.campaigns.ledger import rebuild_counters, verify_ledger
 from personalization.exceptions import BasketNotEligible, ClaimRefused, CouponRefused
 from personalization.models import Campaign, Coupon, GiftCard, Grant, Offer, Shopper, UsageSlot
@@ -213,6 +213,17 @@ def test_what_is_out_is_owed_until_it_is_used_or_over() -> None:
     Campaign.objects.filter(pk=offer.campaign_id).update(liability_minor=5)
     rebuild_counters(offer.campaign)
     assert owed() == 2100
+
+
+def test_what_a_coupon_could_cost_ends_with_its_date() -> None:
+    offer = builders.make_offer(percent=0, amount_minor=700, valid_hours=2)
+    coupons.claim(offer.pk, shopper=builders.make_shopper())
+    coupons.claim(builders.make_offer(percent=0, amount_minor=300).pk, shopper=builders.make_shopper())
+    assert liability.drop_expired() == 0
+    assert liability.drop_expired(timezone.now() + timedelta(hours=3)) == 1
+    campaign = Campaign.objects.get(pk=offer.campaign_id)
+    assert (campaign.liability_minor, verify_ledger(campaign)) == (0, [])
+    assert sum(Campaign.objects.values_list("liability_minor", flat=True)) == 300
 
 
 def test_a_gated_budget_covers_every_coupon_that_is_out() -> None:

@@ -39,7 +39,7 @@ def main() -> int:
     return 0
 
 
-SERVED = ("intake", "decide", "redeem")
+SERVED = ("intake", "decide", "redeem", "redeem_sql")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,24 +1,23 @@
 """The counters that hold every limit: each is moved by a statement that also checks it, and the row count decides.
 
 Locks are taken in one order everywhere, so that baskets of several coupons cannot wait for each other in a ring:
-coupons, then usage slots, offers, campaigns; by primary key within each. Rows are inserted before the offer's and
-the campaign's row are touched, since those are what everybody waits for.
+reservations, then coupons, usage slots, offers, campaigns; by coupon or primary key within each. Rows are inserted
+before the offer's and the campaign's row are touched, since those are what everybody waits for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
-from django.db.models import F, Q
+from django.db import connection, transaction
 from django.db.utils import IntegrityError
 
 from personalization.campaigns import liability
 from personalization.exceptions import CouponRefused
-from personalization.models import Campaign, Coupon, LedgerEntry, Offer, Reservation, UsageSlot
+from personalization.models import Campaign, Coupon, LedgerEntry, Reservation, UsageSlot
 from personalization.pure.pacing import allowed_minor
 from personalization.types import Discount
 
@@ -35,8 +34,12 @@ class Item:
     reservation: Reservation
 
 
-def take(items: Sequence[Item], now: datetime) -> None:
-    """Reserve all items or raise CouponRefused with the first limit in the way. Call it inside a transaction."""
+def hold(items: Sequence[Item]) -> None:
+    """Take what is each shopper's own: coupons and usage slots; write reservations and ledger.
+
+    Raises CouponRefused with the first limit in the way. Call it inside a transaction, and then :func:`charge`: what
+    else has to be looked up or inserted comes between the two, before the rows that everybody waits for are locked.
+    """
     items = sorted(items, key=lambda item: item.coupon.pk)
     for item in items:
         _take_coupon(item)
@@ -44,6 +47,10 @@ def take(items: Sequence[Item], now: datetime) -> None:
         item.reservation.save(force_insert=True)
         _take_slot(item)
         write(item.reservation, LedgerEntry.Kind.RESERVE, f"reserve:{item.reservation.pk}", item.discount.cost_minor, 0)
+
+
+def charge(items: Sequence[Item], now: datetime) -> None:
+    """Take what all shoppers share: the offers' redemptions and the campaigns' budgets. Raises CouponRefused."""
     for offer_id in sorted({item.coupon.offer_id for item in items}):
         _take_offer(offer_id, sum(1 for item in items if item.coupon.offer_id == offer_id))
     campaigns = {item.coupon.offer.campaign_id: item.coupon.offer.campaign for item in items}
@@ -57,15 +64,63 @@ def take(items: Sequence[Item], now: datetime) -> None:
         )
 
 
+def _move(statement: str, **parameters: Any) -> bool:
+    """Run one UPDATE of a counter and return whether its conditions held. A coupon's key is given as its UUID."""
+    if "coupon" in parameters:
+        parameters["coupon"] = _COUPON_KEY.get_db_prep_value(parameters["coupon"], connection)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return bool(cursor.rowcount)
+
+
+_COUPON_KEY = Coupon._meta.get_field("id")
+# The statements are written out: they are what holds the limits, and Django would take longer to compose them than the
+# database to run them.
+_TAKE_COUPON = """
+UPDATE personalization_coupon SET reserved_count = reserved_count + 1, liability_minor = liability_minor - %(share)s
+WHERE id = %(coupon)s AND voided_at IS NULL AND max_uses > reserved_count + used_count AND liability_minor >= %(share)s
+"""
+_TAKE_OFFER = """
+UPDATE personalization_offer SET reserved_count = reserved_count + %(uses)s
+WHERE id = %(offer)s AND (max_redemptions IS NULL OR max_redemptions >= reserved_count + redeemed_count + %(uses)s)
+"""
+_TAKE_BUDGET = """
+UPDATE personalization_campaign
+SET reserved_minor = reserved_minor + %(amount)s, liability_minor = liability_minor - %(share)s
+WHERE id = %(campaign)s AND status = 'running'
+  AND (budget_minor IS NULL OR budget_minor >= reserved_minor + spent_minor + %(amount)s)
+"""
+_TAKE_PACED_BUDGET = f"{_TAKE_BUDGET}  AND %(open_now)s >= reserved_minor + spent_minor + %(amount)s"
+_SETTLE_COUPON = """
+UPDATE personalization_coupon SET reserved_count = reserved_count - 1, used_count = used_count + 1
+WHERE id = %(coupon)s
+"""
+_SETTLE_OFFER = """
+UPDATE personalization_offer
+SET reserved_count = reserved_count - %(uses)s, redeemed_count = redeemed_count + %(uses)s
+WHERE id = %(offer)s
+"""
+_SETTLE_BUDGET = """
+UPDATE personalization_campaign
+SET reserved_minor = reserved_minor - %(amount)s, spent_minor = spent_minor + %(amount)s
+WHERE id = %(campaign)s
+"""
+_FREE_COUPON = """
+UPDATE personalization_coupon SET reserved_count = reserved_count - 1, liability_minor = liability_minor + %(share)s
+WHERE id = %(coupon)s
+"""
+_FREE_OFFER = "UPDATE personalization_offer SET reserved_count = reserved_count - %(uses)s WHERE id = %(offer)s"
+_FREE_BUDGET = """
+UPDATE personalization_campaign
+SET reserved_minor = reserved_minor - %(amount)s, liability_minor = liability_minor + %(share)s
+WHERE id = %(campaign)s
+"""
+_REFUND_BUDGET = "UPDATE personalization_campaign SET spent_minor = spent_minor - %(amount)s WHERE id = %(campaign)s"
+
+
 def _take_coupon(item: Item) -> None:
     share = item.reservation.liability_minor = liability.per_use(item.coupon)
-    taken = Coupon.objects.filter(
-        pk=item.coupon.pk,
-        voided_at=None,
-        max_uses__gt=F("reserved_count") + F("used_count"),
-        liability_minor__gte=share,
-    ).update(reserved_count=F("reserved_count") + 1, liability_minor=F("liability_minor") - share)
-    if not taken:
+    if not _move(_TAKE_COUPON, coupon=item.coupon.pk, share=share):
         raise CouponRefused(reason="used")
 
 
@@ -89,57 +144,71 @@ def _take_slot(item: Item) -> None:
 
 
 def _take_offer(offer_id: int, uses: int) -> None:
-    taken = Offer.objects.filter(
-        Q(max_redemptions__isnull=True) | Q(max_redemptions__gte=F("reserved_count") + F("redeemed_count") + uses),
-        pk=offer_id,
-    ).update(reserved_count=F("reserved_count") + uses)
-    if not taken:
+    if not _move(_TAKE_OFFER, offer=offer_id, uses=uses):
         raise CouponRefused(reason="sold_out")
 
 
 def _take_budget(campaign: Campaign, amount: int, share: int, now: datetime) -> None:
-    room = Q(budget_minor__isnull=True) | Q(budget_minor__gte=F("reserved_minor") + F("spent_minor") + amount)
+    given = {"campaign": campaign.pk, "amount": amount, "share": share}
     if campaign.pacing == Campaign.Pacing.EVEN and campaign.budget_minor is not None:
         open_now = allowed_minor(campaign.budget_minor, campaign.starts_at, campaign.ends_at, now)
-        room &= Q(reserved_minor__lte=open_now - amount - F("spent_minor"))
-    taken = Campaign.objects.filter(room, pk=campaign.pk, status=Campaign.Status.RUNNING).update(
-        reserved_minor=F("reserved_minor") + amount, liability_minor=F("liability_minor") - share
-    )
+        taken = _move(_TAKE_PACED_BUDGET, **given, open_now=open_now)
+    else:
+        taken = _move(_TAKE_BUDGET, **given)
     if not taken:
         raise CouponRefused(reason="budget")
 
 
-def settle(reservation: Reservation) -> None:
-    """Move a reservation that has just become redeemed from reserved to spent."""
-    amount = reservation.amount_minor
-    Coupon.objects.filter(pk=reservation.coupon_id).update(
-        reserved_count=F("reserved_count") - 1, used_count=F("used_count") + 1
-    )
-    write(reservation, LedgerEntry.Kind.REDEEM, f"redeem:{reservation.pk}", -amount, amount)
-    Offer.objects.filter(pk=reservation.offer_id).update(
-        reserved_count=F("reserved_count") - 1, redeemed_count=F("redeemed_count") + 1
-    )
-    Campaign.objects.filter(pk=reservation.campaign_id).update(
-        reserved_minor=F("reserved_minor") - amount, spent_minor=F("spent_minor") + amount
-    )
+def settle(reservations: Sequence[Reservation]) -> None:
+    """Move reservations that have just become redeemed from reserved to spent."""
+    for row in _by_coupon(reservations):
+        _move(_SETTLE_COUPON, coupon=row.coupon_id)
+        write(row, LedgerEntry.Kind.REDEEM, f"redeem:{row.pk}", -row.amount_minor, row.amount_minor)
+    for offer_id, uses in _sums(reservations, "offer_id"):
+        _move(_SETTLE_OFFER, offer=offer_id, uses=uses)
+    for campaign_id, amount in _sums(reservations, "campaign_id", "amount_minor"):
+        _move(_SETTLE_BUDGET, campaign=campaign_id, amount=amount)
 
 
-def let_go(reservation: Reservation, state: State, from_states: Sequence[Any] = OPEN_STATES) -> bool:
-    """Give a reservation's discount back; False if it was not in one of these states any more."""
-    moved = Reservation.objects.filter(pk=reservation.pk, state__in=from_states).update(state=state)
-    if not moved:
-        return False
-    amount, share = reservation.amount_minor, reservation.liability_minor
-    Coupon.objects.filter(pk=reservation.coupon_id).update(
-        reserved_count=F("reserved_count") - 1, liability_minor=F("liability_minor") + share
-    )
-    UsageSlot.objects.filter(reservation=reservation).delete()
-    write(reservation, LedgerEntry.Kind.RELEASE, f"release:{reservation.pk}", -amount, 0)
-    Offer.objects.filter(pk=reservation.offer_id).update(reserved_count=F("reserved_count") - 1)
-    Campaign.objects.filter(pk=reservation.campaign_id).update(
-        reserved_minor=F("reserved_minor") - amount, liability_minor=F("liability_minor") + share
-    )
-    return True
+def let_go(reservations: Sequence[Reservation], state: State, from_states: Sequence[Any] = OPEN_STATES) -> int:
+    """Give the discount of these reservations back; returns how many were still in one of the states.
+
+    Call it inside a transaction.
+    """
+    freed = [
+        row
+        for row in _by_coupon(reservations)
+        if Reservation.objects.filter(pk=row.pk, state__in=from_states).update(state=state)
+    ]
+    for row in freed:
+        _move(_FREE_COUPON, coupon=row.coupon_id, share=row.liability_minor)
+    for row in freed:
+        UsageSlot.objects.filter(reservation=row).delete()
+        write(row, LedgerEntry.Kind.RELEASE, f"release:{row.pk}", -row.amount_minor, 0)
+    for offer_id, uses in _sums(freed, "offer_id"):
+        _move(_FREE_OFFER, offer=offer_id, uses=uses)
+    shares = dict(_sums(freed, "campaign_id", "liability_minor"))
+    for campaign_id, amount in _sums(freed, "campaign_id", "amount_minor"):
+        _move(_FREE_BUDGET, campaign=campaign_id, amount=amount, share=shares[campaign_id])
+    return len(freed)
+
+
+def give_back(redemptions: Mapping[int, int]) -> None:
+    """Take refunds, as campaign → minor units, off what was spent."""
+    for campaign_id in sorted(redemptions):
+        _move(_REFUND_BUDGET, campaign=campaign_id, amount=redemptions[campaign_id])
+
+
+def _by_coupon(reservations: Sequence[Reservation]) -> list[Reservation]:
+    return sorted(reservations, key=lambda row: row.coupon_id)
+
+
+def _sums(reservations: Sequence[Reservation], key: str, value: str = "") -> list[tuple[int, int]]:
+    """Return (key, sum of a field, or how many) in the order in which the rows are locked."""
+    sums: dict[int, int] = {}
+    for row in reservations:
+        sums[getattr(row, key)] = sums.get(getattr(row, key), 0) + (getattr(row, value) if value else 1)
+    return sorted(sums.items())
 
 
 def write(reservation: Reservation, kind: LedgerEntry.Kind, key: str, reserved: int, spent: int) -> None:

@@ -21,10 +21,13 @@ from personalization.campaigns.secrecy import even_time
 from personalization.campaigns.wording import terms_text
 from personalization.exceptions import ClaimRefused, CouponRefused, UnknownOffer
 from personalization.models import Campaign, CodeBatch, Coupon, Decision, Offer, Shopper
+from personalization.models.prepared import Prepared
 from personalization.pure.benefits import discount_for
 from personalization.pure.pacing import allowed_minor
 from personalization.tracking.ingest import track
 from personalization.types import Basket, CouponPreview, IssuedCoupon, OfferKind
+
+_BY_ID = Prepared(lambda: Coupon.objects.select_related("offer__campaign"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,19 +276,24 @@ def usable_coupon(*, shopper: Shopper | None, code: str = "", coupon_id: str = "
 
     Unknown, expired, used, voided and foreign coupons raise the same CouponRefused.
     """
-    coupons = Coupon.objects.select_related("offer__campaign")
     if coupon_id:
-        try:
-            coupon = coupons.filter(pk=uuid.UUID(str(coupon_id))).first()
-        except ValueError:
-            coupon = None
+        coupon = by_id(coupon_id)
     else:
         # Every key is tried in one query, so that the time taken does not tell an unknown code from a known one.
+        coupons = Coupon.objects.select_related("offer__campaign")
         coupon = coupons.filter(code_digest__in=codes.digests(code)).first()
     reason = unusable_reason(coupon, shopper, timezone.now())
     if coupon is None or reason:
         raise CouponRefused(reason=reason)
     return coupon
+
+
+def by_id(coupon_id: str) -> Coupon | None:
+    """Return a coupon with its offer and campaign, or None: for what is no id, too."""
+    try:
+        return _BY_ID.get(uuid.UUID(coupon_id))
+    except ValueError:
+        return None
 
 
 def tried_coupon(

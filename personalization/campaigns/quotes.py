@@ -21,7 +21,14 @@ from django.utils import timezone
 
 from personalization import conf
 from personalization.campaigns import counters, redemption, risk, switch
-from personalization.campaigns.coupons import closed_reason, ineligible_reason, issue, tried_coupon, unusable_reason
+from personalization.campaigns.coupons import (
+    by_id,
+    closed_reason,
+    ineligible_reason,
+    issue,
+    tried_coupon,
+    unusable_reason,
+)
 from personalization.campaigns.wording import extras_text
 from personalization.exceptions import CouponRefused, PersonalizationError, QuoteChanged, UnderReview
 from personalization.models import Campaign, Coupon, Offer, Reservation, Shopper
@@ -240,7 +247,8 @@ def reserve_quote(
     its own, since making one locks the offer and reserving locks coupons before offers.
 
     Raises QuoteChanged if the token is too old or stands for another basket or shopper; CouponRefused if a limit is
-    used up or the campaign has been stopped; UnderReview if the shop has to look at it first.
+    used up or the campaign has been stopped; UnderReview if the shop has to look at an offer first: that offer waits,
+    the others are free again. Once it is approved, a new quote goes through.
     """
     promise = _read(token, shopper, basket)
     key = idempotency_key[:100]
@@ -272,7 +280,8 @@ def _held(key: str, shopper: Shopper, promise: _Promise) -> list[Reservation]:
     promised = sorted((offer_id, repr(discount)) for offer_id, _, discount in promise.entries)
     if promised != sorted((row.offer_id, repr(redemption.benefit_of(row))) for row in rows):
         raise CouponRefused(reason="other_basket")
-    if any(row.state not in {State.HELD, State.REVIEW, State.REDEEMED} for row in rows):
+    waits = any(row.state == State.REVIEW for row in rows)
+    if not waits and any(row.state not in {State.HELD, State.REDEEMED} for row in rows):
         raise QuoteChanged
     return rows
 
@@ -285,17 +294,20 @@ def _reserve(
         coupon = _coupon_of(coupon_id, shopper, promise.at) if coupon_id else own[offer_id]
         items.append(redemption.prepare(coupon, discount, shopper, basket, f"{key}:{coupon.pk}", key))
     now = timezone.now()
-    counters.take(items, now)
+    counters.hold(items)
     rows = [item.reservation for item in items]
-    for row in rows:
-        if risk.assess(row, facts, now):
-            row.refresh_from_db(fields=["state", "expires_at"])
+    suspicions = [found for row in rows if (found := risk.judge(row, facts, now)) is not None]
+    counters.charge(items, now)
+    for suspicion in suspicions:
+        risk.stop(suspicion, now)
+    if suspicions:  # the others are free at once, for an order without those that wait
+        counters.let_go([row for row in rows if row.state != State.REVIEW], State.RELEASED)
     return rows
 
 
 def _coupon_of(coupon_id: str, shopper: Shopper, promised_at: datetime) -> Coupon:
     """Return the coupon to reserve. Dates count as they stood when the price was shown."""
-    coupon = Coupon.objects.select_related("offer__campaign").filter(pk=uuid.UUID(coupon_id)).first()
+    coupon = by_id(coupon_id)
     reason = unusable_reason(coupon, shopper, promised_at)
     if coupon is None or reason:
         raise CouponRefused(reason=reason)
@@ -333,18 +345,15 @@ def redeem_basket(basket_key: str, *, order_label: str, order_id: str) -> int:
 
     Call it inside the order's own transaction, as :func:`personalization.api.redeem`.
     """
-    return sum(redemption.redeem(pk, order_label=order_label, order_id=order_id) for pk in _of_basket(basket_key))
+    return redemption.redeem_all(_of_basket(basket_key), order_label=order_label, order_id=order_id)
 
 
 def release_basket(basket_key: str) -> int:
     """Give all reservations of a basket back; returns how many were held."""
-    with transaction.atomic():
-        return sum(redemption.release(pk) for pk in _of_basket(basket_key))
+    return redemption.release_all(_of_basket(basket_key))
 
 
 def _of_basket(basket_key: str) -> list[uuid.UUID]:
-    """Return a basket's reservations in the order in which their coupons are locked everywhere."""
     if not basket_key:
         return []
-    rows = Reservation.objects.filter(basket_key=basket_key)
-    return list(rows.order_by("coupon_id").values_list("pk", flat=True))
+    return list(Reservation.objects.filter(basket_key=basket_key).values_list("pk", flat=True))

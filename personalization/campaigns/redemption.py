@@ -7,6 +7,7 @@ inside one transaction with its ledger entry.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,12 +21,16 @@ from personalization.campaigns import counters, grants, risk
 from personalization.campaigns.counters import Item, let_go
 from personalization.campaigns.coupons import usable_coupon
 from personalization.exceptions import BasketNotEligible, CouponRefused, RefundRefused, ReservationGone, UnderReview
-from personalization.models import Campaign, Coupon, LedgerEntry, Redemption, Reservation, Shopper
+from personalization.models import Coupon, LedgerEntry, Redemption, Reservation, Shopper
+from personalization.models.prepared import Prepared
 from personalization.pure.benefits import after_return, discount_for
+from personalization.pure.stacking import Candidate, application_order
 from personalization.tracking.ingest import track
 from personalization.types import Basket, Discount, Facts, Gift, Hold
 
 State = Reservation.State
+_BY_KEY = Prepared(lambda: Reservation.objects.all(), "idempotency_key")
+_WHOLE = Prepared(lambda: Reservation.objects.select_related("shopper", "coupon", "offer__campaign"))
 
 
 def reserve(
@@ -63,7 +68,7 @@ def _usable(reservation: Reservation) -> Hold:
 
 
 def _already_held(idempotency_key: str, shopper: Shopper | None, basket: Basket) -> Reservation | None:
-    done = Reservation.objects.select_related("offer__campaign").filter(idempotency_key=idempotency_key).first()
+    done = _BY_KEY.get(idempotency_key)
     if done is None:
         return None
     if done.shopper_id != (shopper.pk if shopper else None):
@@ -82,9 +87,11 @@ def _reserve(
     coupon = usable_coupon(shopper=shopper, coupon_id=coupon_id, code=code)
     item = prepare(coupon, discount_for(coupon.offer.terms(), basket), shopper, basket, key)
     now = timezone.now()
-    counters.take([item], now)
-    if risk.assess(item.reservation, facts, now):
-        item.reservation.refresh_from_db(fields=["state", "expires_at"])
+    counters.hold([item])
+    suspicion = risk.judge(item.reservation, facts, now)
+    counters.charge([item], now)
+    if suspicion is not None:
+        risk.stop(suspicion, now)
     return item.reservation
 
 
@@ -115,38 +122,55 @@ def redeem(reservation_id: str | uuid.UUID, *, order_label: str, order_id: str) 
     Call it inside the order's own transaction: both commit or neither does. Repeated for the same order it returns
     the same amount; a reservation that was released, expired or spent on another order raises ReservationGone.
     """
+    return redeem_all([reservation_id], order_label=order_label, order_id=order_id)
+
+
+def redeem_all(reservation_ids: Iterable[str | uuid.UUID], *, order_label: str, order_id: str) -> int:
+    """Spend several reservations on one order, or none, as :func:`redeem` does; returns what they take off together.
+
+    One call for all of an order's reservations: two orders that share coupons or campaigns then never wait for each
+    other in a ring.
+    """
     if not connection.in_atomic_block:
         raise TransactionManagementError("redeem() belongs inside the order's transaction.atomic().")
-    reservation = _find(reservation_id)
+    found = sorted(map(_find, reservation_ids), key=lambda row: row.coupon_id)
+    spent = []
+    for row in found:
+        if not _spend(row, order_label, order_id):
+            continue
+        spent.append(row)
+        redemption = Redemption.objects.create(
+            reservation=row,
+            coupon_id=row.coupon_id,
+            offer_id=row.offer_id,
+            campaign_id=row.campaign_id,
+            shopper_id=row.shopper_id,
+            order_label=order_label,
+            order_id=order_id,
+            amount_minor=row.amount_minor,
+            off_minor=row.off_minor,
+        )
+        grants.promise(redemption, benefit_of(row), row.offer)
+        _track_redemption(row)
+    counters.settle(spent)
+    return sum(row.off_minor for row in found)
+
+
+def _spend(reservation: Reservation, order_label: str, order_id: str) -> bool:
+    """Mark a held reservation as redeemed; False if this order has spent it already. Raises ReservationGone."""
     of_order = Redemption.objects.filter(order_label=order_label, order_id=order_id)
     # Only a coupon of several uses can be held twice for one order; it counts there once.
     several = reservation.coupon.max_uses > 1
     if several and of_order.filter(coupon=reservation.coupon).exclude(reservation=reservation).exists():
         raise ReservationGone
-    moved = Reservation.objects.filter(pk=reservation.pk, state=State.HELD).update(state=State.REDEEMED)
-    if not moved:
-        done = of_order.filter(reservation=reservation).first()
-        if done is None:
-            raise ReservationGone
-        return done.off_minor
-    counters.settle(reservation)
-    redemption = Redemption.objects.create(
-        reservation=reservation,
-        coupon_id=reservation.coupon_id,
-        offer_id=reservation.offer_id,
-        campaign_id=reservation.campaign_id,
-        shopper_id=reservation.shopper_id,
-        order_label=order_label,
-        order_id=order_id,
-        amount_minor=reservation.amount_minor,
-        off_minor=reservation.off_minor,
-    )
-    grants.promise(redemption, benefit_of(reservation), reservation.offer)
-    _track_redemption(reservation, order_id)
-    return reservation.off_minor
+    if Reservation.objects.filter(pk=reservation.pk, state=State.HELD).update(state=State.REDEEMED):
+        return True
+    if not of_order.filter(reservation=reservation).exists():
+        raise ReservationGone
+    return False
 
 
-def _track_redemption(reservation: Reservation, order_id: str) -> None:
+def _track_redemption(reservation: Reservation) -> None:
     if reservation.shopper is not None:
         track(
             "coupon_redeemed",
@@ -171,8 +195,13 @@ def require_worth(reservation_id: str | uuid.UUID, basket: Basket) -> None:
 
 def release(reservation_id: str | uuid.UUID) -> bool:
     """Give a held discount back (payment declined, basket left); False if it was not held any more."""
+    return bool(release_all([reservation_id]))
+
+
+def release_all(reservation_ids: Iterable[str | uuid.UUID]) -> int:
+    """Give several held discounts back in one transaction; returns how many were still held."""
     with transaction.atomic():
-        return let_go(_find(reservation_id), State.RELEASED)
+        return let_go([_find(reservation_id) for reservation_id in reservation_ids], State.RELEASED)
 
 
 def expire_reservations(now: datetime | None = None) -> int:
@@ -181,7 +210,7 @@ def expire_reservations(now: datetime | None = None) -> int:
     freed = 0
     for reservation in list(overdue.order_by("coupon_id", "pk")[:10_000]):
         with transaction.atomic():
-            freed += let_go(reservation, State.EXPIRED, [State.HELD])
+            freed += let_go([reservation], State.EXPIRED, [State.HELD])
     return freed
 
 
@@ -210,19 +239,23 @@ def refund(
         done = dict(LedgerEntry.objects.filter(operation_id__in=keys).values_list("operation_id", "spent_delta"))
         if done:
             return -sum(done.values())
-        parts = _parts(redemptions, amount_minor, kept)
+        earned = {} if kept is None else _earned(redemptions, kept)
+        parts = _parts(redemptions, amount_minor, earned)
+        by_campaign: dict[int, int] = {}
         for redemption, key, part in zip(redemptions, keys, parts, strict=True):
             if part:
-                _refund_one(redemption, part, key, kept)
+                _refund_one(redemption, part, key, earned.get(redemption.pk))
+                by_campaign[redemption.campaign_id] = by_campaign.get(redemption.campaign_id, 0) + part
+        counters.give_back(by_campaign)
         return sum(parts)
 
 
-def _parts(redemptions: list[Redemption], amount_minor: int | None, kept: Basket | None) -> list[int]:
+def _parts(redemptions: list[Redemption], amount_minor: int | None, earned: Mapping[int, Discount]) -> list[int]:
     """Return what each redemption gives back."""
     left = [row.amount_minor - row.refunded_minor - grants.granted_minor(row) for row in redemptions]
-    if kept is not None:
+    if earned:
         return [
-            min(max(row.amount_minor - row.refunded_minor - _earned(row, kept).cost_minor, 0), most)
+            min(max(row.amount_minor - row.refunded_minor - earned[row.pk].cost_minor, 0), most)
             for row, most in zip(redemptions, left, strict=True)
         ]
     wanted = sum(left) if amount_minor is None else amount_minor
@@ -235,22 +268,28 @@ def _parts(redemptions: list[Redemption], amount_minor: int | None, kept: Basket
     return parts
 
 
-def _earned(redemption: Redemption, kept: Basket) -> Discount:
-    return after_return(redemption.reservation.offer.terms(), kept, benefit_of(redemption.reservation))
+def _earned(redemptions: list[Redemption], kept: Basket) -> dict[int, Discount]:
+    """Return redemption → what its offer would have given on what is kept, all offers of the order together."""
+
+    def applied(row: Redemption) -> tuple[Any, ...]:
+        offer = row.reservation.offer
+        candidate = Candidate("", offer.terms(), offer.campaign.priority)
+        return *application_order(candidate), row.reservation.created_at, row.pk
+
+    rows = sorted(redemptions, key=applied)
+    found = after_return([(row.reservation.offer.terms(), benefit_of(row.reservation)) for row in rows], kept)
+    return {row.pk: discount for row, discount in zip(rows, found, strict=True)}
 
 
-def _refund_one(redemption: Redemption, amount: int, key: str, kept: Basket | None) -> None:
+def _refund_one(redemption: Redemption, amount: int, key: str, earned: Discount | None) -> None:
     moved = Redemption.objects.filter(pk=redemption.pk, amount_minor__gte=F("refunded_minor") + amount).update(
         refunded_minor=F("refunded_minor") + amount
     )
     if not moved:
         raise RefundRefused
     counters.write(redemption.reservation, LedgerEntry.Kind.REFUND, key, 0, -amount)
-    if kept is not None:
-        grants.reduce(redemption, _earned(redemption, kept))
-    elif redemption.refunded_minor + amount == redemption.amount_minor:
-        grants.reduce(redemption, None)
-    Campaign.objects.filter(pk=redemption.campaign_id).update(spent_minor=F("spent_minor") - amount)
+    if earned is not None or redemption.refunded_minor + amount == redemption.amount_minor:
+        grants.reduce(redemption, earned)
 
 
 def _find(reservation_id: str | uuid.UUID) -> Reservation:
@@ -258,7 +297,7 @@ def _find(reservation_id: str | uuid.UUID) -> Reservation:
         key = uuid.UUID(str(reservation_id))
     except ValueError:
         raise ReservationGone from None
-    reservation = Reservation.objects.select_related("shopper", "coupon", "offer__campaign").filter(pk=key).first()
+    reservation = _WHOLE.get(key)
     if reservation is None:
         raise ReservationGone
     return reservation

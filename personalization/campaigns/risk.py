@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -73,13 +73,45 @@ def referral_key(referrer: Shopper, occasion: str = "") -> str:
 # --- Scoring ----------------------------------------------------------------------------------------------------------
 
 
-def assess(reservation: Reservation, facts: Facts | None, now: datetime) -> bool:
-    """Score a reservation that was just made; True if it waits for a review now.
+class _Rule(NamedTuple):
+    """What scoring needs of a :class:`RiskRule`."""
 
-    Call it inside the reservation's transaction. At most three reads, however many rules; what the budget reserved
-    stays reserved. The facts of a guest without a shopper are compared and not kept.
+    kind: str
+    threshold: int
+    points: int
+
+
+# Asked for every reservation, so written out: Django would take longer to compose them than the database to answer.
+_ACTIVE_RULES = "SELECT kind, threshold, points FROM personalization_riskrule WHERE active ORDER BY id"
+_BASKETS_OF_A_DAY = """
+SELECT COUNT(DISTINCT CASE WHEN basket_key = '' THEN CAST(id AS varchar(36)) ELSE basket_key END)
+FROM personalization_reservation
+WHERE shopper_id = %s AND created_at > %s AND state IN ('held', 'review', 'redeemed')
+"""
+
+
+def _active_rules() -> list[_Rule]:
+    with connection.cursor() as cursor:
+        cursor.execute(_ACTIVE_RULES)
+        return [_Rule(*row) for row in cursor.fetchall()]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """Why a reservation has to wait for a review."""
+
+    reservation: Reservation
+    score: int
+    hits: list[dict[str, Any]]
+
+
+def judge(reservation: Reservation, facts: Facts | None, now: datetime) -> Suspicion | None:
+    """Score a reservation that was just made; None if it may pass.
+
+    Call it inside the reservation's transaction, before the rows that all shoppers share are locked. At most three
+    reads, however many rules. The facts of a guest without a shopper are compared and not kept.
     """
-    rules = list(RiskRule.objects.filter(active=True).order_by("pk"))
+    rules = _active_rules()
     given = _given(facts)
     hits: list[dict[str, Any]] = [
         {"rule": rule.kind, "figure": figure, "threshold": rule.threshold, "points": rule.points}
@@ -99,13 +131,17 @@ def assess(reservation: Reservation, facts: Facts | None, now: datetime) -> bool
         )
     score = sum(int(hit["points"]) for hit in hits)
     if not hits or score < conf.get().risk_threshold or _vouched(reservation, now):
-        return False
-    Reservation.objects.filter(pk=reservation.pk, state=State.HELD).update(
-        state=State.REVIEW, expires_at=now + timedelta(hours=conf.get().review_hours)
-    )
-    RiskReview.objects.create(reservation=reservation, score=score, hits=hits, created_at=now)
-    _count(hits, "fired_count")
-    return True
+        return None
+    return Suspicion(reservation, score, hits)
+
+
+def stop(suspicion: Suspicion, now: datetime) -> None:
+    """Let a suspicious reservation wait for somebody's decision; what the budget reserved stays reserved."""
+    reservation = suspicion.reservation
+    reservation.state, reservation.expires_at = State.REVIEW, now + timedelta(hours=conf.get().review_hours)
+    reservation.save(update_fields=["state", "expires_at"])
+    RiskReview.objects.create(reservation=reservation, score=suspicion.score, hits=suspicion.hits, created_at=now)
+    _count(suspicion.hits, "fired_count")
 
 
 def _given(facts: Facts | None) -> dict[str, str]:
@@ -123,8 +159,8 @@ def _given(facts: Facts | None) -> dict[str, str]:
 
 
 def _figures(
-    rules: list[RiskRule], reservation: Reservation, given: Mapping[str, str], now: datetime
-) -> list[tuple[RiskRule, int | None]]:
+    rules: list[_Rule], reservation: Reservation, given: Mapping[str, str], now: datetime
+) -> list[tuple[_Rule, int | None]]:
     """Return each rule with its figure; None where the rule says nothing about this reservation."""
     kinds = {rule.kind for rule in rules}
     figures: dict[str, int | None] = {}
@@ -140,7 +176,7 @@ def _figures(
     return [(rule, figures.get(rule.kind)) for rule in rules]
 
 
-def _fires(rule: RiskRule, figure: int | None) -> bool:
+def _fires(rule: _Rule, figure: int | None) -> bool:
     if figure is None:
         return False
     return figure <= rule.threshold if rule.kind == Kind.YOUNG_ACCOUNT else figure >= rule.threshold
@@ -189,16 +225,10 @@ def _is_same(reservation: Reservation, referrer: str) -> bool:
 
 def _velocity(reservation: Reservation, now: datetime) -> int:
     """Return for how many baskets the shopper used or holds a coupon in a day, this one included."""
-    lately = Reservation.objects.filter(
-        shopper=reservation.shopper,
-        created_at__gt=now - DAY,
-        state__in=[State.HELD, State.REVIEW, State.REDEEMED],
-    )
-    counts = lately.aggregate(
-        alone=Count("pk", filter=Q(basket_key="")),
-        baskets=Count("basket_key", filter=~Q(basket_key=""), distinct=True),
-    )
-    return int(counts["alone"] + counts["baskets"])
+    since = connection.ops.adapt_datetimefield_value(now - DAY)
+    with connection.cursor() as cursor:
+        cursor.execute(_BASKETS_OF_A_DAY, [reservation.shopper_id, since])
+        return int(cursor.fetchone()[0])
 
 
 def _age_hours(shopper: Shopper | None, now: datetime) -> int | None:
@@ -233,7 +263,8 @@ def waiting() -> QuerySet[RiskReview]:
 def approve(review: RiskReview, by: Any = None, note: str = "") -> bool:
     """Let a redemption pass: the same idempotency key gets its hold, for a fresh lifetime.
 
-    False if somebody else decided before, or the shopper gave it up.
+    An offer of a basket is free again instead, for a quote of what the basket costs by then; the coupon is not stopped
+    again for a week. False if somebody else decided before, or the shopper gave it up.
     """
     return _decide(review, RiskReview.State.APPROVED, by, note, _hold_again, "dismissed_count")
 
@@ -272,13 +303,15 @@ def _close(review: RiskReview, state: RiskReview.State, by: Any = None, note: st
 
 
 def _hold_again(reservation: Reservation) -> bool:
+    if reservation.basket_key:
+        return bool(counters.let_go([reservation], State.RELEASED, [State.REVIEW]))
     until = timezone.now() + timedelta(minutes=conf.get().reservation_minutes)
     waits = Reservation.objects.filter(pk=reservation.pk, state=State.REVIEW)
     return bool(waits.update(state=State.HELD, expires_at=until))
 
 
 def _refuse(reservation: Reservation) -> bool:
-    if not counters.let_go(reservation, State.RELEASED, [State.REVIEW]):
+    if not counters.let_go([reservation], State.RELEASED, [State.REVIEW]):
         return False
     coupon = Coupon.objects.get(pk=reservation.coupon_id)
     if coupon.shopper_id is not None or coupon.max_uses == 1:
@@ -296,7 +329,7 @@ def lapse(now: datetime | None = None) -> int:
     for review in list(overdue.order_by("pk")[:BATCH]):
         with transaction.atomic():
             if _close(review, RiskReview.State.LAPSED):
-                counters.let_go(review.reservation, State.RELEASED, [State.REVIEW])
+                counters.let_go([review.reservation], State.RELEASED, [State.REVIEW])
                 ended += 1
     old = RiskFact.objects.filter(at__lt=now - MEMORY).order_by("pk").values_list("pk", flat=True)[: 10 * BATCH]
     RiskFact.objects.filter(pk__in=list(old)).delete()

@@ -17,10 +17,12 @@ from django.utils.translation import gettext_noop
 
 from personalization.exceptions import InvalidTransition
 from personalization.models import Switch, SwitchChange
+from personalization.models.prepared import Prepared
 
 REASON = "switched_off"
 TTL_SECONDS = 2.0
 PERMISSION = "personalization.stop_campaign"
+_SWITCH = Prepared(lambda: Switch.objects.all(), "population")
 _cache: dict[str, tuple[float, bool]] = {}
 
 
@@ -36,7 +38,8 @@ def engaged(population: str) -> bool:
 
 def engaged_now(population: str) -> bool:
     """Return whether everything is stopped, as the database has it (one query)."""
-    return Switch.objects.filter(population=population, engaged=True).exists()
+    switch = _SWITCH.get(population)
+    return switch is not None and switch.engaged
 
 
 def engage(population: str, by: Any = None, reason: str = "") -> bool:

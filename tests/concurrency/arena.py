@@ -7,6 +7,8 @@ error.
 
 from __future__ import annotations
 
+import multiprocessing
+import re
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -21,7 +23,9 @@ from django.db import connection, connections, models
 from django.db.backends.signals import connection_created
 from django.db.models import QuerySet
 
+from personalization.campaigns import counters
 from personalization.exceptions import PersonalizationError
+from personalization.models import Coupon
 
 PAUSE_SECONDS = 0.002
 """Between the check and the act of a contender whose guard was taken away."""
@@ -68,14 +72,17 @@ class Outcome:
         return asdict(self)
 
 
-def play(race: Race, rounds: int, *, until_overrun: bool = False) -> Outcome:
-    """Play rounds; with ``until_overrun`` stop as soon as one is seen."""
+def play(race: Race, rounds: int, *, until_overrun: bool = False, processes: bool = False) -> Outcome:
+    """Play rounds; with ``until_overrun`` stop as soon as one is seen, with ``processes`` each contender is one."""
     outcome = Outcome()
     began = time.monotonic()
     with ThreadPoolExecutor(max_workers=race.threads) as pool:
         for _ in range(rounds):
             race.prepare()
-            _together(pool, race.contenders(), outcome)
+            if processes:
+                _apart(race.contenders(), outcome)
+            else:
+                _together(pool, race.contenders(), outcome)
             outcome.rounds += 1
             outcome.overruns += race.overruns()
             outcome.faults += race.faults()
@@ -89,16 +96,48 @@ def play(race: Race, rounds: int, *, until_overrun: bool = False) -> Outcome:
 def _together(pool: ThreadPoolExecutor, contenders: Sequence[Callable[[], object]], outcome: Outcome) -> None:
     barrier = threading.Barrier(len(contenders))
 
-    def run(contender: Callable[[], object]) -> None:
-        barrier.wait(timeout=30)
-        try:
-            contender()
-        except PersonalizationError:
-            outcome.refusals += 1
-        except Exception as error:
-            outcome.errors.append(f"{type(error).__name__}: {error}"[:300])
+    def run(contender: Callable[[], object]) -> str | None:
+        barrier.wait(timeout=60)
+        return _ending(contender)
 
-    list(pool.map(run, contenders))
+    _count(list(pool.map(run, contenders)), outcome)
+
+
+def _apart(contenders: Sequence[Callable[[], object]], outcome: Outcome) -> None:
+    """Run each contender in a forked process: what they left in this one's memory is not seen by ``faults``."""
+    connections.close_all()  # a forked process must not share its parent's
+    context = multiprocessing.get_context("fork")
+    barrier, endings = context.Barrier(len(contenders)), context.SimpleQueue()
+
+    def run(contender: Callable[[], object]) -> None:
+        barrier.wait(timeout=60)
+        ending = _ending(contender)
+        connections.close_all()
+        endings.put(ending)
+
+    workers = [context.Process(target=run, args=(contender,)) for contender in contenders]
+    for worker in workers:
+        worker.start()
+    told = [endings.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    _count(told, outcome)
+
+
+def _ending(contender: Callable[[], object]) -> str | None:
+    """Return None for success, an empty text for a refusal, else what went wrong."""
+    try:
+        contender()
+    except PersonalizationError:
+        return ""
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"[:300]
+    return None
+
+
+def _count(endings: Sequence[str | None], outcome: Outcome) -> None:
+    outcome.refusals += sum(ending == "" for ending in endings)
+    outcome.errors += [ending for ending in endings if ending]
 
 
 @contextmanager
@@ -117,9 +156,29 @@ def check_then_act() -> Iterator[None]:
 
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(QuerySet, "update", naive_update))
+        stack.enter_context(mock.patch.object(counters, "_move", _naive_move))
         if connection.vendor == "sqlite":
             stack.enter_context(without_transactions())
         yield
+
+
+def _naive_move(statement: str, **parameters: Any) -> bool:
+    """Do what ``counters._move`` does, as above: ask whether the conditions hold, wait, and write regardless."""
+    for name in {"coupon", "reservation"} & parameters.keys():
+        parameters[name] = Coupon._meta.pk.get_db_prep_value(parameters[name], connection)
+    found = _UPDATE.fullmatch(statement.strip())
+    assert found, f"This is no plain UPDATE: {statement}"
+    table, changes, conditions = found.groups()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT id FROM {table} WHERE {conditions}", parameters)
+        keys = [row[0] for row in cursor.fetchall()]
+        time.sleep(PAUSE_SECONDS)
+        for key in keys:
+            cursor.execute(f"UPDATE {table} SET {changes} WHERE id = %(key)s", parameters | {"key": key})
+    return bool(keys)
+
+
+_UPDATE = re.compile(r"UPDATE (\w+)\s+SET (.*?)\s+WHERE (.*)", re.DOTALL)
 
 
 @contextmanager

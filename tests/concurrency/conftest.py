@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from tests.support.scale import rounds
 from tests.support.servers import Postgres
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ def child_environment(database_url: str) -> dict[str, str]:
     return os.environ | {"DATABASE_URL": database_url, "TEST_VAR_DIR": str(settings.VAR_DIR)}
 
 
-def run(*arguments: str, database_url: str, timeout: float = 900) -> str:
+def run(*arguments: str, database_url: str, timeout: float = 0) -> str:
     """Run a Python module beside the tests against a database; return what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
@@ -38,7 +39,7 @@ def run(*arguments: str, database_url: str, timeout: float = 900) -> str:
         env=child_environment(database_url),
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=timeout or rounds(900, 4 * 3600),
         check=False,
     )
     if done.returncode:
@@ -82,12 +83,12 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[New
 
 
 @pytest.fixture
-def play(new_database: NewDatabase) -> Callable[[str, str, int], dict[str, Any]]:
+def play(new_database: NewDatabase) -> Callable[..., dict[str, Any]]:
     """Play a race (``module.Class``) on a backend for some rounds; returns both outcomes."""
 
-    def play(race: str, backend: str, rounds: int) -> dict[str, Any]:
+    def play(race: str, backend: str, rounds: int, *options: str) -> dict[str, Any]:
         url = new_database(backend)
-        printed = run("tests.concurrency.play", race, "--rounds", str(rounds), database_url=url)
+        printed = run("tests.concurrency.play", race, "--rounds", str(rounds), *options, database_url=url)
         outcomes: dict[str, Any] = json.loads(printed.splitlines()[-1])
         return outcomes
 

@@ -16,7 +16,6 @@ RACES = (
     "LastOfTheBudget",
     "OneCodeForAll",
     "SingleUse",
-    "SameKey",
     "ClaimedInManyTabs",
     "TwoEach",
     "LastIssued",
@@ -28,3 +27,18 @@ RACES = (
 @pytest.mark.parametrize("race", RACES)
 def test_race(race: str, backend: str, play: Callable[..., dict[str, Any]]) -> None:
     assert_guard_matters(play(f"coupons.{race}", backend, rounds(20, 1000)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_many_at_the_last_coupon(backend: str, play: Callable[..., dict[str, Any]]) -> None:
+    """200 connections at once in ``make soak``; on SQLite eight processes, each with a connection."""
+    if backend == "sqlite":
+        assert_guard_matters(play("coupons.LastCouponOfEight", backend, rounds(10, 1000), "--processes"))
+    else:
+        assert_guard_matters(play("coupons.LastCouponOfAll", backend, rounds(5, 1000)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_key_sent_many_times(backend: str, play: Callable[..., dict[str, Any]]) -> None:
+    """A hundred times at once in ``make soak``: one effect, and the same answer to all."""
+    assert_guard_matters(play("coupons.SameKey", backend, rounds(20, 50)))

@@ -19,7 +19,7 @@ def test_race(race: str, backend: str, play: Callable[..., dict[str, Any]]) -> N
 
 
 @pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "sqlite"])
-@pytest.mark.parametrize("race", ["BasketsOfSeveral", "MadeOnTheWay"])
+@pytest.mark.parametrize("race", ["BasketsOfSeveral", "BasketsEnding", "MadeOnTheWay"])
 def test_baskets_never_deadlock(race: str, backend: str, play: Callable[..., dict[str, Any]]) -> None:
     """SQLite lets one writer in at a time: there is no ring to wait in."""
     assert_guard_matters(play(f"engine.{race}", backend, rounds(40, 2000)))

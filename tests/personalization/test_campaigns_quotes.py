@@ -12,10 +12,10 @@ from django.db import transaction
 from django.utils import timezone
 from time_machine import travel
 
-from personalization.campaigns import coupons, quotes, redemption
+from personalization.campaigns import coupons, quotes, redemption, risk
 from personalization.campaigns.ledger import verify_ledger
-from personalization.exceptions import CouponRefused, QuoteChanged
-from personalization.models import Campaign, Coupon, Offer, Redemption, Reservation, Shopper
+from personalization.exceptions import CouponRefused, QuoteChanged, UnderReview
+from personalization.models import Campaign, Coupon, Offer, Redemption, Reservation, RiskReview, Shopper
 from personalization.types import Basket, BasketLine
 from tests.personalization import builders
 
@@ -218,3 +218,45 @@ def test_redeeming_again_counts_once(shopper: Shopper) -> None:
     hold = take(quotes.quote(shopper=shopper, basket=BASKET), shopper)
     assert order(hold) == order(hold) == 650
     assert redemption.refund(order_label="shop.order", order_id="1001", operation_id="all") == 650
+
+
+def test_an_offer_that_waits_for_a_review_holds_up_no_other(shopper: Shopper) -> None:
+    """The suspicious coupon waits; the rest of the basket is free for an order without it, and it for one after."""
+    plain = automatic(percent=10)
+    code = owned(shopper, percent=0, amount_minor=500)
+    Offer.objects.filter(coupons__pk=code).update(attributes={"referrer": shopper.key.hex})
+    risk.ensure_defaults()
+    both = quotes.quote(shopper=shopper, basket=BASKET, coupon_ids=[code])
+    for _attempt in range(2):
+        with pytest.raises(UnderReview):
+            take(both, shopper)
+    assert sorted(Reservation.objects.values_list("state", flat=True)) == ["released", "review"]
+
+    without = quotes.quote(shopper=shopper, basket=BASKET)
+    assert [item.offer_id for item in without.applied] == [plain.pk]
+    assert order(take(without, shopper, key="without")) == 650
+    review = RiskReview.objects.get()
+    assert str(review.reservation.coupon_id) == code
+    assert risk.approve(review)
+    with pytest.raises(QuoteChanged):
+        take(both, shopper)
+
+    later = quotes.quote(shopper=shopper, basket=BASKET, coupon_ids=[code])
+    assert order(take(later, shopper, key="later"), "1002") == 500
+    for campaign in Campaign.objects.all():
+        assert verify_ledger(campaign) == []
+
+
+def test_a_return_is_computed_for_all_offers_of_the_order_together(shopper: Shopper) -> None:
+    """Half price, then a tenth of that half: of what is kept, a tenth of its own half stays."""
+    half = automatic(percent=50)
+    Campaign.objects.filter(pk=half.campaign_id).update(priority=9)
+    automatic(percent=10)
+    hold = take(quotes.quote(shopper=shopper, basket=BASKET), shopper)
+    assert order(hold) == hold.off_minor == 3250 + 325
+    kept = replace(BASKET, lines=BASKET.lines[1:])
+    with transaction.atomic():
+        given_back = redemption.refund(order_label="shop.order", order_id="1001", operation_id="r1", kept=kept)
+    assert given_back == hold.off_minor - (750 + 75)
+    for campaign in Campaign.objects.all():
+        assert verify_ledger(campaign) == []

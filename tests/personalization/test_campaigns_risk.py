@@ -188,7 +188,7 @@ def test_the_reads_do_not_grow_with_the_rules_or_the_rows(offer: Offer) -> None:
             pk=hold(offer, make_shopper(), None).reservation_id
         )
         with CaptureQueriesContext(connection) as queries:
-            risk.assess(reservation, ORIGIN, timezone.now())
+            risk.judge(reservation, ORIGIN, timezone.now())
         return len(queries)
 
     few = asked()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from personalization.exceptions import BasketNotEligible
 from personalization.pure.benefits import after_return, allocate_within, covers, discount_for, rounded, worst_case
+from personalization.pure.stacking import Candidate, resolve
 from personalization.types import Basket, BasketLine, Discount, Gift, OfferKind, Step, Terms
 
 ITEMS = ("a", "b", "c")
@@ -90,13 +91,9 @@ def test_whatever_the_kind_it_adds_up_and_keeps_its_limits(rules: Terms, basket:
     assert found.cost_minor > 0 or found.points or found.gifts
 
 
-@settings(max_examples=300, deadline=None)
-@given(terms(), baskets(), st.data())
-def test_a_return_never_gives_more_than_was_granted(rules: Terms, basket: Basket, data: st.DataObject) -> None:
-    before = granted(rules, basket)
-    if before is None:
-        return
-    kept = replace(
+def what_is_kept(basket: Basket, data: st.DataObject) -> Basket:
+    """Return the basket after some pieces of some lines went back."""
+    return replace(
         basket,
         lines=tuple(
             replace(line, quantity=left, host_discount_minor=line.host_discount_minor * left // line.quantity)
@@ -104,7 +101,33 @@ def test_a_return_never_gives_more_than_was_granted(rules: Terms, basket: Basket
             for left in [data.draw(st.integers(0, line.quantity))]
         ),
     )
-    after = after_return(rules, kept, before)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(terms(), min_size=2, max_size=4), baskets(), st.data())
+def test_offers_that_applied_together_are_computed_together_after_a_return(
+    several: list[Terms], basket: Basket, data: st.DataObject
+) -> None:
+    stack = resolve([Candidate(str(n), rules) for n, rules in enumerate(several)], basket, limit=4)
+    given_before = [(several[int(key)], discount) for key, discount in stack.chosen]
+    kept = what_is_kept(basket, data)
+    after = after_return(given_before, kept)
+    assert all(found.cost_minor <= before.cost_minor for found, (_, before) in zip(after, given_before, strict=True))
+    for index, line in enumerate(kept.lines):
+        assert sum(found.per_line_minor[index] for found in after) <= line.total_minor
+    assert sum(found.shipping_minor for found in after) <= kept.shipping_minor
+    if kept == basket:
+        assert after == [before for _, before in given_before]
+
+
+@settings(max_examples=300, deadline=None)
+@given(terms(), baskets(), st.data())
+def test_a_return_never_gives_more_than_was_granted(rules: Terms, basket: Basket, data: st.DataObject) -> None:
+    before = granted(rules, basket)
+    if before is None:
+        return
+    kept = what_is_kept(basket, data)
+    [after] = after_return([(rules, before)], kept)
     assert after.cost_minor <= before.cost_minor
     assert after.points <= before.points
     assert len(after.per_line_minor) == len(kept.lines)

@@ -18,6 +18,7 @@ from personalization.models import Campaign, Coupon, LedgerEntry, Offer, Redempt
 from personalization.types import Hold
 from tests.concurrency import arena
 from tests.support import build
+from tests.support.scale import rounds
 
 LEFT = 3
 DISCOUNT_MINOR = 500
@@ -33,6 +34,7 @@ def buy(shopper: Shopper | None, coupon_id: str) -> None:
 class _SpendingRace(arena.Race):
     """Several shoppers spend a coupon each; a shared limit lets ``LEFT`` of them through."""
 
+    left = LEFT
     campaign: Campaign
     coupons: list[tuple[Shopper | None, str]]
 
@@ -44,11 +46,11 @@ class _SpendingRace(arena.Race):
 
     def overruns(self) -> list[str]:
         spent = self.spent()
-        return [f"{spent} redemptions, {LEFT} allowed"] if spent > LEFT else []
+        return [f"{spent} redemptions, {self.left} allowed"] if spent > self.left else []
 
     def faults(self) -> list[str]:
         spent = self.spent()
-        too_few = [f"{spent} redemptions, {LEFT} were there to be had"] if spent < LEFT else []
+        too_few = [f"{spent} redemptions, {self.left} were there to be had"] if spent < self.left else []
         return too_few + verify_ledger(self.campaign)
 
     @contextmanager
@@ -69,6 +71,31 @@ class LastCoupon(_SpendingRace):
         self.campaign = offer.campaign
         shoppers = [build.shopper() for _ in range(self.threads)]
         self.coupons = [(shopper, claim(offer.pk, shopper=shopper).coupon_id) for shopper in shoppers]
+
+
+class LastCouponOfAll(_SpendingRace):
+    """A crowd at the very last redemption of an offer, each with a coupon of their own: exactly one has it."""
+
+    threads = rounds(24, 200)
+    left = 1
+
+    def prepare(self) -> None:
+        if not hasattr(self, "crowd"):
+            self.crowd = [build.shopper() for _ in range(self.threads)]
+        offer = build.offer(max_redemptions=self.left)
+        self.campaign = offer.campaign
+        issued = Coupon.objects.bulk_create(
+            Coupon(offer=offer, shopper=shopper, claim_no=1, code_digest=uuid4().hex, code_ciphertext="-")
+            for shopper in self.crowd
+        )
+        Offer.objects.filter(pk=offer.pk).update(issued_count=len(issued))
+        self.coupons = [(coupon.shopper, str(coupon.pk)) for coupon in issued]
+
+
+class LastCouponOfEight(LastCouponOfAll):
+    """The same with as many as SQLite's one writer can serve."""
+
+    threads = 8
 
 
 class LastOfTheBudget(_SpendingRace):
@@ -120,6 +147,8 @@ class SingleUse(_SpendingRace):
 
 class SameKey(arena.Race):
     """One checkout is sent many times under one idempotency key."""
+
+    threads = rounds(8, 100)
 
     def prepare(self) -> None:
         self.offer = build.offer()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from unittest import mock
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.db import OperationalError, transaction
 from django.utils import timezone
@@ -196,7 +196,8 @@ class BasketsOfSeveral(arena.Race):
         ]
         try:
             with transaction.atomic():
-                counters.take(items, timezone.now())
+                counters.hold(items)
+                counters.charge(items, timezone.now())
         except OperationalError as error:
             if "deadlock" not in str(error):
                 raise
@@ -214,4 +215,77 @@ class BasketsOfSeveral(arena.Race):
     def unguarded(self) -> Iterator[None]:
         """Lock the coupons in whichever order the basket names them."""
         with mock.patch.object(counters, "sorted", lambda things, key=None: list(things), create=True):
+            yield
+
+
+class BasketsEnding(arena.Race):
+    """Baskets of two offers are redeemed, released and refunded at once; they share codes, offers and campaigns."""
+
+    threads = 8
+
+    def prepare(self) -> None:
+        self.deadlocks: list[str] = []
+        self.campaigns = [build.campaign(budget_minor=10**6), build.campaign(budget_minor=10**6)]
+        offers = [build.offer(campaign) for campaign in self.campaigns]
+        shared = [
+            coupons.issue(offer, origin=Coupon.Origin.VANITY, code=codes.generate(), max_uses=99) for offer in offers
+        ]
+        self.baskets: list[list[UUID]] = []
+        for number in range(self.threads):
+            shopper, basket, key = build.shopper(), build.basket(9000), uuid4().hex
+            items = [
+                redemption.prepare(each, discount_for(each.offer.terms(), basket), shopper, basket, f"{key}:{each.pk}")
+                for each in random.sample(shared, 2)
+            ]
+            with transaction.atomic():
+                counters.hold(items)
+                counters.charge(items, timezone.now())
+            self.baskets.append([item.reservation.pk for item in items])
+            if number % 4 == 3:
+                self._redeem(self.baskets[-1])
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        ends = (self._redeem, self._release, self._redeem, self._refund)
+        return [partial(self._watched, ends[number % 4], mine) for number, mine in enumerate(self.baskets)]
+
+    def _watched(self, end: Callable[[list[UUID]], object], mine: list[UUID]) -> None:
+        try:
+            end(mine)
+        except OperationalError as error:
+            if "deadlock" not in str(error):
+                raise
+            self.deadlocks.append(str(error)[:80])
+
+    def _redeem(self, mine: list[UUID]) -> None:
+        with transaction.atomic():
+            redemption.redeem_all(mine, order_label="race", order_id=str(mine[0]))
+
+    def _release(self, mine: list[UUID]) -> None:
+        redemption.release_all(mine)
+
+    def _refund(self, mine: list[UUID]) -> None:
+        redemption.refund(order_label="race", order_id=str(mine[0]), operation_id=uuid4().hex)
+
+    def overruns(self) -> list[str]:
+        return self.deadlocks
+
+    def faults(self) -> list[str]:
+        states = [
+            sorted(set(Reservation.objects.filter(pk__in=mine).values_list("state", flat=True)))
+            for mine in self.baskets
+        ]
+        ends = (["redeemed"], ["released"], ["redeemed"], ["redeemed"])
+        torn = [f"{found}" for number, found in enumerate(states) if found != ends[number % 4]]
+        return torn + [line for campaign in self.campaigns for line in verify_ledger(campaign)]
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        """End each reservation of a basket by itself, in the order in which the basket names them."""
+        together = redemption.redeem_all
+
+        def one_by_one(mine: list[UUID], **order: str) -> None:
+            for key in mine:
+                together([key], **order)
+
+        with mock.patch.object(redemption, "redeem_all", one_by_one):
             yield

@@ -132,6 +132,29 @@ class RefundedTwice(_HoldRace):
             yield
 
 
+class RefundedWhileRedeemed(RefundedTwice):
+    """An order's refund arrives while the order itself is still being made: it takes all of it back, or nothing."""
+
+    def prepare(self) -> None:
+        _HoldRace.prepare(self)
+        self.order_id = uuid4().hex
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        redeemed = partial(_redeem, self.reservation_id, self.order_id)
+        return [redeemed, *super().contenders()[2:], redeemed]
+
+    def overruns(self) -> list[str]:
+        made = Redemption.objects.filter(order_id=self.order_id).count()
+        return [f"{made} redemptions of one order"] if made > 1 else super().overruns()
+
+    def faults(self) -> list[str]:
+        if Redemption.objects.filter(order_id=self.order_id).count() != 1:
+            return ["the order was not redeemed once"]
+        refunded, amount = self._refunded()
+        torn = [] if refunded in {0, amount} else [f"{refunded} refunded of {amount}"]
+        return torn + verify_ledger(self.campaign)
+
+
 class PartlyRefundedAtOnce(RefundedTwice):
     """Many operations refund 60 % each: one fits."""
 

@@ -42,3 +42,8 @@ def test_many_at_the_last_coupon(backend: str, play: Callable[..., dict[str, Any
 def test_one_key_sent_many_times(backend: str, play: Callable[..., dict[str, Any]]) -> None:
     """A hundred times at once in ``make soak``: one effect, and the same answer to all."""
     assert_guard_matters(play("coupons.SameKey", backend, rounds(20, 50)))
+
+
+def test_a_crowd_at_one_code_over_http(play: Callable[..., dict[str, Any]]) -> None:
+    """50 clients × 100 rounds in ``make soak``, through sockets, the middleware and the API."""
+    assert_guard_matters(play("overhttp.OneCodeForACrowd", "postgres", rounds(4, 100)))

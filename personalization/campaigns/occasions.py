@@ -45,6 +45,10 @@ def _everybody(shoppers: QuerySet[Shopper], prefix: str) -> Found:
     return Found(shoppers.annotate(marker=Value("", models.CharField())), prefix)
 
 
+def _launch(shoppers: QuerySet[Shopper], params: Params, now: datetime, today: date) -> Found | None:
+    return _everybody(shoppers, Kind.LAUNCH.value)
+
+
 def _welcome(shoppers: QuerySet[Shopper], params: Params, now: datetime, today: date) -> Found | None:
     since = now - timedelta(days=params["days"])
     return _everybody(shoppers.filter(joined_at__gte=since, joined_at__lte=now), "welcome")
@@ -208,6 +212,7 @@ def _event(shoppers: QuerySet[Shopper], params: Params, now: datetime, today: da
 
 
 _FINDERS: dict[Kind, Callable[[QuerySet[Shopper], Params, datetime, date], Found | None]] = {
+    Kind.LAUNCH: _launch,
     Kind.WELCOME: _welcome,
     Kind.BIRTHDAY: _birthday,
     Kind.SEASON: _season,

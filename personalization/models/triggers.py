@@ -102,9 +102,13 @@ class AudienceMember(models.Model):
 
 
 class Trigger(models.Model):
-    """What sets a campaign off for a shopper. Without one a campaign is for its whole audience at any time."""
+    """What sets a campaign off for a shopper. Without one a campaign is for its whole audience at any time.
+
+    ``launch`` only sends: it keeps no page from showing the campaign to its whole audience.
+    """
 
     class Kind(models.TextChoices):
+        LAUNCH = trigger_rules.LAUNCH, _("launch: once, to the whole audience")
         WELCOME = "welcome", _("welcome: joined lately")
         BIRTHDAY = "birthday", _("birthday")
         SEASON = "season", _("season: a span of days each year")
@@ -143,7 +147,7 @@ class Trigger(models.Model):
         errors: dict[str, Any] = {}
         for name, check in (
             ("params", lambda: trigger_rules.parse_params(self.kind, self.params)),
-            ("channels", lambda: trigger_rules.check_channels(self.channels)),
+            ("channels", lambda: trigger_rules.check_channels(self.kind, self.channels)),
         ):
             try:
                 check()

@@ -76,9 +76,17 @@ def coupon_for(message: OutboxMessage, offer: Offer, now: datetime) -> Coupon | 
     """
     if offer.application != Offer.Application.CLAIM or offer.kind == OfferKind.ANNOUNCEMENT:
         return None
+    held = held_coupon(message, offer, now)
+    if held is not None:
+        return held
+    return coupons.issue(offer, shopper=message.shopper, origin=Coupon.Origin.TRIGGER, claim_key=f"push:{message.pk}")
+
+
+def held_coupon(message: OutboxMessage, offer: Offer, now: datetime) -> Coupon | None:
+    """Return the newest coupon for the offer that the shopper holds and can use."""
     held = Coupon.objects.filter(offer=offer, shopper=message.shopper, voided_at=None).order_by("-claim_no")
     for coupon in held:
         alive = coupon.expires_at is None or coupon.expires_at > now
         if alive and coupon.used_count + coupon.reserved_count < coupon.max_uses:
             return coupon
-    return coupons.issue(offer, shopper=message.shopper, origin=Coupon.Origin.TRIGGER, claim_key=f"push:{message.pk}")
+    return None

@@ -70,6 +70,10 @@ class LaunchedByMany(EvaluatedByMany):
 
     kind = "launch"
 
+    def prepare(self) -> None:
+        Shopper.objects.update(consent_personalisation=False)  # whoever is left of the rounds before
+        super().prepare()
+
     @contextmanager
     def unguarded(self) -> Iterator[None]:
         # A launch that is over keeps the later ones out as well.

@@ -31,7 +31,7 @@ def days_since(column: str) -> str:
 
 def _device() -> str:
     if connection.vendor == "postgresql":
-        return "v.properties->>'device'"
+        return "CASE WHEN jsonb_typeof(v.properties->'device') = 'string' THEN v.properties->>'device' END"
     return "CASE WHEN json_type(v.properties, '$.device') = 'text' THEN json_extract(v.properties, '$.device') END"
 
 
@@ -61,7 +61,8 @@ SELECT s.id, s.population, {_now()}, COALESCE(e.orders, 0), COALESCE(e.spent, 0)
     COALESCE(e.views, 0),
     CASE WHEN e.orders > 1 THEN {_days("e.last_at", "e.first_at")} / (e.orders - 1) END,
     COALESCE((SELECT SUBSTR({_device()}, 1, 20) FROM personalization_event v
-        WHERE v.shopper_id = s.id AND v.type = 'page_viewed' AND v.occurred_at < %(now)s
+        WHERE v.shopper_id = s.id AND v.type IN ('page_viewed', 'product_viewed', 'category_viewed')
+            AND v.occurred_at < %(now)s AND NOT v.is_bot AND {_device()} <> ''
         ORDER BY v.occurred_at DESC LIMIT 1), ''), 'visitor', '', '', ''
 FROM personalization_shopper s LEFT JOIN (
     SELECT shopper_id, SUM(CASE WHEN {order} THEN 1 ELSE 0 END) AS orders,

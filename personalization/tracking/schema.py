@@ -54,8 +54,8 @@ def names() -> list[str]:
 
 
 register(EventType("page_viewed", properties={"path": str, "title": str, "dwell_ms": int, "device": str}, public=True))
-register(EventType("product_viewed", needs_item=True, properties={"dwell_ms": int}, public=True))
-register(EventType("category_viewed", public=True))
+register(EventType("product_viewed", needs_item=True, properties={"dwell_ms": int, "device": str}, public=True))
+register(EventType("category_viewed", properties={"device": str}, public=True))
 register(EventType("search_performed", properties={"query": str, "results": int}, public=True))
 register(
     EventType(

@@ -57,7 +57,7 @@ class EvaluatedByMany(arena.Race):
     @contextmanager
     def unguarded(self) -> Iterator[None]:
         arena.drop_unique(Occurrence, "pz_occurrence_once")
-        arena.drop_unique(OutboxMessage, "dedupe_key")
+        arena.drop_unique(OutboxMessage, "pz_message_once")
         with ExitStack() as stack:
             stack.enter_context(mock.patch.object(triggers_sql, "_ONCE", ""))
             messages = triggers_sql._MESSAGES.replace("ON CONFLICT (dedupe_key) DO NOTHING", "")

@@ -15,6 +15,7 @@ class PersonalizationConfig(AppConfig):
         from personalization.campaigns import (
             alerts,
             batches,
+            choices,
             exports,
             giftcards,
             grants,
@@ -28,6 +29,7 @@ class PersonalizationConfig(AppConfig):
             risk,
             triggers,
         )
+        from personalization.decisioning import push
         from personalization.insight import feedback
         from personalization.learning import chores, handlers, summarise
         from personalization.ports.signals import shoppers_merged
@@ -42,6 +44,7 @@ class PersonalizationConfig(AppConfig):
         chores.register("grants", grants.grant_due)
         chores.register("triggers", triggers.queue_hourly)
         chores.register("outbox", outbox.send_due)
+        choices.register(push.choose)
         handlers.register(JobKind.TRIGGERS, triggers.run)
         chores.register("reviews", risk.lapse)
         chores.register("alerts", alerts.check)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from personalization.rest import campaigns, coupons, events, forms, giftcards, offers, quotes, unsubscribe
+from personalization.rest import campaigns, clicks, coupons, events, forms, giftcards, offers, quotes, unsubscribe
 
 app_name = "personalization"
 API = "api/v1/"
@@ -10,6 +10,7 @@ API = "api/v1/"
 urlpatterns = [
     path("claim/", forms.claim, name="claim"),
     path("consent/", forms.consent, name="consent"),
+    path("m/<str:token>/", clicks.click, name="click"),
     path("unsubscribe/<str:token>/", unsubscribe.unsubscribe, name="unsubscribe"),
     path(API + "bounces/", unsubscribe.BouncesView.as_view(), name="bounces"),
     path(API + "events/", events.EventsView.as_view(), name="events"),

@@ -1,4 +1,4 @@
-"""Further lines of the check-list before a launch: words, coupons, forecast, conflicts, approval."""
+"""Further lines of the check-list before a launch: words, coupons, messages, forecast, conflicts, approval."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from personalization import conf
 from personalization.admin import conflicts
 from personalization.admin.display import words_of
+from personalization.campaigns import channels
 from personalization.models import Campaign, Job, Offer
 from personalization.pure.benefits import worst_case
 from personalization.types import JobKind, JobState, OfferKind
@@ -27,9 +28,10 @@ class Check:
 
 
 def further(campaign: Campaign, offers: list[Offer], now: datetime) -> list[Check]:
-    """Return the lines about words, coupons, forecast, conflicts and approval."""
+    """Return the lines about words, coupons, messages, forecast, conflicts and approval."""
     return [
         *_of_offers(campaign, offers),
+        *_of_sending(campaign),
         *_of_forecast(campaign, now),
         _of_conflicts(campaign),
         *_of_approval(campaign),
@@ -64,6 +66,21 @@ def _of_offers(campaign: Campaign, offers: list[Offer]) -> list[Check]:
         boundless = [offer.name for offer in beneficial if worst_case(offer.terms()) is None]
         hint = _("Set a largest discount for: %(names)s.") % {"names": ", ".join(boundless)}
         checks.append(Check(not boundless, _("The budget can cover every coupon"), hint))
+    return checks
+
+
+def _of_sending(campaign: Campaign) -> list[Check]:
+    """A campaign that is sent needs an occasion with a channel; a channel needs to be set up."""
+    used = {name for trigger in campaign.triggers.filter(active=True) for name in trigger.channels}
+    checks = []
+    if campaign.delivery == Campaign.Delivery.SENT:
+        hint = _("Nothing would be sent: add a trigger with a channel. “Launch” sends it once to the whole audience.")
+        checks.append(Check(bool(used), _("It is sent to its shoppers"), hint))
+    if used:
+        lacking = {name: channels.lacks(name) for name in sorted(used)}
+        told = "; ".join(f"{name}: {', '.join(settings)}" for name, settings in lacking.items() if settings)
+        hint = _("These settings are empty, so nobody is reached. %(channels)s.") % {"channels": told}
+        checks.append(Check(not told, _("Its channels are set up"), hint))
     return checks
 
 

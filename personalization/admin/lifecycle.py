@@ -22,7 +22,7 @@ from personalization.admin.audience import AudienceView
 from personalization.admin.checklist import Check, further
 from personalization.campaigns import lifecycle
 from personalization.exceptions import PersonalizationError
-from personalization.models import Campaign
+from personalization.models import Campaign, Trigger
 from personalization.ports.messages import explain
 
 if TYPE_CHECKING:
@@ -108,10 +108,13 @@ def step_label(campaign: Campaign, to: str) -> str:
 def consequence(campaign: Campaign, to: str) -> str:
     """Return what the confirmation page says will happen."""
     if is_launch(campaign, to):
-        return _(
+        words = _(
             "Shoppers will see the offers, coupons can be claimed, and the forecast is frozen. "
             "From then on the audience and the offers’ terms cannot be changed."
         )
+        if campaign.triggers.filter(kind=Trigger.Kind.LAUNCH, active=True).exists():
+            words += " " + _("Its messages go out to the whole audience; what is sent cannot be taken back.")
+        return words
     if to == Status.SCHEDULED:
         return _(
             "The campaign starts by itself at its start. Until then the audience and the offers’ terms are fixed; "

@@ -165,6 +165,8 @@ def _domain() -> str:
 
 
 BUILT_IN: dict[str, type] = {"email": EmailChannel, "webhook": WebhookChannel}
+NEEDS = {"email": ("CONTACTS", "PUBLIC_URL"), "webhook": ("WEBHOOK_URL", "WEBHOOK_SECRET")}
+"""Settings without which a built-in channel reaches nobody."""
 
 
 @lru_cache(maxsize=16)
@@ -181,6 +183,18 @@ def channel(name: str) -> Channel:
     if name not in BUILT_IN:
         raise ChannelFailed(reason="unknown_channel")
     return cast(Channel, BUILT_IN[name]())
+
+
+def lacks(name: str) -> list[str]:
+    """Return the settings that have to be filled in before this channel reaches anybody."""
+    configured = conf.get()
+    if name in configured.channels:
+        needed: tuple[str, ...] = ("CONTACTS",) if channel(name).needs_address else ()
+    elif name in NEEDS:
+        needed = NEEDS[name]
+    else:
+        return ["CHANNELS"]
+    return [setting for setting in needed if not getattr(configured, setting.lower())]
 
 
 def _forget(*, setting: str, **kwargs: object) -> None:

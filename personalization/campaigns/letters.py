@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 from django.conf import settings
 from django.template.loader import render_to_string
@@ -12,8 +11,7 @@ from django.utils import translation
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
 
-from personalization import conf
-from personalization.campaigns import clock, codes, coupons, unsubscribe
+from personalization.campaigns import clicks, clock, codes, coupons, unsubscribe
 from personalization.campaigns.channels import Rendered
 from personalization.models import Coupon, Offer, OutboxMessage
 from personalization.pure import markup
@@ -22,7 +20,7 @@ from personalization.types import OfferKind
 
 def render(message: OutboxMessage, offer: Offer, coupon: Coupon | None, address: str) -> Rendered:
     """Return the message in the shopper's language, on the clock of the campaign."""
-    shopper, link = message.shopper, link_of(offer)
+    shopper, link = message.shopper, clicks.link_for(message, offer)
     code = codes.reveal(coupon.code_ciphertext) if coupon is not None else ""
     unsubscribe_url = unsubscribe.url(shopper, message.channel)
     expires_at = coupon.expires_at.astimezone(clock.zone_of(offer.campaign)) if coupon and coupon.expires_at else None
@@ -61,14 +59,6 @@ def language_of(attributes: dict[str, Any]) -> str:
     return wanted if wanted in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE
 
 
-def link_of(offer: Offer) -> str:
-    """Return the address that the button leads to, reachable from outside; empty without PUBLIC_URL."""
-    if urlsplit(offer.cta_url).scheme in {"http", "https"}:
-        return offer.cta_url
-    base = conf.get().public_url
-    return urljoin(base.rstrip("/") + "/", offer.cta_url) if base else ""
-
-
 def coupon_for(message: OutboxMessage, offer: Offer, now: datetime) -> Coupon | None:
     """Return the shopper's coupon to send along: one they hold and can use, else a new one. Raises ClaimRefused.
 
@@ -76,9 +66,17 @@ def coupon_for(message: OutboxMessage, offer: Offer, now: datetime) -> Coupon | 
     """
     if offer.application != Offer.Application.CLAIM or offer.kind == OfferKind.ANNOUNCEMENT:
         return None
+    held = held_coupon(message, offer, now)
+    if held is not None:
+        return held
+    return coupons.issue(offer, shopper=message.shopper, origin=Coupon.Origin.TRIGGER, claim_key=f"push:{message.pk}")
+
+
+def held_coupon(message: OutboxMessage, offer: Offer, now: datetime) -> Coupon | None:
+    """Return the newest coupon for the offer that the shopper holds and can use."""
     held = Coupon.objects.filter(offer=offer, shopper=message.shopper, voided_at=None).order_by("-claim_no")
     for coupon in held:
         alive = coupon.expires_at is None or coupon.expires_at > now
         if alive and coupon.used_count + coupon.reserved_count < coupon.max_uses:
             return coupon
-    return coupons.issue(offer, shopper=message.shopper, origin=Coupon.Origin.TRIGGER, claim_key=f"push:{message.pk}")
+    return None

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from personalization import conf
-from personalization.campaigns import snapshots
+from personalization.campaigns import snapshots, triggers
 from personalization.exceptions import ApprovalRefused, InvalidTerms, InvalidTransition, PersonalizationError
 from personalization.features import audiences
 from personalization.learning import jobs
@@ -67,8 +67,8 @@ def transition(campaign: Campaign, to_status: str, by: Any = None, note: str = "
 
     ``by`` is a user whose permissions are checked, or None for the system. Before it is scheduled or runs for the
     first time its offers and audience are validated (InvalidTerms); where approval is required, it is scheduled and
-    runs only in the revision that was approved. When it first runs its latest forecast is frozen and a scoring job
-    is queued.
+    runs only in the revision that was approved. When it first runs its latest forecast is frozen, a scoring job
+    is queued, and so is the sending of its launch.
     """
     from_status, to_status = str(campaign.status), str(to_status)
     words = {"before": _word(from_status), "after": _word(to_status)}
@@ -88,6 +88,7 @@ def transition(campaign: Campaign, to_status: str, by: Any = None, note: str = "
         if first_run:
             snapshots.take(campaign)
             _freeze_forecast(campaign)
+            triggers.queue_launch(campaign)
             if ModelVersion.objects.filter(population=campaign.population, state=ModelVersion.State.CHAMPION).exists():
                 jobs.enqueue(JobKind.SCORE, {"population": campaign.population}, by=by)
     campaign.status = to_status

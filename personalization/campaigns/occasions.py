@@ -13,9 +13,10 @@ from itertools import pairwise
 from typing import Any
 
 from django.db import models
-from django.db.models import Case, Exists, ExpressionWrapper, F, Func, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Case, Exists, ExpressionWrapper, F, Func, Max, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Right
+from django.db.models.lookups import GreaterThanOrEqual
 
 from personalization.campaigns import clock
 from personalization.models import Event, PricePoint, Shopper, ShopperSummary, Trigger
@@ -43,6 +44,10 @@ def find(trigger: Trigger, params: Params, shoppers: QuerySet[Shopper], now: dat
 
 def _everybody(shoppers: QuerySet[Shopper], prefix: str) -> Found:
     return Found(shoppers.annotate(marker=Value("", models.CharField())), prefix)
+
+
+def _launch(shoppers: QuerySet[Shopper], params: Params, now: datetime, today: date) -> Found | None:
+    return _everybody(shoppers, Kind.LAUNCH.value)
 
 
 def _welcome(shoppers: QuerySet[Shopper], params: Params, now: datetime, today: date) -> Found | None:
@@ -168,34 +173,29 @@ def _replenishment(shoppers: QuerySet[Shopper], params: Params, now: datetime, t
 def _price_drop(shoppers: QuerySet[Shopper], params: Params, now: datetime, today: date) -> Found | None:
     """Something they looked at costs less now than it did then, in the same currency."""
     since = now - timedelta(days=params["within_days"])
-    current = PricePoint.objects.filter(item_id=OuterRef("item_id"), until=None)
-    then = PricePoint.objects.filter(
-        item_id=OuterRef("item_id"), since__lte=OuterRef("occurred_at"), until__gt=OuterRef("occurred_at")
-    ).order_by("-since")
-    viewed = (
-        Event.objects.filter(
-            shopper=OuterRef("pk"), type="product_viewed", is_bot=False, occurred_at__gte=since, occurred_at__lte=now
-        )
-        .annotate(
-            price_then=Subquery(then.values("price_minor")[:1]),
-            currency_then=Subquery(then.values("currency")[:1]),
-            price_now=Subquery(current.values("price_minor")[:1]),
-            currency_now=Subquery(current.values("currency")[:1]),
-            fell_at=Subquery(current.values("since")[:1]),
-        )
-        .filter(currency_now=F("currency_then"), price_then__gt=0)
-        .filter(price_now__lte=_share(F("price_then"), 100 - params["percent"]))
+    dearer_then = PricePoint.objects.filter(
+        item_id=OuterRef("item_id"),
+        currency=OuterRef("currency"),
+        since__lte=OuterRef(OuterRef("occurred_at")),
+        until__gt=OuterRef(OuterRef("occurred_at")),
+        price_minor__gt=0,
+    ).filter(_share(F("price_minor"), 100 - params["percent"], at_least=OuterRef("price_minor")))
+    fell_at = PricePoint.objects.filter(Exists(dearer_then), item_id=OuterRef("item_id"), until=None).values("since")
+    viewed = Event.objects.filter(
+        shopper=OuterRef("pk"), type="product_viewed", is_bot=False, occurred_at__gte=since, occurred_at__lte=now
     )
-    marker = Subquery(viewed.order_by("-fell_at").values("fell_at")[:1])
+    # Grouped, each view is looked up once: ordered and filtered by it, it would be for every mention.
+    marker = Subquery(viewed.order_by().values("shopper").annotate(fell=Max(Subquery(fell_at[:1]))).values("fell"))
     # Only what became cheaper at all is looked for among the views.
     fallen = PricePoint.objects.filter(until__gte=since).values("item_id")
     looked = Event.objects.filter(type="product_viewed", occurred_at__gte=since, item_id__in=fallen)
     return Found(shoppers.filter(pk__in=looked.values("shopper_id")).annotate(marker=marker), "price_drop:")
 
 
-def _share(amount: Any, percent: int) -> Any:
-    """Return so many percent of an amount of minor units, without a fraction (rounded down)."""
-    return ExpressionWrapper(amount * Value(percent) / Value(100), output_field=models.BigIntegerField())
+def _share(amount: Any, percent: int, *, at_least: Any) -> Q:
+    """Ask for so many percent of an amount of minor units (rounded down) to be at least another."""
+    share = ExpressionWrapper(amount * Value(percent) / Value(100), output_field=models.BigIntegerField())
+    return Q(GreaterThanOrEqual(share, at_least))
 
 
 def _event(shoppers: QuerySet[Shopper], params: Params, now: datetime, today: date) -> Found | None:
@@ -208,6 +208,7 @@ def _event(shoppers: QuerySet[Shopper], params: Params, now: datetime, today: da
 
 
 _FINDERS: dict[Kind, Callable[[QuerySet[Shopper], Params, datetime, date], Found | None]] = {
+    Kind.LAUNCH: _launch,
     Kind.WELCOME: _welcome,
     Kind.BIRTHDAY: _birthday,
     Kind.SEASON: _season,

@@ -20,11 +20,10 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from personalization import conf
-from personalization.campaigns import channels, clock, coupons, letters, occasions, pushed, switch, unsubscribe
+from personalization.campaigns import channels, choices, clock, letters, occasions, pushed, switch, unsubscribe
+from personalization.campaigns.choices import Choice
 from personalization.exceptions import ChannelFailed, ClaimRefused
-from personalization.features import audiences
-from personalization.models import Campaign, Event, Offer, OutboxMessage, Shopper
-from personalization.pure import assignment
+from personalization.models import Campaign, Event, OutboxMessage, Shopper
 
 logger = logging.getLogger(__name__)
 State = OutboxMessage.State
@@ -38,9 +37,9 @@ BATCH = 50
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do with a message: send this offer, wait until a moment, or drop it. ``reason`` says why."""
+    """What to do with a message: what was decided, wait until a moment, or drop it. ``reason`` says why."""
 
-    offer: Offer | None = None
+    choice: Choice | None = None
     until: datetime | None = None
     reason: str = ""
 
@@ -108,11 +107,12 @@ def _try(message: OutboxMessage, now: datetime) -> int:
     if verdict.until is not None:
         _postpone(message, verdict.until, verdict.reason)
         return 0
-    if verdict.offer is None:
+    choice = verdict.choice
+    if choice is None:
         _drop(message, verdict.reason)
         return 0
-    if _in_holdout(message.shopper):
-        _withhold(message, verdict.offer, now)
+    if choice.offer is None:
+        _withhold(message, choice, now)
         return 0
     channel = channels.channel(message.channel)
     address = unsubscribe.address_of(message.shopper, message.channel)
@@ -122,11 +122,11 @@ def _try(message: OutboxMessage, now: datetime) -> int:
     if address and unsubscribe.is_suppressed(message.shopper, message.channel, address):
         _drop(message, "suppressed_address")
         return 0
-    if not _take_place(message, now):
+    if not _take_place(message, choice, now):
         return 0
-    coupon = letters.coupon_for(message, verdict.offer, now)
-    channel.send(letters.render(message, verdict.offer, coupon, address))
-    return _sent(message, verdict.offer)
+    coupon = letters.coupon_for(message, choice.offer, now)
+    channel.send(letters.render(message, choice.offer, coupon, address))
+    return _sent(message, choice)
 
 
 def judge(message: OutboxMessage, now: datetime) -> Verdict:
@@ -138,7 +138,7 @@ def judge(message: OutboxMessage, now: datetime) -> Verdict:
         return Verdict(reason="trigger_inactive")
     if shopper.merged_into_id is not None or shopper.is_bot:
         return Verdict(reason="not_a_person")
-    if not shopper.consent_marketing:
+    if not (shopper.consent_marketing and shopper.consent_personalisation):
         return Verdict(reason="no_consent")
     if campaign.status == Campaign.Status.PAUSED or switch.engaged_now(campaign.population):
         return Verdict(until=now + LATER, reason="stopped")
@@ -153,15 +153,11 @@ def judge(message: OutboxMessage, now: datetime) -> Verdict:
 
 
 def _choose(message: OutboxMessage, now: datetime) -> Verdict:
-    """Return the campaign's first offer that this shopper can have now."""
-    if not audiences.parse(message.campaign.audience).matches(message.shopper, now):
-        return Verdict(reason="not_in_audience")
-    reasons = []
-    for offer in Offer.objects.select_related("campaign").filter(campaign=message.campaign_id).order_by("pk"):
-        reason = coupons.closed_reason(offer, now) or coupons.ineligible_reason(offer, message.shopper, now)
-        if not reason:
-            return Verdict(offer=offer)
-        reasons.append(reason)
+    """Return what is decided about the campaign's offers; whoever can have none gets the first one's reason."""
+    choice = choices.choose(message, now)
+    if choice.offer is not None or pushed.is_withheld(choice):
+        return Verdict(choice=choice)
+    reasons = list(choice.decision.excluded.values())
     if "paced" in reasons:
         return Verdict(until=now + LATER, reason="paced")
     return Verdict(reason=reasons[0] if reasons else "no_offer")
@@ -190,13 +186,8 @@ def end_of_quiet(campaign: Campaign, now: datetime) -> datetime | None:
     return max(morning.replace(tzinfo=place).astimezone(now.tzinfo), now + timedelta(minutes=1))
 
 
-def _in_holdout(shopper: Shopper) -> bool:
-    settings = conf.get()
-    return assignment.in_holdout(settings.salt, shopper.key, settings.holdout_percent)
-
-
-def _take_place(message: OutboxMessage, now: datetime) -> bool:
-    """Count this message under the shopper's weekly limit, or postpone or drop it.
+def _take_place(message: OutboxMessage, choice: Choice, now: datetime) -> bool:
+    """Count this message under the shopper's weekly limit and note its offer, or postpone or drop it.
 
     Everybody who counts for a shopper holds the shopper's row meanwhile; the word on consent is read under it too.
     """
@@ -212,7 +203,10 @@ def _take_place(message: OutboxMessage, now: datetime) -> bool:
         )
         latest = list(counted.values_list("sent_at", flat=True)[: conf.get().push_per_week])
         if len(latest) < conf.get().push_per_week:
-            return bool(_ours(message).update(sent_at=now))
+            if not _ours(message).update(sent_at=now):
+                return False
+            pushed.note(choice)
+            return True
         free_at = latest[-1] + WEEK if latest and latest[-1] is not None else now + WEEK
     over = message.occurrence.open_until if message.occurrence is not None else message.campaign.ends_at
     if free_at >= over:
@@ -226,21 +220,22 @@ def _ours(message: OutboxMessage) -> QuerySet[OutboxMessage]:
     return OutboxMessage.objects.filter(pk=message.pk, fence=message.fence, state=State.SENDING)
 
 
-def _sent(message: OutboxMessage, offer: Offer) -> int:
+def _sent(message: OutboxMessage, choice: Choice) -> int:
     """Write down that it went out, and the exposure that it is, in one transaction under the token."""
     moment = timezone.now()
     with transaction.atomic():
         if not _ours(message).update(state=State.SENT, reason="", lease_expires_at=None):
             return 0  # somebody else holds it now: what is written down is theirs
-        pushed.log(message, offer, moment)
+        pushed.expose(message, choice, moment)
     return 1
 
 
-def _withhold(message: OutboxMessage, offer: Offer, now: datetime) -> None:
+def _withhold(message: OutboxMessage, choice: Choice, now: datetime) -> None:
     """A shopper of the holdout gets nothing, and the books say what they would have got."""
     with transaction.atomic():
         if _ours(message).update(state=State.SUPPRESSED, reason="holdout", lease_expires_at=None, sent_at=None):
-            pushed.log_holdout(message, offer, now)
+            pushed.note(choice)
+            pushed.expose(message, choice, now)
 
 
 def _drop(message: OutboxMessage, reason: str) -> None:

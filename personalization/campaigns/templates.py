@@ -125,6 +125,25 @@ DESIGNS: dict[str, Design] = {
         ),
         triggers=({"kind": "basket", "params": {"hours": 4, "within_days": 3}, "open_days": 3},),
     ),
+    "mailing": Design(
+        title=_("Mailing"),
+        about=_("A code by mail, once at the launch, for everybody who agreed to messages."),
+        goal=_("Bring the whole audience to the shop in one week"),
+        days=7,
+        offers=(
+            {
+                "kind": OfferKind.COUPON,
+                "name": _("This week's code"),
+                "percent": 10,
+                "max_discount": 20,
+                "headline": _("A code for you, this week only"),
+                "body": _("A tenth off whatever you choose, until the week is over."),
+                "cta_label": _("To the shop"),
+            },
+        ),
+        triggers=({"kind": "launch", "open_days": 3, "channels": ["email"]},),
+        fields={"delivery": Campaign.Delivery.SENT, "audience_mode": Campaign.AudienceMode.SNAPSHOT},
+    ),
     "seasonal_sale": Design(
         title=_("Seasonal sale"),
         about=_("The more somebody buys the more comes off, for three weeks."),

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from personalization.campaigns import occasions, snapshots, switch, triggers_sql
@@ -24,6 +25,8 @@ from personalization.types import JobKind
 RANGE = 100_000
 REASON = "no_occasion"
 EVERY = timedelta(hours=1)
+DONE = Q(kind=Trigger.Kind.LAUNCH, evaluated_at__isnull=False)
+"""A launch is gone through once: whoever comes to fit later was not in the audience."""
 Progress = Callable[[float], None]
 
 
@@ -38,16 +41,18 @@ def parse_params(kind: str, raw: Any) -> dict[str, Any]:
 def evaluate(trigger: Trigger, now: datetime | None = None, *, size: int = RANGE) -> int:
     """Go through the campaign's audience once; returns how many occurrences are new.
 
-    A pass that was killed is taken up where it stopped. Nothing happens while the campaign does not run. Raises
-    InvalidTrigger.
+    A pass that was killed is taken up where it stopped. Nothing happens while the campaign does not run, or after a
+    launch has been gone through. Raises InvalidTrigger.
     """
     now = now or timezone.now()
     if not is_due(trigger, now):
         return 0
     params = parse_params(trigger.kind, trigger.params)
-    mine = Trigger.objects.filter(pk=trigger.pk)
+    mine = Trigger.objects.filter(pk=trigger.pk).exclude(DONE)
     mine.filter(pass_started_at=None).update(pass_started_at=now, cursor=0)
-    new, low = 0, mine.values_list("cursor", flat=True).get()
+    new, low = 0, mine.values_list("cursor", flat=True).first()
+    if low is None:
+        return 0
     found = occasions.find(trigger, params, snapshots.addressed(trigger.campaign, now), now)
     while found is not None:
         high = _range_end(trigger.campaign.population, low, size)
@@ -90,7 +95,8 @@ def evaluate_all(population: str, now: datetime | None = None, progress: Progres
     now = now or timezone.now()
     if switch.engaged_now(population):
         return {}
-    waiting = list(_running(population).select_related("campaign").order_by("pk"))
+    mine = _running().filter(campaign__population=population)
+    waiting = list(mine.select_related("campaign").order_by("pk"))
     done: dict[int, int] = {}
     for number, trigger in enumerate(waiting):
         if progress is not None:
@@ -102,24 +108,28 @@ def evaluate_all(population: str, now: datetime | None = None, progress: Progres
     return done
 
 
-def _running(population: str) -> Any:
-    return Trigger.objects.filter(
-        active=True, campaign__population=population, campaign__status=Campaign.Status.RUNNING
-    )
+def _running() -> QuerySet[Trigger]:
+    return Trigger.objects.filter(active=True, campaign__status=Campaign.Status.RUNNING).exclude(DONE)
 
 
 # -- on the page
 
 
+def opening() -> QuerySet[Trigger]:
+    """Return the triggers that keep their campaign closed until they go off: all active ones but a launch."""
+    return Trigger.objects.filter(active=True).exclude(kind=Trigger.Kind.LAUNCH)
+
+
 def without_occasion(offers: Iterable[Offer], shopper: Shopper | None, now: datetime) -> set[int]:
     """Return which offers wait for an occasion that has not come for this shopper: one query, or none.
 
-    ``offers`` carry ``triggered`` (whether their campaign has an active trigger); one without it is asked about.
+    ``offers`` carry ``triggered`` (whether their campaign has such a trigger, see :func:`opening`); one without it is
+    asked about.
     """
     waiting = [offer for offer in offers if getattr(offer, "triggered", None) is not False]
     unknown = {offer.campaign_id for offer in waiting if not hasattr(offer, "triggered")}
     if unknown:
-        known = set(Trigger.objects.filter(campaign__in=unknown, active=True).values_list("campaign_id", flat=True))
+        known = set(opening().filter(campaign__in=unknown).values_list("campaign_id", flat=True))
         waiting = [offer for offer in waiting if offer.campaign_id in known or hasattr(offer, "triggered")]
     if not waiting:
         return set()
@@ -150,11 +160,19 @@ def run(job: Job, params: dict[str, Any], stage: handlers.Stage, until: datetime
     jobs.finish(job, {"triggers": {str(key): new for key, new in done.items()}})
 
 
+def queue_launch(campaign: Campaign) -> bool:
+    """Queue an evaluation at once where the campaign's launch is to be sent; call it in the launch's transaction."""
+    launches = campaign.triggers.filter(kind=Trigger.Kind.LAUNCH, active=True)
+    if not launches.exists():
+        return False
+    jobs.enqueue(JobKind.TRIGGERS, {"population": campaign.population})
+    return True
+
+
 def queue_hourly(now: datetime | None = None) -> int:
     """Queue an evaluation for every population with running triggers, once an hour; returns how many."""
     now = now or timezone.now()
-    running = Trigger.objects.filter(active=True, campaign__status=Campaign.Status.RUNNING)
-    populations = list(running.order_by().values_list("campaign__population", flat=True).distinct())
+    populations = list(_running().order_by().values_list("campaign__population", flat=True).distinct())
     if not populations or jobs.asked_since(JobKind.TRIGGERS, now - EVERY):
         return 0
     for population in populations:

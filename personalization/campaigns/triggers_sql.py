@@ -10,10 +10,12 @@ from django.db import connection
 from personalization.campaigns.occasions import Found
 from personalization.models import Trigger
 
+# Materialized: folded into the SELECT, a marker would be looked up twice, to test it and to write it.
 _OCCURRENCES = """
 INSERT INTO personalization_occurrence (trigger_id, shopper_id, key, at, open_until)
+WITH found AS MATERIALIZED ({found})
 SELECT %s, found.id, %s || substr(CAST(found.marker AS varchar(40)), 1, 10), %s, %s
-FROM ({found}) AS found
+FROM found
 WHERE found.marker IS NOT NULL
 ORDER BY found.id
 {once}
@@ -38,7 +40,7 @@ def insert_occurrences(trigger: Trigger, found: Found, now: datetime, open_until
     # The order goes: the statement has its own, so that two evaluations wait for each other and never in a circle.
     inner, params = found.shoppers.order_by().values("id", "marker").query.sql_with_params()
     statement = _OCCURRENCES.format(found=inner, once=_ONCE)
-    return _run(statement, [trigger.pk, found.prefix, _moment(now), _moment(open_until), *params])
+    return _run(statement, [*params, trigger.pk, found.prefix, _moment(now), _moment(open_until)])
 
 
 def insert_messages(trigger: Trigger, low: int, high: int, now: datetime) -> int:

@@ -78,6 +78,39 @@ def _choose(
     recent = session.read(shopper if personal else None, now)
     stopped = switch.engaged(population)
     offers = [] if stopped else _candidates(slot, population, sites.host_of(request), extra)
+    decision, shown = judged(
+        offers,
+        shopper,
+        personal=personal,
+        slot=slot,
+        limit=limit,
+        recent=recent,
+        context=context,
+        decision_id=uuid.uuid4(),
+        now=now,
+    )
+    if stopped:
+        decision.fallback = switch.REASON
+    return decision, shown, shopper if personal else None
+
+
+def judged(
+    offers: list[Offer],
+    shopper: Shopper | None,
+    *,
+    personal: bool,
+    slot: str,
+    limit: int,
+    recent: session.Session,
+    context: Mapping[str, Any] | None,
+    decision_id: uuid.UUID,
+    now: datetime,
+) -> tuple[Decision, list[tuple[Ranked, float]]]:
+    """Return an unsaved decision among these offers, and what it shows with which probability: nothing in the holdout.
+
+    ``personal``: the shopper agreed to personalisation; otherwise the decision is about nobody.
+    """
+    population = shopper.population if shopper is not None else conf.get().population
     eligible, excluded = eligibility.split(offers, shopper, personal=personal, dismissed=recent.dismissed, now=now)
     predictions = scores.for_shopper(shopper if personal else None, population)
     ranked = rank(eligible, predictions, recent.interest)
@@ -85,13 +118,13 @@ def _choose(
     excluded.update({item.offer.pk: "predicted_loss" for item in ranked if item not in kept})
     arm, how = _arm(shopper if personal else None), _assignment(limit)
     decision = Decision(
-        id=uuid.uuid4(),
+        id=decision_id,
         shopper=shopper if personal else None,
         slot=slot,
         at=now,
         arm=arm.value,
         policy=POLICY,
-        fallback=switch.REASON if stopped else _fallback(shopper, personal, predictions),
+        fallback=_fallback(shopper, personal, predictions),
         model_version_id=predictions.version_id,
         eligible=[_as_record(item) for item in kept],
         excluded={str(key): reason for key, reason in excluded.items()},
@@ -102,7 +135,7 @@ def _choose(
         {"offer": item.offer.pk, "position": place, "propensity": propensity}
         for place, (item, propensity) in enumerate(shown, start=1)
     ]
-    return decision, shown, shopper if personal else None
+    return decision, shown
 
 
 def _fallback(shopper: Shopper | None, personal: bool, predictions: scores.Scores) -> str:

@@ -211,17 +211,24 @@ def _assign(values: dict[str, Any], centres: Floats, names: list[str], middle: F
         for i, weight in enumerate(weights):
             given[f"w{j}_{i}"] = float(weight)
         given[f"n{j}"] = names[j]
-        terms = " + ".join(f"%(w{j}_{i})s * {column}" for i, column in enumerate(_columns()))
+        terms = " + ".join(f"%(w{j}_{i})s * habit.x{i}" for i in range(len(weights)))
         scores.append(f"{terms} + %(b{j})s AS s{j}")
     every = range(len(centres))
     cases = " ".join(
         f"WHEN {' AND '.join([f's{j} >= s{other}' for other in every if other != j] or ['1 = 1'])} THEN %(n{j})s"
         for j in every
     )
+    columns = ", ".join(f"{column} AS x{i}" for i, column in enumerate(_columns()))
+    # The limits keep each part whole: unfolded, every comparison would compute every logarithm again. And only what
+    # differs is written: most shoppers keep their habit from one day to the next.
     statement = f"""
-UPDATE {TABLE} SET cluster = CASE WHEN orders > 0 THEN
-    (SELECT CASE {cases} ELSE '' END FROM (SELECT {", ".join(scores)}) q) ELSE '' END
-WHERE population = %(population)s
+UPDATE {TABLE} SET cluster = found.cluster FROM (
+    SELECT shopper_id AS id, CASE WHEN orders > 0 THEN
+        (SELECT CASE {cases} ELSE '' END FROM
+            (SELECT {", ".join(scores)} FROM (SELECT {columns} LIMIT 1) habit LIMIT 1) q) ELSE '' END AS cluster
+    FROM {TABLE} WHERE population = %(population)s
+) found
+WHERE found.id = {TABLE}.shopper_id AND found.cluster <> {TABLE}.cluster
 """  # noqa: S608
     with connection.cursor() as cursor:
         cursor.execute(statement, given)

@@ -83,10 +83,9 @@ def _one(statement: str, values: dict[str, Any]) -> Any:
 def _summarise(values: dict[str, Any]) -> None:
     """Write the rows and interests of one span, all or none of them."""
     with transaction.atomic():
-        _run(sql.base(), values)
         _run(sql.CLEAR_INTERESTS, values)
         _run(sql.INTERESTS, values)
-        _run(sql.FAVOURITE, values)
+        _run(sql.base(), values)
 
 
 def _cuts(values: dict[str, Any]) -> dict[str, Any]:
@@ -110,6 +109,4 @@ def _judge(values: dict[str, Any], show: Progress) -> None:
     while (low := mine.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True).first()) is not None:
         show("scoring", 0.7 + 0.25 * low / max(last, 1))
         after = low + SPAN - 1
-        with transaction.atomic():
-            _run(sql.scores(), {**values, "low": low, "high": after})
-            _run(sql.stages(), {**values, "low": low, "high": after})
+        _run(sql.judgement(), {**values, "low": low, "high": after})

@@ -31,7 +31,7 @@ def days_since(column: str) -> str:
 
 def _device() -> str:
     if connection.vendor == "postgresql":
-        return "v.properties->>'device'"
+        return "CASE WHEN jsonb_typeof(v.properties->'device') = 'string' THEN v.properties->>'device' END"
     return "CASE WHEN json_type(v.properties, '$.device') = 'text' THEN json_extract(v.properties, '$.device') END"
 
 
@@ -52,7 +52,7 @@ CLEAR_INTERESTS = f"DELETE FROM personalization_shopperinterest WHERE {SPAN}"  #
 
 
 def base() -> str:
-    """Return the one pass over the events of a span: orders, money, moments, views."""
+    """Return the one pass over the events of a span: orders, money, moments, views; interests stand already."""
     order = "type = 'order_placed'"
     return f"""
 INSERT INTO personalization_shoppersummary (shopper_id, population, as_of, orders, spent_minor, first_order_at,
@@ -61,8 +61,11 @@ SELECT s.id, s.population, {_now()}, COALESCE(e.orders, 0), COALESCE(e.spent, 0)
     COALESCE(e.views, 0),
     CASE WHEN e.orders > 1 THEN {_days("e.last_at", "e.first_at")} / (e.orders - 1) END,
     COALESCE((SELECT SUBSTR({_device()}, 1, 20) FROM personalization_event v
-        WHERE v.shopper_id = s.id AND v.type = 'page_viewed' AND v.occurred_at < %(now)s
-        ORDER BY v.occurred_at DESC LIMIT 1), ''), 'visitor', '', '', ''
+        WHERE v.shopper_id = s.id AND v.type IN ('page_viewed', 'product_viewed', 'category_viewed')
+            AND v.occurred_at < %(now)s AND NOT v.is_bot AND {_device()} <> ''
+        ORDER BY v.occurred_at DESC LIMIT 1), ''), 'visitor', '', '',
+    COALESCE((SELECT i.category FROM personalization_shopperinterest i
+        WHERE i.shopper_id = s.id ORDER BY i.share DESC, i.category LIMIT 1), '')
 FROM personalization_shopper s LEFT JOIN (
     SELECT shopper_id, SUM(CASE WHEN {order} THEN 1 ELSE 0 END) AS orders,
         SUM(CASE WHEN {order} THEN COALESCE(value_minor, 0) ELSE 0 END) AS spent,
@@ -75,7 +78,7 @@ WHERE s.id >= %(low)s AND s.id <= %(high)s AND {ELIGIBLE}
 ON CONFLICT (shopper_id) DO UPDATE SET population = excluded.population, as_of = excluded.as_of,
     orders = excluded.orders, spent_minor = excluded.spent_minor, first_order_at = excluded.first_order_at,
     last_order_at = excluded.last_order_at, last_seen_at = excluded.last_seen_at, views_30d = excluded.views_30d,
-    cycle_days = excluded.cycle_days, device = excluded.device
+    cycle_days = excluded.cycle_days, device = excluded.device, top_category = excluded.top_category
 """  # noqa: S608
 
 
@@ -93,13 +96,6 @@ SELECT c.shopper_id, c.category, CAST(c.n AS double precision) / c.total FROM (
     ) t WHERE t.category <> '' GROUP BY t.shopper_id, t.category
 ) c WHERE c.n >= %(least)s * c.total
 ON CONFLICT (shopper_id, category) DO UPDATE SET share = excluded.share
-"""  # noqa: S608
-FAVOURITE = f"""
-UPDATE personalization_shoppersummary SET top_category = COALESCE((
-    SELECT i.category FROM personalization_shopperinterest i
-    WHERE i.shopper_id = personalization_shoppersummary.shopper_id
-    ORDER BY i.share DESC, i.category LIMIT 1), '')
-WHERE population = %(population)s AND {SPAN}
 """  # noqa: S608
 
 
@@ -122,8 +118,11 @@ SELECT q.fifth, MAX(q.x) FROM (
 """  # noqa: S608
 
 
-def scores() -> str:
-    """Return the update of quintile scores and churn risk; equal values get equal scores."""
+def judgement() -> str:
+    """Return the update of a span's quintile scores, churn risk, stage and segment: one, since writing is what costs.
+
+    Equal values get equal scores.
+    """
 
     def score(column: str, name: str) -> str:
         steps = " + ".join(f"CASE WHEN {column} > %({name}{place})s THEN 1 ELSE 0 END" for place in range(1, 5))
@@ -131,28 +130,25 @@ def scores() -> str:
 
     since = _days(_now(), "last_order_at")
     own = f"(%(prior)s + CASE WHEN orders > 1 THEN {_days('last_order_at', 'first_order_at')} ELSE 0 END)"
-    return f"""
-UPDATE personalization_shoppersummary SET recency_score = {score("last_order_at", "r")},
-    frequency_score = {score("orders", "f")}, monetary_score = {score("spent_minor", "m")},
-    churn_risk = CASE WHEN orders > 0 THEN 1 - POWER({own} / ({own} + {since}), orders) END
-WHERE population = %(population)s AND {SPAN}
-"""  # noqa: S608
-
-
-def stages() -> str:
-    """Return the update of stage and segment from what the row says by then."""
-    late = f"{_days(_now(), 'last_order_at')} / ((%(prior)s + COALESCE(cycle_days, 0) * (orders - 1)) / orders)"
+    late = f"{since} / ((%(prior)s + COALESCE(cycle_days, 0) * (orders - 1)) / orders)"
     rules = " ".join(
-        f"WHEN recency_score BETWEEN {s.recency[0]} AND {s.recency[1]} "
-        f"AND frequency_score + monetary_score BETWEEN {s.worth[0]} AND {s.worth[1]} THEN '{s.code}'"
+        f"WHEN q.recency BETWEEN {s.recency[0]} AND {s.recency[1]} "
+        f"AND q.frequency + q.monetary BETWEEN {s.worth[0]} AND {s.worth[1]} THEN '{s.code}'"
         for s in SEGMENTS
         if s.code != PROSPECT
     )
     return f"""
 UPDATE personalization_shoppersummary SET
+    recency_score = q.recency, frequency_score = q.frequency, monetary_score = q.monetary,
+    churn_risk = CASE WHEN orders > 0 THEN 1 - POWER({own} / ({own} + {since}), orders) END,
     stage = CASE WHEN orders = 0 THEN 'visitor' WHEN {late} > %(lost)s THEN 'lost'
         WHEN {late} > %(at_risk)s THEN 'at_risk' WHEN orders = 1 THEN 'new'
-        WHEN orders > 2 AND frequency_score >= 4 THEN 'loyal' ELSE 'active' END,
+        WHEN orders > 2 AND q.frequency >= 4 THEN 'loyal' ELSE 'active' END,
     segment = CASE {rules} ELSE '{PROSPECT}' END
-WHERE population = %(population)s AND {SPAN}
+FROM (
+    SELECT shopper_id AS id, {score("last_order_at", "r")} AS recency, {score("orders", "f")} AS frequency,
+        {score("spent_minor", "m")} AS monetary
+    FROM personalization_shoppersummary WHERE population = %(population)s AND {SPAN}
+) q
+WHERE q.id = personalization_shoppersummary.shopper_id
 """  # noqa: S608

@@ -16,8 +16,11 @@ from personalization import conf
 DAY_OF_YEAR = re.compile(r"(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 CHANNEL = re.compile(r"[a-z][a-z0-9_]{0,38}")
 BUILT_IN_CHANNELS = ("email", "webhook")
+LAUNCH = "launch"
+"""The occasion that sends a campaign to its whole audience once; every other one comes for single shoppers."""
 # Kind → whole numbers it knows: (least, most, what holds when none is given; None: it must be given).
 NUMBERS: dict[str, dict[str, tuple[int, int, int | None]]] = {
+    LAUNCH: {},
     "welcome": {"days": (1, 365, 7)},
     "birthday": {"days_before": (0, 60, 0)},
     "season": {},
@@ -127,8 +130,8 @@ def holidays_of(country: str, subdivision: str, year: int) -> dict[date, str]:
     return dict(sorted(holidays.country_holidays(country, subdiv=subdivision or None, years=year).items()))
 
 
-def check_channels(value: Any) -> list[str]:
-    """Return the channels of a trigger; raise ValidationError for one that is not configured."""
+def check_channels(kind: str, value: Any) -> list[str]:
+    """Return the channels of a trigger; raise ValidationError for one that is not configured, or if it needs one."""
     if not isinstance(value, list) or not all(isinstance(name, str) and CHANNEL.fullmatch(name) for name in value):
         raise ValidationError(_("Channels are a list of names."))
     known = {*BUILT_IN_CHANNELS, *conf.get().channels}
@@ -137,4 +140,6 @@ def check_channels(value: Any) -> list[str]:
             raise ValidationError(_("There is no channel “%(name)s”.") % {"name": name})
     if len(set(value)) != len(value):
         raise ValidationError(_("A channel is named twice."))
+    if kind == LAUNCH and not value:
+        raise ValidationError(_("Name a channel: on the shop's pages the campaign is there from its launch anyway."))
     return value

@@ -66,8 +66,12 @@ class ShopperSummary(models.Model):
 class ShopperInterest(models.Model):
     """How much of a shopper's attention a category had lately: shares of their views, baskets and orders."""
 
-    shopper = models.ForeignKey(
-        "personalization.Shopper", verbose_name=_("shopper"), on_delete=models.CASCADE, related_name="interests"
+    shopper = models.ForeignKey(  # the unique constraint is its index
+        "personalization.Shopper",
+        verbose_name=_("shopper"),
+        db_index=False,
+        on_delete=models.CASCADE,
+        related_name="interests",
     )
     category = models.CharField(_("category"), max_length=100)
     share = models.FloatField(_("share (0–1)"))
@@ -85,8 +89,12 @@ class ShopperInterest(models.Model):
 class AudienceMember(models.Model):
     """One shopper of a campaign's audience as it stood at launch."""
 
-    campaign = models.ForeignKey(
-        "personalization.Campaign", verbose_name=_("campaign"), on_delete=models.CASCADE, related_name="members"
+    campaign = models.ForeignKey(  # the unique constraint is its index
+        "personalization.Campaign",
+        verbose_name=_("campaign"),
+        db_index=False,
+        on_delete=models.CASCADE,
+        related_name="members",
     )
     shopper = models.ForeignKey(
         "personalization.Shopper", verbose_name=_("shopper"), on_delete=models.CASCADE, related_name="+"
@@ -102,9 +110,13 @@ class AudienceMember(models.Model):
 
 
 class Trigger(models.Model):
-    """What sets a campaign off for a shopper. Without one a campaign is for its whole audience at any time."""
+    """What sets a campaign off for a shopper. Without one a campaign is for its whole audience at any time.
+
+    ``launch`` only sends: it keeps no page from showing the campaign to its whole audience.
+    """
 
     class Kind(models.TextChoices):
+        LAUNCH = trigger_rules.LAUNCH, _("launch: once, to the whole audience")
         WELCOME = "welcome", _("welcome: joined lately")
         BIRTHDAY = "birthday", _("birthday")
         SEASON = "season", _("season: a span of days each year")
@@ -143,7 +155,7 @@ class Trigger(models.Model):
         errors: dict[str, Any] = {}
         for name, check in (
             ("params", lambda: trigger_rules.parse_params(self.kind, self.params)),
-            ("channels", lambda: trigger_rules.check_channels(self.channels)),
+            ("channels", lambda: trigger_rules.check_channels(self.kind, self.channels)),
         ):
             try:
                 check()
@@ -156,11 +168,16 @@ class Trigger(models.Model):
 class Occurrence(models.Model):
     """A trigger that went off for a shopper: once for each key, whatever evaluates twice."""
 
+    # The unique constraint and the index below lead with these two: a pass writes one row a shopper.
     trigger = models.ForeignKey(
-        Trigger, verbose_name=_("trigger"), on_delete=models.CASCADE, related_name="occurrences"
+        Trigger, verbose_name=_("trigger"), db_index=False, on_delete=models.CASCADE, related_name="occurrences"
     )
     shopper = models.ForeignKey(
-        "personalization.Shopper", verbose_name=_("shopper"), on_delete=models.CASCADE, related_name="+"
+        "personalization.Shopper",
+        verbose_name=_("shopper"),
+        db_index=False,
+        on_delete=models.CASCADE,
+        related_name="+",
     )
     key = models.CharField(_("occasion"), max_length=100)
     at = models.DateTimeField(_("at"), default=timezone.now)
@@ -200,10 +217,14 @@ class OutboxMessage(models.Model):
         "personalization.Campaign", verbose_name=_("campaign"), on_delete=models.CASCADE, related_name="messages"
     )
     shopper = models.ForeignKey(
-        "personalization.Shopper", verbose_name=_("shopper"), on_delete=models.CASCADE, related_name="messages"
+        "personalization.Shopper",
+        verbose_name=_("shopper"),
+        db_index=False,
+        on_delete=models.CASCADE,
+        related_name="messages",
     )
     channel = models.CharField(_("channel"), max_length=40)
-    dedupe_key = models.CharField(_("once for"), max_length=150, unique=True)
+    dedupe_key = models.CharField(_("once for"), max_length=150)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.WAITING)
     reason = models.CharField(_("reason"), max_length=60, blank=True)
     not_before = models.DateTimeField(_("not before"), default=timezone.now)
@@ -216,6 +237,8 @@ class OutboxMessage(models.Model):
     class Meta:
         verbose_name = _("message")
         verbose_name_plural = _("messages")
+        # Not ``unique=True``, which PostgreSQL would give a second index, for searching by the key's beginning.
+        constraints = [models.UniqueConstraint(fields=["dedupe_key"], name="pz_message_once")]
         indexes = [
             models.Index(fields=["not_before"], condition=Q(state__in=["waiting", "sending"]), name="pz_outbox_due"),
             models.Index(fields=["shopper", "sent_at"], name="pz_outbox_shopper"),

@@ -26,7 +26,7 @@ from rest_framework.response import Response
 
 from personalization import conf
 from personalization.rest.base import PersonalView
-from personalization.tracking import bots, consent, identity
+from personalization.tracking import bots, consent, devices, identity
 from personalization.tracking.ingest import ingest
 from personalization.tracking.pages import is_page_token
 
@@ -107,6 +107,7 @@ class EventsView(PersonalView):
             purposes=purposes,
             sent_at=sent_at,
             is_bot=bots.is_bot(http.headers.get("User-Agent", "")),
+            device=devices.of_request(http),
         )
         if http.content_type == "text/plain":  # a beacon: nobody reads the answer
             return Response(status=status.HTTP_204_NO_CONTENT)

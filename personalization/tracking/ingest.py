@@ -19,7 +19,7 @@ from django.utils.dateparse import parse_datetime
 from personalization import conf
 from personalization.exceptions import InvalidEvent
 from personalization.models import Offer, QuarantinedEvent, Shopper
-from personalization.tracking import bots, consent, identity, schema
+from personalization.tracking import bots, consent, devices, identity, schema
 from personalization.tracking.storage import insert_events
 from personalization.types import EventData, IngestResult, Purpose
 
@@ -44,8 +44,9 @@ def ingest(
     purposes: frozenset[Purpose],
     sent_at: datetime | None = None,
     is_bot: bool = False,
+    device: str = "",
 ) -> IngestResult:
-    """Store a batch that arrived over the network for one shopper.
+    """Store a batch that arrived over the network for one shopper; ``device`` is the class of what it came from.
 
     Events whose purpose the shopper has not agreed to are dropped, valid or not: what is set aside is behaviour too.
     Invalid ones are quarantined with their reason.
@@ -64,7 +65,7 @@ def ingest(
             if event_type is None:
                 dropped += 1
                 continue
-            row, mended = _parse(raw, event_type, source, shopper.pk, now, sent_at)
+            row, mended = _parse(raw, event_type, source, shopper.pk, now, sent_at, device)
         except InvalidEvent as error:
             rejected.append(_quarantined(raw, source, error.message, shopper))
             continue
@@ -112,6 +113,7 @@ def _parse(
     shopper_id: int,
     now: datetime,
     sent_at: datetime | None,
+    device: str,
 ) -> tuple[EventData, bool]:
     event_id = schema.clean_text(raw.get("id", ""), "id", 100)
     if not event_id:
@@ -138,7 +140,7 @@ def _parse(
         category=schema.clean_text(raw.get("category", "") or "", "category", 100),
         offer_id=offer_id,
         value_minor=None if value is None else schema.clean_integer(value, "value_minor"),
-        properties=schema.clean_properties(event_type, raw.get("properties")),
+        properties=devices.noted(event_type, schema.clean_properties(event_type, raw.get("properties")), device),
     )
     return row, mended
 
@@ -257,7 +259,9 @@ def track(
             category=schema.clean_text(category[:100], "category", 100),
             offer_id=None if offer_id is None else schema.clean_integer(offer_id, "offer_id"),
             value_minor=None if value_minor is None else schema.clean_integer(value_minor, "value_minor"),
-            properties=schema.clean_properties(declared, properties),
+            properties=devices.noted(
+                declared, schema.clean_properties(declared, properties), devices.of_request(request)
+            ),
         )
         is_bot = request is not None and bots.is_bot(request.headers.get("User-Agent", ""))
         transaction.on_commit(lambda: _store_one(row, is_bot), robust=True)

@@ -54,8 +54,8 @@ def names() -> list[str]:
 
 
 register(EventType("page_viewed", properties={"path": str, "title": str, "dwell_ms": int, "device": str}, public=True))
-register(EventType("product_viewed", needs_item=True, properties={"dwell_ms": int}, public=True))
-register(EventType("category_viewed", public=True))
+register(EventType("product_viewed", needs_item=True, properties={"dwell_ms": int, "device": str}, public=True))
+register(EventType("category_viewed", properties={"device": str}, public=True))
 register(EventType("search_performed", properties={"query": str, "results": int}, public=True))
 register(
     EventType(
@@ -76,7 +76,14 @@ register(EventType("order_refunded", purpose=Purpose.CONTRACT, properties={"orde
 register(EventType("logged_in"))
 register(EventType("offer_shown", needs_offer=True, properties={"decision_id": str, "position": int}))
 register(EventType("offer_viewed", needs_offer=True, properties={"decision_id": str, "position": int}, public=True))
-register(EventType("offer_clicked", needs_offer=True, properties={"decision_id": str, "position": int}, public=True))
+register(
+    EventType(
+        "offer_clicked",
+        needs_offer=True,
+        properties={"decision_id": str, "position": int, "channel": str},
+        public=True,
+    )
+)
 register(EventType("offer_dismissed", needs_offer=True, properties={"decision_id": str}, public=True))
 register(EventType("coupon_claimed", needs_offer=True))
 register(EventType("coupon_redeemed", needs_offer=True))

@@ -9,9 +9,11 @@ from django.template import Context, Template
 from django.utils import timezone
 
 from personalization.admin.checklist import further
-from personalization.models import Campaign, Job
+from personalization.admin.lifecycle import consequence
+from personalization.models import Campaign, Job, Trigger
 from tests.admin.builders import make_campaign, make_forecast, make_offer, make_shopper, make_user
 from tests.admin.test_campaigns import MARKETER, change_url, messages_of, posted
+from tests.personalization import reach
 
 pytestmark = pytest.mark.django_db
 
@@ -75,3 +77,30 @@ def test_the_checklist_tells_what_is_open(client):
         "The number of coupons is bounded": False,
         "It gets along with other campaigns": True,
     }
+
+
+def test_a_campaign_to_be_sent_needs_an_occasion_and_a_channel_that_works(settings):
+    campaign = make_campaign(delivery="sent")
+    sent, ready = "It is sent to its shoppers", "Its channels are set up"
+    assert lines(campaign)[sent] is False
+    assert ready not in lines(campaign)
+    launch = Trigger.objects.create(campaign=campaign, kind="launch", channels=["email"])
+    assert lines(campaign)[sent]
+    lacking = {"CONTACTS": "", "PUBLIC_URL": ""}
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, **lacking}
+    assert lines(campaign)[ready] is False
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, **reach.PATHS}
+    assert lines(campaign)[ready]
+    Trigger.objects.filter(pk=launch.pk).update(channels=["drum"])
+    assert lines(campaign)[ready] is False
+
+
+def test_an_on_page_campaign_is_not_asked_how_it_is_sent():
+    assert not {"It is sent to its shoppers", "Its channels are set up"} & set(lines(make_campaign()))
+
+
+def test_whoever_launches_is_told_that_messages_go_out():
+    campaign = make_campaign()
+    assert "messages go out" not in consequence(campaign, "running")
+    Trigger.objects.create(campaign=campaign, kind="launch", channels=["email"])
+    assert "messages go out" in consequence(campaign, "running")

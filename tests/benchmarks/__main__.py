@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other, and a table: ``python -m tests.benchmarks [--quick] [NAME …]``."""
+"""All benchmarks, one after the other, and a table: ``python -m tests.benchmarks [--quick | --full] [NAME …]``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ def main() -> int:
     """Run the benchmarks; a missed target is told, not an error."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these, of: {', '.join(report.NAMES)}")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    size.add_argument("--full", action="store_true", help="full counts (a million shoppers), as with SOAK=1")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of the table")
     options = parser.parse_args()
     if set(options.names) - set(report.NAMES):
         parser.error(f"choose from: {', '.join(report.NAMES)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers go down with us
+    if options.full:
+        os.environ["SOAK"] = "1"
     cache = Path(settings.VAR_DIR) / "imports"
     cache.mkdir(exist_ok=True)
     os.environ[starbucks.CACHE] = str(cache)
@@ -39,7 +43,7 @@ def main() -> int:
     return 0
 
 
-SERVED = ("intake", "decide", "redeem", "redeem_sql")
+SERVED = ("intake", "decide", "redeem", "redeem_sql", "audiences", "triggers")
 
 if __name__ == "__main__":
     sys.exit(main())

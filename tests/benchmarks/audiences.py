@@ -1,28 +1,23 @@
 """Twenty rule audiences over all shoppers: each is one query, however many shoppers; and the summaries they read.
 
-Value: audiences counted per second. Peer: the same rules asked shopper by shopper in Python, on a sample, scaled up.
+A million shoppers with SOAK=1. Value: audiences counted per second. Peer: the same rules asked shopper by shopper in
+Python, on a sample, scaled up.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-import uuid
-from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from personalization.features import audiences, summaries
 from personalization.models import Event, Shopper
-from tests.benchmarks import report, stage
-from tests.support.scale import rounds
+from tests.benchmarks import crowd, report, stage
 
-BATCH = 5_000
 PEER = "the same rules, one shopper after the other"
 CATEGORIES = ("tea", "pots", "socks", "books", "toys")
 ASKED = 500
@@ -57,13 +52,15 @@ def rules() -> list[dict[str, Any]]:
 
 def measure(quick: bool) -> report.Measurement:
     """Fill the tables, summarise, then count each audience."""
-    count = int(os.environ.get("AUDIENCE_SHOPPERS", 0)) or (2_000 if quick else rounds(20_000, 1_000_000))
+    count = stage.size(quick, 2_000, 100_000, 1_000_000)
     now = timezone.now()
-    _fill(count, now)
+    began = time.monotonic()
+    _fill(count)
+    filled = time.monotonic() - began
     began = time.monotonic()
     summarised = summaries.refresh("shop", now)
     summary_seconds = time.monotonic() - began
-    _analyze()
+    crowd.analyze()
     taken, sizes, queries = [], [], []
     for rule in rules():
         audience = audiences.parse(rule)
@@ -89,6 +86,7 @@ def measure(quick: bool) -> report.Measurement:
         "sizes": sizes,
         "summaries": summarised,
         "summary_seconds": round(summary_seconds, 1),
+        "seconds_to_fill": round(filled, 1),
     }
     audiences_each = len(taken) / total
     return report.Measurement(
@@ -97,47 +95,26 @@ def measure(quick: bool) -> report.Measurement:
     )  # fmt: skip
 
 
-def _analyze() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
-
-
-def _fill(count: int, now: datetime) -> None:
+def _fill(count: int) -> None:
     """Make shoppers with profiles, and for each on average four events of the last year."""
-    rng = np.random.default_rng(0)
-    for start in range(0, count, BATCH):
-        size = min(BATCH, count - start)
-        ages, tiers = rng.integers(18, 80, size), rng.choice(["gold", "silver", ""], size)
-        made = Shopper.objects.bulk_create(
-            Shopper(
-                consent_personalisation=True,
-                joined_at=now - timedelta(days=int(age) * 12),
-                attributes={"age": int(age), "tier": str(tier), "club": "yes" if age % 3 else "no"},
-            )
-            for age, tier in zip(ages, tiers, strict=True)
+    rows = crowd.Rows()
+    age = f"18 + {rows.draw(0, 62)}"
+    club = f"CASE WHEN {rows.draw(0, 62)} % 3 = 0 THEN 'no' ELSE 'yes' END"
+    profile = rows.object(age=age, tier=rows.one_of(1, ("gold", "silver", "")), club=club)
+    crowd.run(rows.insert_shoppers(count, joined_days=f"({age}) * 12", attributes=profile))
+    ordered = f"{rows.draw(1, 100)} < 30"
+    crowd.run(
+        rows.insert_events(
+            4 * count,
+            source="benchmark",
+            shopper=f"{crowd.first_key()} + 1 + {rows.draw(0, count)}",
+            days=f"0.01 - 60 * LN(1 - {rows.draw(2, 1_000_000)} / 1000001.0)",
+            kind=f"CASE WHEN {ordered} THEN 'order_placed' ELSE 'product_viewed' END",
+            category=f"CASE WHEN {ordered} THEN '' ELSE {rows.one_of(3, CATEGORIES)} END",
+            value=f"CASE WHEN {ordered} THEN 1000 + {rows.draw(4, 9000)} END",
         )
-        Event.objects.bulk_create(_events([shopper.pk for shopper in made], rng, now))
-    _analyze()
-
-
-def _events(shoppers: list[int], rng: np.random.Generator, now: datetime) -> list[Event]:
-    found = []
-    for shopper, times in zip(shoppers, rng.poisson(4, len(shoppers)), strict=True):
-        for days, ordered, category in zip(
-            rng.exponential(60, times), rng.random(times) < 0.3, rng.choice(CATEGORIES, times), strict=True
-        ):
-            found.append(
-                Event(
-                    source="benchmark",
-                    event_id=uuid.uuid4().hex,
-                    type="order_placed" if ordered else "product_viewed",
-                    shopper_id=shopper,
-                    occurred_at=now - timedelta(days=float(days) + 0.01),
-                    value_minor=int(1000 + 9000 * (days % 1)) if ordered else None,
-                    category="" if ordered else str(category),
-                )
-            )
-    return found
+    )
+    crowd.analyze()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,18 @@ from typing import Any
 
 from rich.table import Table
 
-NAMES = ("intake", "decide", "redeem", "redeem_sql", "stacking", "score", "train", "response")
+NAMES = (
+    "intake",
+    "decide",
+    "redeem",
+    "redeem_sql",
+    "stacking",
+    "audiences",
+    "triggers",
+    "score",
+    "train",
+    "response",
+)
 
 
 @dataclass

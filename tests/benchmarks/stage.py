@@ -28,7 +28,7 @@ from django.core.management import call_command
 from django.db import connection, connections
 
 from tests.benchmarks import report
-from tests.support import servers
+from tests.support import scale, servers
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_SECONDS = 3600
@@ -67,6 +67,11 @@ def run(name: str, *, quick: bool, server: bool) -> dict[str, Any]:
         raise SystemExit(f"{name} ended with {done.returncode}")
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told
+
+
+def size(quick: bool, few: int, some: int, full: int) -> int:
+    """Return how many rows to measure on: ``few`` for a quick run, ``full`` in a soak run (``--full``, SOAK=1)."""
+    return few if quick else scale.rounds(some, full)
 
 
 @contextmanager

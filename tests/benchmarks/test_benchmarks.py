@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import report, stage, starbucks
+from personalization.models import Shopper
+from tests.benchmarks import audiences, report, stage, starbucks, triggers
 from tests.benchmarks.report import Measurement
+from tests.support import scale
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISED = {
@@ -71,3 +73,23 @@ def test_a_missing_data_set_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("SHARED_DATA", str(tmp_path))
     with pytest.raises(stage.Skipped, match="starbucks_offers"):
         starbucks.folder()
+
+
+@pytest.mark.django_db
+def test_the_crowds_of_audiences_and_triggers_are_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both benchmarks on a small crowd: one query an audience, nothing written twice, a fixed price a range."""
+    monkeypatch.setattr(stage, "size", lambda quick, few, some, full: 400)
+    told = audiences.measure(quick=True).notes
+    assert (told["shoppers"], told["events"], told["summaries"], told["queries"]) == (400, 1600, 400, 1)
+    assert len([size for size in told["sizes"] if 0 < size < 400]) > 15, "rules that everybody or nobody meets"
+    Shopper.objects.all().delete()
+    told = triggers.measure(quick=True).notes
+    assert told["new_the_second_time"] == 0
+    assert told["occurrences"] == sum(row["new"] for row in told["triggers"]) > 400
+    assert told["statements_a_range"] == [5.0]
+
+
+@pytest.mark.parametrize(("soak", "quick", "rows"), [(False, False, 20), (True, False, 30), (True, True, 10)])
+def test_a_benchmark_has_three_sizes(monkeypatch: pytest.MonkeyPatch, soak: bool, quick: bool, rows: int) -> None:
+    monkeypatch.setattr(scale, "SOAK", soak)
+    assert stage.size(quick, 10, 20, 30) == rows

@@ -20,7 +20,7 @@ SENDER = "tests.concurrency.sender"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("race", ["EvaluatedByMany", "SentByMany", "WeeklyLimit"])
+@pytest.mark.parametrize("race", ["EvaluatedByMany", "LaunchedByMany", "SentByMany", "WeeklyLimit"])
 def test_race(race: str, backend: str, play: Callable[..., dict[str, Any]]) -> None:
     assert_guard_matters(play(f"triggers.{race}", backend, rounds(8, 300)))
 

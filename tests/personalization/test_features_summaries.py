@@ -17,7 +17,7 @@ from personalization.types import JobKind
 from tests.personalization.builders import make_event, make_shopper
 
 pytestmark = pytest.mark.django_db
-DAY = timedelta(days=1)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 NOW = timezone.now()
 
 
@@ -121,6 +121,9 @@ def test_the_device_is_the_last_pages() -> None:
     mara = make_shopper()
     make_event(mara, "page_viewed", occurred_at=NOW - 2 * DAY, properties={"device": "desktop"})
     make_event(mara, "page_viewed", occurred_at=NOW - DAY, properties={"device": "phone"})
+    make_event(mara, "product_viewed", occurred_at=NOW - HOUR, properties={"device": 7})
+    make_event(mara, "search_performed", occurred_at=NOW - HOUR)
+    make_event(mara, "page_viewed", occurred_at=NOW - HOUR, properties={"device": "robot"}, is_bot=True)
     summaries.refresh("shop", NOW)
     assert summary(mara).device == "phone"
 

@@ -26,6 +26,7 @@ from shop.management.commands import demo
 from shop.models import CustomerProfile, Order, OrderLine, Product, SimulationInfo
 from shop.simulation import build as building
 from shop.simulation import future, truth
+from shop.simulation.bulk import devices_of
 from shop.simulation.log import Kind
 from shop.simulation.offers import KINDS
 from shop.simulation.response import eligible, respond
@@ -152,6 +153,14 @@ def test_outcomes_come_in_their_order(world: World) -> None:
         control = exposures.offer < 0
         assert not (viewed | clicked)[control].any()
         assert (exposures.cost[control] == 0).all()
+
+
+def test_the_young_shop_on_phones(large: World) -> None:
+    device, age = np.array(devices_of(large.people)), large.people.age
+    assert list(device) == devices_of(large.people)
+    young, old = [(device[group] == "mobile").mean() for group in (age < 30, age > 60)]
+    assert young > old + 0.2
+    assert set(device) == {"mobile", "tablet", "desktop"}
 
 
 def test_nobody_acts_before_joining_or_after_the_end(world: World) -> None:

@@ -11,6 +11,7 @@ from unittest import mock
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection
+from django.db.models import Q
 from django.test import override_settings
 from django.utils import timezone
 
@@ -26,6 +27,7 @@ class EvaluatedByMany(arena.Race):
 
     threads = 4
     size = 300
+    kind = "welcome"
 
     def prepare(self) -> None:
         campaign = build.campaign()
@@ -34,7 +36,7 @@ class EvaluatedByMany(arena.Race):
         Shopper.objects.bulk_create(
             Shopper(consent_personalisation=True, consent_marketing=True, joined_at=joined) for _ in range(self.size)
         )
-        self.trigger = Trigger.objects.create(campaign=campaign, kind="welcome", channels=["pigeon"])
+        self.trigger = Trigger.objects.create(campaign=campaign, kind=self.kind, channels=["pigeon"])
 
     def contenders(self) -> Sequence[Callable[[], object]]:
         return [partial(self._evaluate)] * self.threads
@@ -55,11 +57,27 @@ class EvaluatedByMany(arena.Race):
     @contextmanager
     def unguarded(self) -> Iterator[None]:
         arena.drop_unique(Occurrence, "pz_occurrence_once")
-        arena.drop_unique(OutboxMessage, "dedupe_key")
+        arena.drop_unique(OutboxMessage, "pz_message_once")
         with ExitStack() as stack:
             stack.enter_context(mock.patch.object(triggers_sql, "_ONCE", ""))
             messages = triggers_sql._MESSAGES.replace("ON CONFLICT (dedupe_key) DO NOTHING", "")
             stack.enter_context(mock.patch.object(triggers_sql, "_MESSAGES", messages))
+            yield
+
+
+class LaunchedByMany(EvaluatedByMany):
+    """Four evaluations of one launch: nobody is written to twice, and nobody is forgotten."""
+
+    kind = "launch"
+
+    def prepare(self) -> None:
+        Shopper.objects.update(consent_personalisation=False)  # whoever is left of the rounds before
+        super().prepare()
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        # A launch that is over keeps the later ones out as well.
+        with mock.patch.object(triggers, "DONE", Q(pk__in=[])), super().unguarded():
             yield
 
 

@@ -1,0 +1,167 @@
+"""Top-k on a GPU: the fused kernels where Triton and half-precision vectors are there, plain torch otherwise.
+
+The plain way is also what the fused one leaves rows to that it has no room for, so both are exact. It runs on any
+torch device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+try:
+    from worker.topk import kernels
+except ImportError:  # Triton comes with torch for CUDA only
+    kernels = None  # type: ignore[assignment]
+
+FUSED_ROWS = 1 << 17
+PLAIN_SCORES = 1 << 26
+"""Users a call of the kernels, and scores (8 bytes each) that the plain way holds at a time: half a gigabyte."""
+LEAST = -(2**63)
+LAST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How the fused kernels are cut: users and items a tile, room for survivors; the measured best by default."""
+
+    rows: int = 128
+    cols: int = 128
+    width: int = 64
+    step: int = 1
+    scan: bool = False
+    warps: int = 8
+    stages: int = 3
+
+
+@dataclass(frozen=True)
+class Owned:
+    """Items to leave out: user u's are ``items[starts[u]:starts[u + 1]]``, by catalogue number."""
+
+    starts: Tensor
+    items: Tensor
+
+    def of(self, rows: slice) -> Owned:
+        """Return the part of some consecutive users."""
+        starts = self.starts[rows.start : rows.stop + 1]
+        first, last = int(starts[0]), int(starts[-1])
+        return Owned(starts - first, self.items[first:last])
+
+    def pick(self, rows: Tensor) -> Owned:
+        """Return the part of some users."""
+        length = self.starts[rows + 1] - self.starts[rows]
+        starts = torch.cat([length.new_zeros(1), length.cumsum(0)])
+        back = torch.arange(int(starts[-1]), device=rows.device) - torch.repeat_interleave(starts[:-1], length)
+        return Owned(starts, self.items[torch.repeat_interleave(self.starts[rows], length) + back])
+
+
+class Catalogue:
+    """Items on the device: ``vectors`` [m, d] and their ascending numbers ``names`` [m], of ``total`` in all."""
+
+    def __init__(self, vectors: Tensor, names: Tensor, total: int) -> None:
+        self.vectors, self.names, self.total = vectors, names.to(torch.int32), total
+        self.full = vectors.float()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def fused(self, users: Tensor, k: int, kernel: Kernel) -> bool:
+        """Return whether the kernels can serve: half precision, more items than chunks, and room for k."""
+        half = users.dtype in (torch.float16, torch.bfloat16) and users.dtype == self.vectors.dtype
+        fits = k <= min(kernel.cols, kernel.width) // 2 and len(self) >= 2 * kernel.cols and users.shape[1] <= 256
+        return kernels is not None and half and fits
+
+
+def blocks(
+    users: Tensor, catalogue: Catalogue, k: int, owned: Owned | None, *, start: int = 0, kernel: Kernel | None = None
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield (first user, ids [b, k] int32, scores [b, k] float32) on the device, beginning with user ``start``."""
+    kernel = kernel or Kernel()
+    fused = users.device.type == "cuda" and catalogue.fused(users, k, kernel)
+    size = FUSED_ROWS if fused else max(1, PLAIN_SCORES // max(len(catalogue), 1))
+    for at in range(start - start % size, len(users), size):
+        rows = slice(at, min(at + size, len(users)))
+        part = owned.of(rows) if owned is not None else None
+        block = users[rows]
+        ids, scores = fused_block(block, catalogue, k, part, kernel) if fused else plain(block, catalogue, k, part)
+        skip = max(0, start - at)
+        yield at + skip, ids[skip:], scores[skip:]
+
+
+def plain(users: Tensor, catalogue: Catalogue, k: int, owned: Owned | None) -> tuple[Tensor, Tensor]:
+    """Return (ids, scores) of a block through its whole score matrix, as keys that sort by score, then by number."""
+    scores = users.float() @ catalogue.full.T
+    if owned is not None:
+        place = torch.full((catalogue.total,), -1, dtype=torch.int64, device=users.device)
+        place[catalogue.names.long()] = torch.arange(len(catalogue), device=users.device)
+        row = torch.repeat_interleave(torch.arange(len(users), device=users.device), owned.starts.diff())
+        col = place[owned.items.long()]
+        scores[row[col >= 0], col[col >= 0]] = -torch.inf
+    names = catalogue.names.long()
+    keys = (_ordered((scores + 0.0).view(torch.int32)).long() << 32) | (LAST - names)
+    best = _largest(keys, min(k, len(catalogue)))
+    found = torch.nn.functional.pad(best, (0, k - best.shape[1]), value=LEAST)
+    values = _ordered((found >> 32).int()).view(torch.float32)
+    filled = (found != LEAST) & (values > -torch.inf)
+    ids = torch.where(filled, LAST - (found & LAST), -1).int()
+    return ids, values.masked_fill(~filled, -torch.inf)
+
+
+def _ordered(bits: Tensor) -> Tensor:
+    """Map float32 bits to integers that sort as the numbers do; its own inverse."""
+    return bits ^ ((bits >> 31) & LAST)
+
+
+def _largest(keys: Tensor, k: int) -> Tensor:
+    """Return each row's k largest, sorted: they lie in the k chunks with the largest maxima, keys being unique."""
+    width = max(1, round((keys.shape[1] / max(2 * k, 1)) ** 0.5))
+    chunks = -(-keys.shape[1] // width)
+    if width > 1 and chunks > k:
+        keys = torch.nn.functional.pad(keys, (0, width * chunks - keys.shape[1]), value=LEAST)
+        keys = keys.view(len(keys), width, chunks)
+        best = keys.amax(1).topk(k, dim=1, sorted=False).indices
+        keys = keys.gather(2, best[:, None, :].expand(-1, width, -1)).flatten(1)
+    return keys.topk(k, dim=1).values
+
+
+def fused_block(
+    users: Tensor, catalogue: Catalogue, k: int, owned: Owned | None, kernel: Kernel
+) -> tuple[Tensor, Tensor]:
+    """Return (ids, scores) of a block by the kernels; users with too many survivors are done the plain way."""
+    counts, kept = survive(users, catalogue, k, owned, kernel)
+    ids = torch.empty((len(users), k), dtype=torch.int32, device=users.device)
+    scores = torch.empty((len(users), k), dtype=torch.float32, device=users.device)
+    rows = 16
+    starts, items = (owned.starts, owned.items) if owned is not None else (counts, counts)
+    kernels.arrange[(-(-len(users) // rows),)](
+        counts, kept, catalogue.names, starts, items, ids, scores, len(users), k,
+        OWNED=owned is not None, ROWS=rows, WIDTH=kernel.width, num_warps=4,
+    )  # fmt: skip
+    spilt = torch.nonzero(counts > kernel.width).flatten()
+    for some in spilt.split(max(1, PLAIN_SCORES // len(catalogue))):
+        part = owned.pick(some) if owned is not None else None
+        ids[some], scores[some] = plain(users[some], catalogue, k, part)
+    return ids, scores
+
+
+def survive(users: Tensor, catalogue: Catalogue, k: int, owned: Owned | None, kernel: Kernel) -> tuple[Tensor, Tensor]:
+    """Run the first kernel: (number of survivors [b], survivors [b, width])."""
+    dim = max(16, 1 << (users.shape[1] - 1).bit_length())
+    missing = dim - users.shape[1]
+    short = -len(catalogue) % kernel.cols
+    users = torch.nn.functional.pad(users, (0, missing)).contiguous()
+    items = torch.nn.functional.pad(catalogue.vectors, (0, missing, 0, short)).contiguous()
+    needs = torch.full((len(users),), k, dtype=torch.int32, device=users.device)
+    if owned is not None:
+        needs += owned.starts.diff().int()
+    counts = torch.zeros(len(users), dtype=torch.int32, device=users.device)
+    kept = torch.empty((len(users), kernel.width), dtype=torch.int64, device=users.device)
+    kernels.survivors[(-(-len(users) // kernel.rows),)](
+        users, items, needs, counts, kept, len(users), len(catalogue),
+        DIM=dim, ROWS=kernel.rows, COLS=kernel.cols, WIDTH=kernel.width, STEP=kernel.step, SCAN=kernel.scan,
+        num_warps=kernel.warps, num_stages=kernel.stages,
+    )  # fmt: skip
+    return counts, kept

@@ -18,6 +18,7 @@ except ImportError:  # Triton comes with torch for CUDA only
     kernels = None  # type: ignore[assignment]
 
 FUSED_ROWS = 1 << 17
+COLLECT_ROWS = 4
 PLAIN_SCORES = 1 << 26
 """Users a call of the kernels, and scores (8 bytes each) that the plain way holds at a time: half a gigabyte."""
 LEAST = -(2**63)
@@ -32,7 +33,6 @@ class Kernel:
     cols: int = 128
     width: int = 64
     step: int = 1
-    scan: bool = False
     warps: int = 8
     stages: int = 3
 
@@ -64,14 +64,32 @@ class Catalogue:
     def __init__(self, vectors: Tensor, names: Tensor, total: int) -> None:
         self.vectors, self.names, self.total = vectors, names.to(torch.int32), total
         self.full = vectors.float()
+        longest = float(self.full.norm(dim=1).max()) if len(names) else 0.0
+        self.slack = longest * (vectors.shape[1] + 2) * 2.0**-22
+        """Twice what adding d products in float32 can be off by, for a user of length 1 (Cauchy and Schwarz)."""
+        self._padded: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.names)
 
+    def padded(self, cols: int) -> Tensor:
+        """Return the vectors as the kernels want them: whole tiles, d a power of two; repeats stay in their chunk."""
+        if cols not in self._padded:
+            wide = max(16, 1 << (self.vectors.shape[1] - 1).bit_length()) - self.vectors.shape[1]
+            short = -len(self) % cols
+            repeats = self.vectors[len(self) - cols : len(self) - cols + short]
+            self._padded[cols] = torch.nn.functional.pad(torch.cat([self.vectors, repeats]), (0, wide)).contiguous()
+        return self._padded[cols]
+
     def fused(self, users: Tensor, k: int, kernel: Kernel) -> bool:
         """Return whether the kernels can serve: half precision, more items than chunks, and room for k."""
         half = users.dtype in (torch.float16, torch.bfloat16) and users.dtype == self.vectors.dtype
-        fits = k <= min(kernel.cols, kernel.width) // 2 and len(self) >= 2 * kernel.cols and users.shape[1] <= 256
+        fits = (
+            2 * k <= kernel.cols
+            and 4 * k <= 3 * kernel.width
+            and len(self) >= 2 * kernel.cols
+            and users.shape[1] <= 256
+        )
         return kernels is not None and half and fits
 
 
@@ -131,14 +149,16 @@ def fused_block(
     users: Tensor, catalogue: Catalogue, k: int, owned: Owned | None, kernel: Kernel
 ) -> tuple[Tensor, Tensor]:
     """Return (ids, scores) of a block by the kernels; users with too many survivors are done the plain way."""
-    counts, kept = survive(users, catalogue, k, owned, kernel)
-    ids = torch.empty((len(users), k), dtype=torch.int32, device=users.device)
-    scores = torch.empty((len(users), k), dtype=torch.float32, device=users.device)
-    rows = 16
-    starts, items = (owned.starts, owned.items) if owned is not None else (counts, counts)
-    kernels.arrange[(-(-len(users) // rows),)](
-        counts, kept, catalogue.names, starts, items, ids, scores, len(users), k,
-        OWNED=owned is not None, ROWS=rows, WIDTH=kernel.width, num_warps=4,
+    items = catalogue.padded(kernel.cols)
+    padded = torch.nn.functional.pad(users, (0, items.shape[1] - users.shape[1])).contiguous()
+    words = screen(padded, catalogue, k, owned, kernel)
+    counts, kept = collect(words, catalogue, kernel)
+    ids = torch.full((len(users), k), -1, dtype=torch.int32, device=users.device)
+    scores = torch.full((len(users), k), -torch.inf, device=users.device)
+    starts, mine = (owned.starts, owned.items) if owned is not None else (counts, counts)
+    kernels.rank[(len(users),)](
+        padded, items, counts, kept, catalogue.names, starts, mine, ids, scores, k,
+        DIM=items.shape[1], OWNED=owned is not None, WIDTH=kernel.width, num_warps=1,
     )  # fmt: skip
     spilt = torch.nonzero(counts > kernel.width).flatten()
     for some in spilt.split(max(1, PLAIN_SCORES // len(catalogue))):
@@ -147,21 +167,29 @@ def fused_block(
     return ids, scores
 
 
-def survive(users: Tensor, catalogue: Catalogue, k: int, owned: Owned | None, kernel: Kernel) -> tuple[Tensor, Tensor]:
-    """Run the first kernel: (number of survivors [b], survivors [b, width])."""
-    dim = max(16, 1 << (users.shape[1] - 1).bit_length())
-    missing = dim - users.shape[1]
-    short = -len(catalogue) % kernel.cols
-    users = torch.nn.functional.pad(users, (0, missing)).contiguous()
-    items = torch.nn.functional.pad(catalogue.vectors, (0, missing, 0, short)).contiguous()
+def screen(users: Tensor, catalogue: Catalogue, k: int, owned: Owned | None, kernel: Kernel) -> Tensor:
+    """Run the first kernel on padded users: one bit an item [b, groups, cols]."""
+    items = catalogue.padded(kernel.cols)
     needs = torch.full((len(users),), k, dtype=torch.int32, device=users.device)
     if owned is not None:
         needs += owned.starts.diff().int()
-    counts = torch.zeros(len(users), dtype=torch.int32, device=users.device)
-    kept = torch.empty((len(users), kernel.width), dtype=torch.int64, device=users.device)
-    kernels.survivors[(-(-len(users) // kernel.rows),)](
-        users, items, needs, counts, kept, len(users), len(catalogue),
-        DIM=dim, ROWS=kernel.rows, COLS=kernel.cols, WIDTH=kernel.width, STEP=kernel.step, SCAN=kernel.scan,
+    groups = -(-len(items) // (32 * kernel.cols))
+    words = torch.empty((len(users), groups, kernel.cols), dtype=torch.int32, device=users.device)
+    kernels.screen[(-(-len(users) // kernel.rows),)](
+        users, items, needs, words, catalogue.slack, len(users), len(catalogue),
+        DIM=items.shape[1], GROUPS=groups, ROWS=kernel.rows, COLS=kernel.cols, STEP=kernel.step,
         num_warps=kernel.warps, num_stages=kernel.stages,
+    )  # fmt: skip
+    return words
+
+
+def collect(words: Tensor, catalogue: Catalogue, kernel: Kernel) -> tuple[Tensor, Tensor]:
+    """Run the second kernel: (number of survivors [b], the first of them [b, width])."""
+    n, groups, cols = words.shape
+    counts = torch.empty(n, dtype=torch.int32, device=words.device)
+    kept = torch.empty((n, kernel.width), dtype=torch.int32, device=words.device)
+    kernels.collect[(-(-n // COLLECT_ROWS),)](
+        words, counts, kept, n, len(catalogue),
+        GROUPS=groups, ROWS=COLLECT_ROWS, COLS=cols, WIDTH=kernel.width, num_warps=4,
     )  # fmt: skip
     return counts, kept

@@ -1,11 +1,11 @@
-"""The fused product and top-k as two Triton kernels: no score reaches the GPU's memory unless it may be needed.
+"""The fused product and top-k as three Triton kernels: the score matrix is never written.
 
-:func:`survivors` multiplies a tile of users with the catalogue twice. The first time it keeps, in registers, the
-largest score of each of COLS chunks (chunk c holds the items c, c + COLS, c + 2·COLS …). The k-th largest of these
-maxima is a bound that at least k items reach, and few more: the best k rarely share a chunk. The second time the same
-instructions give the same scores, bit for bit, and what reaches the bound is written down: some k + 2 of 10,000 scores
-a user. :func:`arrange` sorts these. A user with more survivors than there is room for (many equal scores) is counted
-as such and left to the caller.
+:func:`screen` multiplies a tile of users with the catalogue twice. The first time it keeps, in registers, the largest
+score of each of COLS chunks (chunk c holds the items c, c + COLS, c + 2·COLS …). The k-th largest of these maxima is a
+bound that at least k items reach, and few more: the best k rarely share a chunk. The second time it writes one bit an
+item: whether its score comes within the tensor cores' rounding of the bound. :func:`collect` turns the bits of a user,
+some k + 2 of 10,000 set, into a list. :func:`rank` multiplies these few again in float32 and counts for each how many
+are better. A user with more survivors than there is room for (many equal scores) is left to the caller.
 
 Importable only where Triton is.
 """
@@ -17,43 +17,21 @@ import triton.language as tl
 
 
 @triton.jit
-def ordered(bits):  # type: ignore[no-untyped-def]
-    """Map the bits of a float32, as int32, to an int32 that sorts as the number does; its own inverse."""
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
-
-
-@triton.jit
-def bound(best, need, COLS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Return each row's need-th largest of best [rows, COLS] by bisection; −inf where that is more than there are."""
-    key = ordered(best.to(tl.int32, bitcast=True))
-    low = tl.min(key, 1)
-    high = tl.max(key, 1)
-    for _ in range(32):
-        middle = (low | high) - ((low ^ high) >> 1)  # the mean, rounded up, without overflow
-        enough = tl.sum((key >= middle[:, None]).to(tl.int32), 1) >= need
-        low = tl.where(enough, middle, low)
-        high = tl.where(enough, high, middle - 1)
-    found = ordered(low).to(tl.float32, bitcast=True)
-    return tl.where(need > COLS, float("-inf"), found)
-
-
-@triton.jit
-def survivors(  # type: ignore[no-untyped-def]
+def screen(  # type: ignore[no-untyped-def]
     users,  # [n, DIM] float16 or bfloat16
-    items,  # [m rounded up to COLS, DIM], the same type
+    items,  # [m rounded up to COLS, DIM], the same type; what fills up repeats the items COLS before
     needs,  # [n] int32: how many of the best are wanted
-    counts,  # [n] int32, zeros: becomes the number of survivors
-    kept,  # [n, WIDTH] int64: becomes score bits << 32 | item, in any order
+    words,  # [n, GROUPS, COLS] int32, the answer: bit j of word (g, c) is item (32·g + j)·COLS + c
+    slack,  # how far rounding may push a score, per unit of the user's length
     n,
     m,
     DIM: tl.constexpr,
+    GROUPS: tl.constexpr,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
-    WIDTH: tl.constexpr,
     STEP: tl.constexpr,  # the bound is found on every STEP-th tile of items
-    SCAN: tl.constexpr,  # number the survivors by a prefix sum, not by atomics
 ):
-    """Keep each user's scores that reach a bound which at least ``needs`` items reach."""
+    """Mark each user's items whose scores reach a bound that at least ``needs`` items reach."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     here = row < n
     dim = tl.arange(0, DIM)
@@ -61,70 +39,96 @@ def survivors(  # type: ignore[no-untyped-def]
     u = tl.load(users + row[:, None] * DIM + dim[None, :], mask=here[:, None], other=0.0)
     best = tl.full((ROWS, COLS), float("-inf"), tl.float32)
     for at in range(0, m, COLS * STEP):
-        col = at + tile
-        v = tl.load(items + col[None, :] * DIM + dim[:, None])
-        score = tl.dot(u, v)
-        best = tl.maximum(best, tl.where((col < m)[None, :], score, float("-inf")))
-    limit = bound(best, tl.load(needs + row, mask=here, other=1), COLS)
-    limit = tl.where(here, limit, float("inf"))
-    first = (row * WIDTH)[:, None]
-    count = tl.zeros((ROWS,), tl.int32)
-    for at in range(0, m, COLS):
-        col = at + tile
-        v = tl.load(items + col[None, :] * DIM + dim[:, None])
-        score = tl.dot(u, v)
-        hit = (score >= limit[:, None]) & (col < m)[None, :]
-        if SCAN:
-            one = hit.to(tl.int32)
-            slot = count[:, None] + tl.cumsum(one, 1) - 1
-            count += tl.sum(one, 1)
-        else:
-            place = counts + row[:, None] + tl.zeros((ROWS, COLS), tl.int32)
-            slot = tl.atomic_add(place, 1, mask=hit, sem="relaxed")
-        raw = (score.to(tl.int32, bitcast=True).to(tl.int64) << 32) | col[None, :]
-        tl.store(kept + first + slot, raw, mask=hit & (slot < WIDTH))
-    if SCAN:
-        tl.store(counts + row, count, mask=here)
+        v = tl.load(items + (at + tile)[None, :] * DIM + dim[:, None])
+        best = tl.maximum(best, tl.dot(u, v))
+    need = tl.load(needs + row, mask=here, other=1)
+    low = tl.min(best, 1)
+    high = tl.max(best, 1)
+    for _ in range(12):  # at least ``need`` chunks reach ``low``, at every step
+        middle = (low + high) * 0.5
+        enough = tl.sum((best >= middle[:, None]).to(tl.int32), 1) >= need
+        low = tl.where(enough, middle, low)
+        high = tl.where(enough, high, middle)
+    wide = u.to(tl.float32)
+    limit = low - slack * tl.sqrt(tl.sum(wide * wide, 1))
+    limit = tl.where(need > COLS, float("-inf"), limit)
+    for group in range(GROUPS):
+        first = group * 32 * COLS
+        word = tl.zeros((ROWS, COLS), tl.int32)
+        bit = 1
+        for at in range(first, tl.minimum(first + 32 * COLS, m), COLS):
+            v = tl.load(items + (at + tile)[None, :] * DIM + dim[:, None])
+            word = tl.where(tl.dot(u, v) >= limit[:, None], word | bit, word)
+            bit = bit << 1
+        place = words + (row * GROUPS + group)[:, None] * COLS + tile[None, :]
+        tl.store(place, word, mask=here[:, None])
 
 
 @triton.jit
-def arrange(  # type: ignore[no-untyped-def]
-    counts,  # [n] int32
-    kept,  # [n, WIDTH] int64
-    names,  # [m] int32, ascending: the catalogue's number of each column
-    starts,  # [n + 1] int64: where each user's own items begin in owned
-    owned,  # int32: catalogue numbers that are left out
-    ids,  # [n, k] int32, the answer
-    scores,  # [n, k] float32, the answer
+def collect(  # type: ignore[no-untyped-def]
+    words,  # [n, GROUPS, COLS] int32
+    counts,  # [n] int32, the answer: how many items survived
+    kept,  # [n, WIDTH] int32, the answer: the first WIDTH of them
     n,
-    k,
-    OWNED: tl.constexpr,
+    m,
+    GROUPS: tl.constexpr,
     ROWS: tl.constexpr,
+    COLS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """Sort each user's survivors, the highest score first and equal ones by number, and write the first k."""
+    """Turn each user's bits into a list of items."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     here = row < n
+    tile = tl.arange(0, COLS)
+    count = tl.zeros((ROWS,), tl.int32)
+    for group in range(GROUPS):
+        word = tl.load(words + (row * GROUPS + group)[:, None] * COLS + tile[None, :], mask=here[:, None], other=0)
+        while tl.max(tl.max((word != 0).to(tl.int32), 1), 0) > 0:
+            bit = word & (0 - word)
+            power = bit.to(tl.uint32, bitcast=True).to(tl.float32).to(tl.int32, bitcast=True)
+            item = (group * 32 + (power >> 23) - 127) * COLS + tile[None, :]
+            found = (bit != 0) & (item < m)
+            one = found.to(tl.int32)
+            slot = count[:, None] + tl.cumsum(one, 1) - 1
+            tl.store(kept + row[:, None] * WIDTH + slot, item, mask=found & (slot < WIDTH))
+            count += tl.sum(one, 1)
+            word = word ^ bit
+    tl.store(counts + row, count, mask=here)
+
+
+@triton.jit
+def rank(  # type: ignore[no-untyped-def]
+    users,  # [n, DIM]
+    items,  # [m, DIM]
+    counts,  # [n] int32
+    kept,  # [n, WIDTH] int32
+    names,  # [m] int32, ascending: the catalogue's number of each item
+    starts,  # [n + 1] int64: where each user's own items begin in owned
+    owned,  # int32: catalogue numbers that are left out
+    ids,  # [n, k] int32, filled with −1: the answer
+    scores,  # [n, k] float32, filled with −inf: the answer
+    k,
+    DIM: tl.constexpr,
+    OWNED: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """Write one user's k best survivors, the highest score first and equal ones by number."""
+    row = tl.program_id(0)
+    dim = tl.arange(0, DIM)
     slot = tl.arange(0, WIDTH)
-    count = tl.load(counts + row, mask=here, other=0)
-    there = slot[None, :] < count[:, None]
-    raw = tl.load(kept + row[:, None] * WIDTH + slot[None, :], mask=there, other=0)
-    name = tl.load(names + (raw & 0x7FFFFFFF), mask=there, other=0)
-    bits = (raw >> 32).to(tl.int32)
-    bits = tl.where((bits << 1) == 0, 0, bits)  # −0 and 0 are equal
-    key = (ordered(bits).to(tl.int64) << 32) | (0x7FFFFFFF - name).to(tl.int64)
-    key = tl.where(there, key, -9223372036854775807)
+    there = slot < tl.load(counts + row)
+    item = tl.load(kept + row * WIDTH + slot, mask=there, other=0)
+    name = tl.load(names + item, mask=there, other=0)
+    u = tl.load(users + row * DIM + dim).to(tl.float32)
+    v = tl.load(items + item[:, None] * DIM + dim[None, :], mask=there[:, None], other=0.0).to(tl.float32)
+    score = tl.sum(u[None, :] * v, 1)
     if OWNED:
-        begin = tl.load(starts + row, mask=here, other=0)
-        end = tl.load(starts + row + 1, mask=here, other=0)
-        for step in range(tl.max(end - begin, 0)):
-            own = tl.load(owned + begin + step, mask=begin + step < end, other=-1)
-            key = tl.where(name == own[:, None], -9223372036854775807, key)
-    key = tl.sort(key, 1, descending=True)
-    filled = key != -9223372036854775807
-    found = tl.where(filled, 0x7FFFFFFF - (key & 0x7FFFFFFF), -1).to(tl.int32)
-    value = ordered((key >> 32).to(tl.int32)).to(tl.float32, bitcast=True)
-    place = row[:, None] * k + slot[None, :]
-    wanted = here[:, None] & (slot < k)[None, :]
-    tl.store(ids + place, found, mask=wanted)
-    tl.store(scores + place, tl.where(filled, value, float("-inf")), mask=wanted)
+        for at in range(tl.load(starts + row), tl.load(starts + row + 1)):
+            there = there & (name != tl.load(owned + at))
+    score = tl.where(there, score, float("-inf"))
+    higher = score[None, :] > score[:, None]
+    before = (score[None, :] == score[:, None]) & (name[None, :] < name[:, None])
+    better = tl.sum((higher | before).to(tl.int32), 1)
+    wanted = there & (better < k)
+    tl.store(ids + row * k + better, name, mask=wanted)
+    tl.store(scores + row * k + better, score, mask=wanted)

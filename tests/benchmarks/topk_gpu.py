@@ -201,7 +201,7 @@ def measure(kind: str, options: argparse.Namespace, kernels: list[Kernel], deadl
 
 def _kernel(users: Tensor, catalogue: Catalogue, kernel: Kernel, options: argparse.Namespace) -> dict[str, Any]:
     k, some = options.k, users[: gpu.FUSED_ROWS]
-    if not catalogue.fused(users, k, kernel):
+    if not catalogue.fused(k, kernel):
         raise ValueError("This kernel does not serve these vectors or this k.")
     ms = milliseconds(lambda: drain(users, catalogue, k, kernel), options.rounds)
     words = gpu.screen(some, catalogue, k, None, kernel)

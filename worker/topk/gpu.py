@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from worker.topk.cpu import HIGHEST, Rows
 
 try:
     from worker.topk import kernels
@@ -18,9 +23,11 @@ except ImportError:  # Triton comes with torch for CUDA only
     kernels = None  # type: ignore[assignment]
 
 FUSED_ROWS = 1 << 17
-COLLECT_ROWS = 4
+"""Users a call of the kernels: a quarter of a gigabyte of bits for 10,000 items."""
 PLAIN_SCORES = 1 << 26
-"""Users a call of the kernels, and scores (8 bytes each) that the plain way holds at a time: half a gigabyte."""
+"""Scores that the plain way holds at a time, 8 bytes each."""
+COLLECT_ROWS = 4
+MOST_DIMENSIONS = 256
 LEAST = -(2**63)
 LAST = 2**31 - 1
 
@@ -65,6 +72,7 @@ class Catalogue:
         self.vectors, self.names, self.total = vectors, names.to(torch.int32), total
         self.full = vectors.float()
         longest = float(self.full.norm(dim=1).max()) if len(names) else 0.0
+        self.peak = float(self.full.abs().max()) if len(names) else 0.0
         self.slack = longest * (vectors.shape[1] + 2) * 2.0**-22
         """Twice what adding d products in float32 can be off by, for a user of length 1 (Cauchy and Schwarz)."""
         self._padded: dict[int, Tensor] = {}
@@ -81,32 +89,69 @@ class Catalogue:
             self._padded[cols] = torch.nn.functional.pad(torch.cat([self.vectors, repeats]), (0, wide)).contiguous()
         return self._padded[cols]
 
-    def fused(self, users: Tensor, k: int, kernel: Kernel) -> bool:
-        """Return whether the kernels can serve: half precision, more items than chunks, and room for k."""
-        half = users.dtype in (torch.float16, torch.bfloat16) and users.dtype == self.vectors.dtype
-        fits = (
-            2 * k <= kernel.cols
-            and 4 * k <= 3 * kernel.width
-            and len(self) >= 2 * kernel.cols
-            and users.shape[1] <= 256
-        )
-        return kernels is not None and half and fits
+    def fused(self, k: int, kernel: Kernel) -> bool:
+        """Return whether the kernels can serve: half precision, many more items than chunks, and room for k."""
+        vectors = self.vectors
+        short = vectors.dtype in (torch.float16, torch.bfloat16) and vectors.shape[1] <= MOST_DIMENSIONS
+        room = 2 * k <= kernel.cols and 4 * k <= 3 * kernel.width and len(self) >= 2 * kernel.cols
+        return kernels is not None and vectors.device.type == "cuda" and short and room
+
+    def rows(self, fused: bool) -> int:
+        """Return how many users go into a block."""
+        return FUSED_ROWS if fused else max(1, PLAIN_SCORES // max(len(self), 1))
 
 
 def blocks(
     users: Tensor, catalogue: Catalogue, k: int, owned: Owned | None, *, start: int = 0, kernel: Kernel | None = None
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yield (first user, ids [b, k] int32, scores [b, k] float32) on the device, beginning with user ``start``."""
+    """Yield (first user, ids [b, k] int32, scores [b, k] float32) on the device, beginning with user ``start``.
+
+    Users [n, d] have the catalogue's type and device.
+    """
     kernel = kernel or Kernel()
-    fused = users.device.type == "cuda" and catalogue.fused(users, k, kernel)
-    size = FUSED_ROWS if fused else max(1, PLAIN_SCORES // max(len(catalogue), 1))
+    fused = catalogue.fused(k, kernel)
+    size = catalogue.rows(fused)
     for at in range(start - start % size, len(users), size):
         rows = slice(at, min(at + size, len(users)))
         part = owned.of(rows) if owned is not None else None
         block = users[rows]
+        if not float(block.abs().max()) * catalogue.peak * block.shape[1] < HIGHEST:
+            raise ValueError(
+                f"The vectors of users {at} to {rows.stop - 1} hold NaN, infinity or numbers so large that a score "
+                "overflows. Train them anew or leave these users out."
+            )
         ids, scores = fused_block(block, catalogue, k, part, kernel) if fused else plain(block, catalogue, k, part)
         skip = max(0, start - at)
         yield at + skip, ids[skip:], scores[skip:]
+
+
+def from_arrays(
+    users: NDArray[Any],
+    items: NDArray[Any],
+    names: NDArray[Any],
+    k: int,
+    owned: Rows | None,
+    *,
+    start: int,
+    device: torch.device | str,
+) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.float32]]]:
+    """Do the same for arrays: one block of users at a time is on the device, ``items[names]`` all the while."""
+    precision = np.result_type(users, items)
+    shown = torch.from_numpy(items[names].astype(precision)).to(device)
+    catalogue = Catalogue(shown, torch.from_numpy(names).to(device), len(items))
+    size = catalogue.rows(catalogue.fused(k, Kernel()))
+    for at in range(start - start % size, len(users), size):
+        part = users[at : at + size]
+        block = torch.from_numpy(part.astype(precision)).to(device)
+        mine = _owned(owned, at, at + len(part), device) if owned is not None else None
+        for first, ids, scores in blocks(block, catalogue, k, mine, start=max(0, start - at)):
+            yield at + first, ids.cpu().numpy(), scores.cpu().numpy()
+
+
+def _owned(owned: Rows, first: int, to: int, device: torch.device | str) -> Owned:
+    starts = owned.indptr[first : to + 1].astype(np.int64)
+    items = owned.indices[starts[0] : starts[-1]].astype(np.int32)
+    return Owned(torch.from_numpy(starts - starts[0]).to(device), torch.from_numpy(items).to(device))
 
 
 def plain(users: Tensor, catalogue: Catalogue, k: int, owned: Owned | None) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.table import Table
 
-NAMES = ("intake", "decide", "redeem", "redeem_sql", "stacking", "score", "train", "response")
+NAMES = ("intake", "decide", "redeem", "redeem_sql", "stacking", "score", "topk", "train", "response")
 
 
 @dataclass

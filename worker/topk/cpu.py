@@ -25,10 +25,10 @@ Longs = NDArray[np.int64]
 
 BLOCK = 2048
 """Users a result; the unit in which threads share the work."""
-STEP = 64
-"""Users a product: their scores of some 10,000 items just fit beside each other into a core's cache."""
+STEP = 128
+"""Users a product, at most 128 (see the keys): fewer, and the BLAS prepares the items too often; more, and their scores leave the cache."""
 TILE = 1 << 15
-"""Items a product at most: bounds the buffer to STEP · TILE scores, 8 MiB a thread."""
+"""Items a product at most: bounds the scores held to STEP · TILE, 16 MiB a thread."""
 MOST_ITEMS = 1 << 24
 LOWEST, HIGHEST = np.finfo(np.float32).min, np.finfo(np.float32).max
 SIGN = np.int32(2**31 - 1)
@@ -67,6 +67,15 @@ class Catalogue:
         self.place[names] = np.arange(len(names), dtype=np.int32)
 
 
+class Space:
+    """A thread's memory for the scores, their chunks' maxima and which of these matter: used again at every step."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.scores = np.empty(STEP * max((tile.vectors.shape[1] for tile in catalogue.tiles), default=0), np.float32)
+        self.best = np.empty(STEP * max((tile.chunks for tile in catalogue.tiles), default=0), np.float32)
+        self.reached = np.empty(len(self.best), np.bool_)
+
+
 def _tile(items: NDArray[Any], names: Ids, first: int, k: int) -> Tile:
     width = max(1, round(float(np.sqrt(len(names) / (5 * k)))))  # looking at a maximum costs ⅕ of reading a score again
     chunks = -(-len(names) // width)
@@ -81,14 +90,13 @@ def blocks(
     """Yield (first user, ids [b, k], scores [b, k]) in order; at most two blocks a thread are under way."""
     from threadpoolctl import threadpool_limits  # comes with scikit-learn; a GPU machine may go without
 
-    threads = threads or _cores()
+    threads = threads or cores()
     own = local()
 
     def work(first: int) -> tuple[int, Ids, Floats]:
-        if not hasattr(own, "buffer"):
-            widest = max((tile.vectors.shape[1] for tile in catalogue.tiles), default=0)
-            own.buffer = np.empty(STEP * widest, dtype=np.float32)
-        return first, *block(users, first, catalogue, owned, own.buffer)
+        if not hasattr(own, "space"):
+            own.space = Space(catalogue)
+        return first, *block(users, first, catalogue, owned, own.space)
 
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads, "top-k") as pool:
         under_way: deque[Future[tuple[int, Ids, Floats]]] = deque()
@@ -104,7 +112,7 @@ def blocks(
             pool.shutdown(cancel_futures=True)
 
 
-def _cores() -> int:
+def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -115,7 +123,7 @@ def _after(start: int, first: int, ids: Ids, scores: Floats) -> tuple[int, Ids, 
 
 
 def block(
-    users: NDArray[Any], first: int, catalogue: Catalogue, owned: Rows | None, buffer: Floats
+    users: NDArray[Any], first: int, catalogue: Catalogue, owned: Rows | None, space: Space
 ) -> tuple[Ids, Floats]:
     """Return (ids, scores) of the block that begins with user ``first``."""
     rows = min(BLOCK, len(users) - first)
@@ -130,7 +138,7 @@ def block(
                 "a score overflows. Train them anew or leave these users out."
             )
         mine = _owned(owned, first + at, first + to, catalogue) if owned is not None else None
-        ids[at:to], scores[at:to] = _step(some, catalogue, mine, buffer)
+        ids[at:to], scores[at:to] = _step(some, catalogue, mine, space)
     return ids, scores
 
 
@@ -143,37 +151,39 @@ def _owned(owned: Rows, first: int, to: int, catalogue: Catalogue) -> tuple[Long
     return row[known], column[known]
 
 
-def _step(users: Floats, catalogue: Catalogue, owned: tuple[Longs, Ids] | None, buffer: Floats) -> tuple[Ids, Floats]:
+def _step(users: Floats, catalogue: Catalogue, owned: tuple[Longs, Ids] | None, space: Space) -> tuple[Ids, Floats]:
     limit = np.full(len(users), LOWEST, dtype=np.float32)  # −∞ never reaches it
     found = []
     for tile in catalogue.tiles:
         wide = tile.vectors.shape[1]
-        scores = buffer[: len(users) * wide].reshape(len(users), wide)
+        scores = space.scores[: len(users) * wide].reshape(len(users), wide)
         np.matmul(users, tile.vectors, out=scores)
         scores[:, tile.items :] = -np.inf
         if owned is not None:
             row, column = owned[0], owned[1] - tile.first
             inside = (column >= 0) & (column < tile.items)
             scores[row[inside], column[inside]] = -np.inf
-        found.append(survivors(scores, tile.width, catalogue.k, limit, tile.first))
+        found.append(survivors(scores, tile, catalogue.k, limit, space))
     return ranked(np.concatenate([*found, NOTHING]), len(users), catalogue.k, catalogue.names)
 
 
-def survivors(scores: Floats, width: int, k: int, limit: Floats, first: int) -> Longs:
-    """Return keys of all scores [rows, width · chunks] that may be among a row's k best; raises ``limit`` [rows].
+def survivors(scores: Floats, tile: Tile, k: int, limit: Floats, space: Space) -> Longs:
+    """Return keys of all of a tile's scores [rows, items] that may be among a row's k best; raises ``limit`` [rows].
 
-    A key sorts by row, then by falling score, then by item: row · 2⁵⁶ + (falling score) · 2²⁴ + (first + column).
+    A key sorts by row, then by falling score, then by item: row · 2⁵⁶ + (falling score) · 2²⁴ + item.
     """
     rows, wide = scores.shape
-    chunks = wide // width
-    best = scores.reshape(rows, width, chunks).max(axis=1)
+    width, chunks = tile.width, tile.chunks
+    best = space.best[: rows * chunks].reshape(rows, chunks)
+    scores.reshape(rows, width, chunks).max(axis=1, out=best)
     if chunks > k:
         groups = 4 * k if chunks >= 8 * k else chunks
         fold = chunks // groups
         coarse = best[:, : fold * groups].reshape(rows, fold, groups).max(axis=1)
         coarse.sort(axis=1)
         np.maximum(limit, coarse[:, -k], out=limit)
-    hit = np.flatnonzero(best >= limit[:, None])
+    reached = space.reached[: rows * chunks].reshape(rows, chunks)
+    hit = np.flatnonzero(np.greater_equal(best, limit[:, None], out=reached))
     row = hit // chunks
     place = (hit + row * (wide - chunks))[:, None] + np.arange(width) * chunks
     values = scores.ravel().take(place)
@@ -181,7 +191,7 @@ def survivors(scores: Floats, width: int, k: int, limit: Floats, first: int) -> 
     values, place = values.ravel()[kept], place.ravel()[kept]
     row = place // wide
     falling = np.int64(SIGN) - _ordered((values + np.float32(0)).view(np.int32))  # −0 + 0 is 0
-    return (row << 56) | (falling << 24) | (place - row * wide + first)
+    return (row << 56) | (falling << 24) | (place - row * wide + tile.first)
 
 
 def ranked(keys: Longs, rows: int, k: int, names: Ids) -> tuple[Ids, Floats]:
@@ -189,8 +199,8 @@ def ranked(keys: Longs, rows: int, k: int, names: Ids) -> tuple[Ids, Floats]:
     ids = np.full((rows, k), -1, dtype=np.int32)
     scores = np.full((rows, k), -np.inf, dtype=np.float32)
     keys.sort()
-    ends = np.searchsorted(keys, np.arange(1, rows + 1) << 56)
-    begins = np.concatenate([[0], ends[:-1]])
+    begins = np.searchsorted(keys, np.arange(rows) << 56)
+    ends = np.append(begins[1:], len(keys))
     place = begins[:, None] + np.arange(k)
     filled = place < ends[:, None]
     chosen = keys[place[filled]]

@@ -9,7 +9,8 @@ It is deterministic on one machine, also when resumed in the middle.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -44,7 +45,7 @@ def top_k(
     start: int = 0,
     device: torch.device | str = "cpu",
     threads: int | None = None,
-) -> Iterator[Block]:
+) -> Generator[Block, None, None]:
     """Yield the k best items of users [n, d] among items [m, d] (float16 or float32), block by block in order.
 
     ``exclude``: item numbers by user that are left out (a CSR matrix [n, m]; its values do not matter). ``hidden`` [m]:
@@ -66,7 +67,14 @@ def top_k(
         from worker.topk import gpu
 
         found = gpu.from_arrays(users, items, names, k, exclude, start=start, device=device)
-    return (Block(*each) for each in found)
+    return _blocks(found)
+
+
+def _blocks(found: Generator[tuple[int, Any, Any], None, None]) -> Generator[Block, None, None]:
+    """Name the parts; a reader that stops early closes what computes them."""
+    with closing(found):
+        for each in found:
+            yield Block(*each)
 
 
 def _matrix(what: str, vectors: NDArray[Any]) -> NDArray[Any]:

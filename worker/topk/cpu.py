@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import local
@@ -26,11 +26,12 @@ Longs = NDArray[np.int64]
 BLOCK = 2048
 """Users a result; the unit in which threads share the work."""
 STEP = 128
-"""Users a product, at most 128 (see the keys): fewer, and the BLAS prepares the items too often; more, and their scores leave the cache."""
+"""Users a product: fewer, and the BLAS prepares the items too often; more, and their scores leave the cache, and the
+keys have no room for the row."""
 TILE = 1 << 15
 """Items a product at most: bounds the scores held to STEP · TILE, 16 MiB a thread."""
 MOST_ITEMS = 1 << 24
-LOWEST, HIGHEST = np.finfo(np.float32).min, np.finfo(np.float32).max
+LOWEST, HIGHEST = (float(limit) for limit in (np.finfo(np.float32).min, np.finfo(np.float32).max))
 SIGN = np.int32(2**31 - 1)
 NOTHING = np.zeros(0, dtype=np.int64)
 
@@ -86,7 +87,7 @@ def _tile(items: NDArray[Any], names: Ids, first: int, k: int) -> Tile:
 
 def blocks(
     users: NDArray[Any], catalogue: Catalogue, owned: Rows | None, *, start: int, threads: int | None
-) -> Iterator[tuple[int, Ids, Floats]]:
+) -> Generator[tuple[int, Ids, Floats], None, None]:
     """Yield (first user, ids [b, k], scores [b, k]) in order; at most two blocks a thread are under way."""
     from threadpoolctl import threadpool_limits  # comes with scikit-learn; a GPU machine may go without
 
@@ -100,7 +101,7 @@ def blocks(
 
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads, "top-k") as pool:
         under_way: deque[Future[tuple[int, Ids, Floats]]] = deque()
-        waiting = iter(range(start - start % BLOCK, len(users), BLOCK))
+        waiting = iter(range(start - start % BLOCK, len(users) if start < len(users) else 0, BLOCK))
         try:
             for first in waiting:
                 under_way.append(pool.submit(work, first))

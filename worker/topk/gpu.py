@@ -6,7 +6,7 @@ torch device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,7 +109,7 @@ class Catalogue:
 
 def blocks(
     users: Tensor, catalogue: Catalogue, k: int, owned: Owned | None, *, start: int = 0, kernel: Kernel | None = None
-) -> Iterator[tuple[int, Tensor, Tensor]]:
+) -> Generator[tuple[int, Tensor, Tensor], None, None]:
     """Yield (first user, ids [b, k] int32, scores [b, k] float32) on the device, beginning with user ``start``.
 
     Users [n, d] have the catalogue's type and device.
@@ -117,7 +117,7 @@ def blocks(
     kernel = kernel or Kernel.fitting(k, owned is not None)
     fused = catalogue.fused(k, kernel)
     size = catalogue.rows(fused)
-    for at in range(start - start % size, len(users), size):
+    for at in range(start - start % size, len(users) if start < len(users) else 0, size):
         rows = slice(at, min(at + size, len(users)))
         part = owned.of(rows) if owned is not None else None
         block = users[rows]
@@ -140,13 +140,13 @@ def from_arrays(
     *,
     start: int,
     device: torch.device | str,
-) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.float32]]]:
+) -> Generator[tuple[int, NDArray[np.int32], NDArray[np.float32]], None, None]:
     """Do the same for arrays: one block of users at a time is on the device, ``items[names]`` all the while."""
     precision = np.result_type(users, items)
     shown = torch.from_numpy(items[names].astype(precision)).to(device)
     catalogue = Catalogue(shown, torch.from_numpy(names).to(device), len(items))
     size = catalogue.rows(catalogue.fused(k, Kernel.fitting(k, owned is not None)))
-    for at in range(start - start % size, len(users), size):
+    for at in range(start - start % size, len(users) if start < len(users) else 0, size):
         part = users[at : at + size]
         block = torch.from_numpy(part.astype(precision)).to(device)
         mine = _owned(owned, at, at + len(part), device) if owned is not None else None

@@ -105,11 +105,14 @@ def _compare(kind: str, n: int, rounds: int) -> dict[str, Any]:
     name = min(tried, key=lambda each: tried[each])
     product = bare(users, items)[name]
     scale = 1e6 / n
-    peers, ours = [], []
+    peers, ours, shares = [], [], []
     for _ in range(rounds):
+        before = time.process_time()
         peers.append(_seconds(product) * scale)
+        between = time.process_time()
         ours.append(_seconds(lambda: _drain(short, stored)) * scale)
-    told = report.paired(ours, peers).as_json() | {"product": name}
+        shares.append((time.process_time() - between) / (between - before))
+    told = report.paired(ours, peers).as_json() | {"product": name, "ratio_of_cpu_time": round(median(shares), 3)}
     return told | _beside_implicit(users, items, median(ours) / scale)
 
 

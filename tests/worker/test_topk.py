@@ -119,7 +119,8 @@ def test_a_catalogue_of_many_tiles_and_many_blocks_of_users(monkeypatch: pytest.
 @pytest.mark.parametrize("precision", [np.float16, np.float32])
 def test_real_numbers_are_exact_within_float32(precision: type) -> None:
     draw = np.random.default_rng(0)
-    users, items = (draw.standard_normal((rows, 64)).astype(precision) for rows in (300, 5_000))
+    users: NDArray[Any] = draw.standard_normal((300, 64)).astype(precision)
+    items: NDArray[Any] = draw.standard_normal((5_000, 64)).astype(precision)
     exact = users.astype(np.float64) @ items.astype(np.float64).T
     best = -np.sort(-exact, axis=1)[:, :20]
     for ids, scores in both_ways(users, items, 20):
@@ -129,8 +130,7 @@ def test_real_numbers_are_exact_within_float32(precision: type) -> None:
 
 def test_the_order_is_the_scores_and_no_item_comes_twice() -> None:
     draw = np.random.default_rng(5)
-    users = draw.standard_normal((500, 16), np.float32)
-    items = draw.standard_normal((2_000, 16), np.float32)
+    users, items = draw.standard_normal((500, 16), np.float32), draw.standard_normal((2_000, 16), np.float32)
     ids, scores = joined(top_k(users, items, 25), 25)
     assert (np.diff(scores, axis=1) <= 0).all()
     assert all(len(set(row)) == 25 for row in ids.tolist())

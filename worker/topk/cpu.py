@@ -33,7 +33,8 @@ TILE = 1 << 15
 MOST_ITEMS = 1 << 24
 LOWEST, HIGHEST = (float(limit) for limit in (np.finfo(np.float32).min, np.finfo(np.float32).max))
 SIGN = np.int32(2**31 - 1)
-NOTHING = np.zeros(0, dtype=np.int64)
+LAST = np.array([2**63 - 1])
+"""A key behind all others, so that there is one."""
 
 
 class Rows(Protocol):
@@ -155,6 +156,8 @@ def _owned(owned: Rows, first: int, to: int, catalogue: Catalogue) -> tuple[Long
 def _step(users: Floats, catalogue: Catalogue, owned: tuple[Longs, Ids] | None, space: Space) -> tuple[Ids, Floats]:
     limit = np.full(len(users), LOWEST, dtype=np.float32)  # −∞ never reaches it
     found = []
+    if not catalogue.tiles:
+        return np.full((len(users), catalogue.k), -1, np.int32), np.full((len(users), catalogue.k), -np.inf, np.float32)
     for tile in catalogue.tiles:
         wide = tile.vectors.shape[1]
         scores = space.scores[: len(users) * wide].reshape(len(users), wide)
@@ -165,7 +168,7 @@ def _step(users: Floats, catalogue: Catalogue, owned: tuple[Longs, Ids] | None, 
             inside = (column >= 0) & (column < tile.items)
             scores[row[inside], column[inside]] = -np.inf
         found.append(survivors(scores, tile, catalogue.k, limit, space))
-    return ranked(np.concatenate([*found, NOTHING]), len(users), catalogue.k, catalogue.names)
+    return ranked(np.concatenate([*found, LAST]), len(users), catalogue.k, catalogue.names)
 
 
 def survivors(scores: Floats, tile: Tile, k: int, limit: Floats, space: Space) -> Longs:
@@ -196,17 +199,16 @@ def survivors(scores: Floats, tile: Tile, k: int, limit: Floats, space: Space) -
 
 
 def ranked(keys: Longs, rows: int, k: int, names: Ids) -> tuple[Ids, Floats]:
-    """Return each row's first k (names, scores) of keys in any order; what is missing is −1 and −∞."""
-    ids = np.full((rows, k), -1, dtype=np.int32)
-    scores = np.full((rows, k), -np.inf, dtype=np.float32)
+    """Return each row's first k (names, scores) of keys in any order but for LAST; what is missing is −1 and −∞."""
     keys.sort()
     begins = np.searchsorted(keys, np.arange(rows) << 56)
-    ends = np.append(begins[1:], len(keys))
+    ends = np.append(begins[1:], len(keys) - 1)
     place = begins[:, None] + np.arange(k)
-    filled = place < ends[:, None]
-    chosen = keys[place[filled]]
-    ids[filled] = names[chosen & (MOST_ITEMS - 1)]
-    scores[filled] = _ordered((SIGN - ((chosen >> 24) & 0xFFFFFFFF)).astype(np.int32)).view(np.float32)
+    chosen = keys.take(place, mode="clip")
+    ids = names.take(chosen & (MOST_ITEMS - 1), mode="clip")
+    scores = _ordered((SIGN - ((chosen >> 24) & 0xFFFFFFFF)).astype(np.int32)).view(np.float32)
+    missing = place >= ends[:, None]
+    ids[missing], scores[missing] = -1, -np.inf
     return ids, scores
 
 

@@ -21,6 +21,7 @@ NAMES = (
     "audiences",
     "triggers",
     "score",
+    "topk",
     "train",
     "response",
 )

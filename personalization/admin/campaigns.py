@@ -178,7 +178,7 @@ class CampaignAdmin(CampaignList):
     def save_model(self, request: HttpRequest, obj: Campaign, form: Any, change: bool) -> None:
         """Write what the form edits and nothing else: checkouts move the counters of the same row."""
         if not change:
-            obj.created_by = request.user  # type: ignore[assignment]
+            obj.created_by = request.user
             obj.population = conf.get().population
             obj.save()
             return

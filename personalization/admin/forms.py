@@ -111,7 +111,7 @@ FRIENDLY_FIELDS: dict[str, tuple[type[forms.Field], dict[str, Any]]] = {
 MOMENTS = ("starts_at", "ends_at")
 
 
-class _MoneyForm(forms.ModelForm):
+class MoneyForm(forms.ModelForm):
     """A form whose money fields follow a currency and whose model errors always find a place."""
 
     counters: tuple[str, ...] = ()
@@ -167,7 +167,7 @@ class _MoneyForm(forms.ModelForm):
         return [name for name in self.cleaned_data if name in columns and name != "id"]
 
 
-class CampaignForm(audience.AudienceForm, _MoneyForm):
+class CampaignForm(audience.AudienceForm, MoneyForm):
     """A campaign with its budget in major units and its audience as plain questions."""
 
     counters = ("reserved_minor", "spent_minor", "liability_minor")
@@ -219,7 +219,7 @@ class CampaignForm(audience.AudienceForm, _MoneyForm):
         return cleaned
 
 
-class OfferForm(_MoneyForm):
+class OfferForm(MoneyForm):
     """An offer's terms, limits and text."""
 
     counters = ("issued_count", "reserved_count", "redeemed_count")

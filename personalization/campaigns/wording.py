@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from personalization.models import Offer
+from personalization.models import Offer, offer_rules
 from personalization.pure.money import format_minor
 from personalization.types import Discount, OfferKind
 
@@ -41,7 +41,8 @@ def _benefit(offer: Offer) -> str:
             return _("%(benefit)s off the set") % {"benefit": _amount(offer, currency)}
     if offer.steps:
         return " · ".join(
-            _step(step.threshold_minor, step.percent, step.amount_minor, currency) for step in offer.terms().steps
+            _step(step.threshold_minor, step.percent, step.amount_minor, currency)
+            for step in offer_rules.steps_in_force(offer.steps)
         )
     if offer.percent or offer.amount_minor:
         return _("%(benefit)s off") % {"benefit": _amount(offer, currency)}

@@ -59,7 +59,9 @@ def test_a_limit_is_changed_and_counts_at_once(lead, settings):
     assert Allowance.objects.get().granted_minor == 3_50
 
 
-@pytest.mark.parametrize(("typed", "told"), [("19.99", "is given already"), ("", "Give an amount"), ("1.005", "decimals")])
+@pytest.mark.parametrize(
+    ("typed", "told"), [("19.99", "is given already"), ("", "Give an amount"), ("1.005", "decimals")]
+)
 def test_a_limit_below_what_is_given_is_refused_beside_the_field(lead, typed, told):
     allowance = make_allowance()
     page = lead.post(page_of(allowance), {"limit_minor": typed})

@@ -154,6 +154,22 @@ class CampaignTransition(models.Model):
         return f"{self.from_status} → {self.to_status}"
 
 
+class CampaignCreation(models.Model):
+    """The key under which a program made a campaign, and a digest of what it asked for: repeated, nothing is made."""
+
+    key = models.CharField(_("idempotency key"), max_length=150, unique=True)
+    digest = models.CharField(_("digest"), max_length=64)
+    campaign = models.ForeignKey(Campaign, verbose_name=_("campaign"), on_delete=models.CASCADE, related_name="+")
+    at = models.DateTimeField(_("at"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("creation of a campaign")
+        verbose_name_plural = _("creations of campaigns")
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class Forecast(models.Model):
     """What a campaign was predicted to do. Frozen at launch, it is scored against what happened."""
 

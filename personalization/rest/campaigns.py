@@ -32,9 +32,9 @@ from personalization.rest.baskets import valid
 from personalization.rest.campaign_forms import (
     CAMPAIGN_COLUMNS,
     ApproveSerializer,
+    CampaignCreateSerializer,
     CampaignReadSerializer,
     CampaignUpdateSerializer,
-    CampaignWriteSerializer,
     TransitionSerializer,
 )
 
@@ -95,12 +95,12 @@ class CampaignsView(StaffView):
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
     @extend_schema(
-        operation_id="campaigns_create", request=CampaignWriteSerializer, responses={201: CampaignReadSerializer}
+        operation_id="campaigns_create", request=CampaignCreateSerializer, responses={201: CampaignReadSerializer}
     )
     def post(self, request: Request) -> Response:
-        """Make a draft with its offers, all or nothing."""
+        """Make a draft with its offers, all or nothing; repeated under one key, the same draft as it is now."""
         self.require(request, ["add_campaign"])
-        data = valid(CampaignWriteSerializer, request)
+        data = valid(CampaignCreateSerializer, request)
         offers = data.pop("offers", [])
         if any("id" in offer for offer in offers):
             raise serializers.ValidationError({"offers": ["A new campaign's offers have no id yet."]})

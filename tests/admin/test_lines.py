@@ -78,6 +78,6 @@ def test_steps_are_closed_with_what_is_stored_and_open_for_what_is_wrong(markete
     assert [part.open for part in (goal, reach, offers, budget)] == [False, False, True, False]
     assert goal.summary.endswith("Bring gold members back")
     assert reach.summary == "Loyalty tier: one of gold · 0 shoppers now"
-    assert budget.summary == "EUR 1,000.00 · spend as it comes"
+    assert budget.summary == "€1,000.00 · spend as it comes"
     response = marketer.post(change_url(campaign), {**posted(response), "budget_minor": "-5"})
     assert [part.open for part in response.context["parts"][:4]] == [False, False, True, True]

@@ -16,7 +16,7 @@ SYMBOLS_IN = {"zh": {**SYMBOLS, "USD": "US$", "JPY": "JP¥", "CNY": "¥"}}
 
 
 def money(minor: int, currency: str) -> str:
-    """Return an amount as text: ``€1,234.50``, ``−$2.00``, ``CHF 1,234.50``; separators as Django has them for the language."""
+    """Return an amount as text: ``€1,234.50``, ``−$2.00``, ``CHF 1,234.50``, with the language's own separators."""
     code = currency.upper()
     symbols = SYMBOLS_IN.get((get_language() or "").split("-")[0], SYMBOLS)
     figure = number_format(from_minor(abs(minor), code), exponent(code), force_grouping=True)

@@ -41,6 +41,7 @@ from personalization.exceptions import (
     InvalidEvent,
     InvalidTerms,
     InvalidTransition,
+    KeyReused,
     NotEnoughData,
     PersonalizationError,
     QuoteChanged,
@@ -55,6 +56,8 @@ from personalization.exceptions import (
 from personalization.insight.feedback import join_outcomes, record_exposures
 from personalization.insight.forecast import compare as compare_forecast
 from personalization.privacy.erasure import erase, export
+from personalization.pure.tax import Taxed, TaxedBasket
+from personalization.pure.tax import after_discounts as tax_after_discounts
 from personalization.tracking.backfill import backfill_orders, record_order
 from personalization.tracking.catalog import sync_catalog, upsert_items
 from personalization.tracking.consent import give_consent, purposes_of, withdraw_consent
@@ -78,6 +81,7 @@ __all__ = [
     "InvalidEvent",
     "InvalidTerms",
     "InvalidTransition",
+    "KeyReused",
     "NotEnoughData",
     "PersonalizationError",
     "Quote",
@@ -86,6 +90,8 @@ __all__ = [
     "RefusedOffer",
     "ReservationGone",
     "RevisionOutdated",
+    "Taxed",
+    "TaxedBasket",
     "TooManyTries",
     "UnderReview",
     "UnknownOffer",
@@ -128,6 +134,7 @@ __all__ = [
     "spend_gift_card",
     "store_events",
     "sync_catalog",
+    "tax_after_discounts",
     "track",
     "transition",
     "upsert_items",

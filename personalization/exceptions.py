@@ -91,6 +91,12 @@ class RevisionOutdated(PersonalizationError):
     code = "revision_outdated"
 
 
+class KeyReused(PersonalizationError):
+    """This idempotency key stands for another request already. Take a new key for a new request."""
+
+    code = "key_reused"
+
+
 class FrozenField(PersonalizationError):
     """This cannot be changed in the campaign's present state."""
 

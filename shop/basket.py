@@ -9,6 +9,7 @@ from django.http import HttpRequest
 
 from personalization.ports.signals import basket_changed
 from personalization.types import Basket, BasketLine
+from shop import tax
 from shop.models import Product
 from shop.money import currency
 
@@ -105,6 +106,7 @@ class SessionBasket:
                     quantity=line.quantity,
                     unit_price_minor=line.product.price_minor,
                     category=line.product.category.slug,
+                    tax_rate=tax.rate_of(line.product),
                 )
                 for line in self.lines
             ),

@@ -130,6 +130,8 @@ def _fill(
     for line in sorted(lines, key=lambda line: line.product.pk):
         _take(line)
     shares = hold.per_line_minor if hold is not None else (0,) * len(lines)
+    data = basket.as_data()
+    taxed = api.tax_after_discounts(data, [held.discount for held in hold.holds] if hold is not None else [])
     if hold is not None:
         order.discount_minor = _redeem(hold, order)
     order.total_minor = basket.total_minor - order.discount_minor
@@ -144,8 +146,10 @@ def _fill(
             quantity=line.quantity,
             unit_price_minor=line.product.price_minor,
             discount_minor=share,
+            tax_rate=sold.tax_rate,
+            tax_minor=part.tax_minor,
         )
-        for line, share in zip(lines, shares, strict=True)
+        for line, share, sold, part in zip(lines, shares, data.lines, taxed.lines, strict=True)
     )
     transaction.on_commit(lambda: _announce(request, order.pk), robust=True)
 

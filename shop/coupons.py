@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from personalization import api
 from personalization.types import CouponPreview
 from shop.basket import Line, SessionBasket
+from shop.tax import TaxShare, by_rate
 
 SESSION_KEY = "shop_coupons"
 MOST = 5
@@ -61,6 +62,8 @@ class Quote:
     refused: tuple[Refused, ...]
     coupon_ids: tuple[str, ...]
     token: str
+    taxes: tuple[TaxShare, ...] = ()
+    """What of the total is tax, by rate."""
 
     @property
     def subtotal_minor(self) -> int:
@@ -116,7 +119,9 @@ def quote(request: HttpRequest, basket: SessionBasket) -> Quote:
     asked = applied(request)
     if not basket.lines:
         return Quote((), (), (), tuple(asked), "")
-    priced = api.quote(shopper=api.shopper_for(request), basket=basket.as_data(), coupon_ids=asked)
+    data = basket.as_data()
+    priced = api.quote(shopper=api.shopper_for(request), basket=data, coupon_ids=asked)
+    taxed = api.tax_after_discounts(data, [item.discount for item in priced.applied])
     gone = [item.coupon_id for item in priced.refused if item.coupon_id and item.offer_id is None]
     for coupon_id in gone:
         remove(request, coupon_id)
@@ -126,6 +131,7 @@ def quote(request: HttpRequest, basket: SessionBasket) -> Quote:
         refused=tuple(Refused(item.name, item.coupon_id, item.message) for item in priced.refused if item.coupon_id),
         coupon_ids=tuple(key for key in asked if key not in gone),
         token=priced.token if priced.applied else "",
+        taxes=by_rate((line.tax_rate, part.tax_minor) for line, part in zip(data.lines, taxed.lines, strict=True)),
     )
 
 

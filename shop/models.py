@@ -177,6 +177,10 @@ class OrderLine(models.Model):
     quantity = models.PositiveIntegerField(_("quantity"))
     unit_price_minor = models.BigIntegerField(_("unit price (minor units)"))
     discount_minor = models.BigIntegerField(_("discount (minor units)"), default=0)
+    tax_rate = models.DecimalField(_("tax rate (percent)"), max_digits=5, decimal_places=2, default=0)
+    tax_minor = models.BigIntegerField(
+        _("tax (minor units)"), default=0, help_text=_("Its share of what is paid for the line.")
+    )
 
     class Meta:
         verbose_name = _("order line")
@@ -189,6 +193,12 @@ class OrderLine(models.Model):
                 & Q(discount_minor__gte=0)
                 & Q(discount_minor__lte=F("quantity") * F("unit_price_minor")),
                 name="shop_line_amounts",
+            ),
+            models.CheckConstraint(
+                condition=Q(tax_rate__gte=0)
+                & Q(tax_minor__gte=0)
+                & Q(tax_minor__lte=F("quantity") * F("unit_price_minor") - F("discount_minor")),
+                name="shop_line_tax",
             ),
         ]
 

@@ -1,14 +1,10 @@
-"""Money for people: integer minor units in, localised text out. The only place that knows about decimals."""
+"""The shop's currency, and money for people: integer minor units in, localised text out."""
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from django.conf import settings
-from django.utils.formats import number_format
 
-SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "CNY": "¥", "JPY": "¥"}
-WITHOUT_DECIMALS = {"JPY"}
+from personalization.ports import money as wording
 
 
 def currency() -> str:
@@ -17,8 +13,5 @@ def currency() -> str:
 
 
 def money(minor: int, code: str = "") -> str:
-    """Return an amount as text, for instance ``€1,234.50``."""
-    code = code or currency()
-    places = 0 if code in WITHOUT_DECIMALS else 2
-    amount = number_format(Decimal(abs(minor)).scaleb(-places), places, force_grouping=True)
-    return f"{'−' if minor < 0 else ''}{SYMBOLS.get(code, code + ' ')}{amount}"
+    """Return an amount as text, in the shop's own currency unless another is given."""
+    return wording.money(minor, code or currency())

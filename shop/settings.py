@@ -7,6 +7,7 @@ Production: see docs/how-to/production.md for the list of variables.
 from __future__ import annotations
 
 import os
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -186,6 +187,12 @@ PERSONALIZATION: dict[str, Any] = {
     "CURRENCY": "EUR",
     "TRUSTED_PROXIES": 1 if env_flag("BEHIND_TLS_PROXY", False) else 0,
 }
+
+try:
+    SHOP_TAX_RATE = Decimal(env("TAX_RATE", "19"))  # value added tax in percent, which prices include; 0 shows none
+except InvalidOperation:
+    raise ImproperlyConfigured("TAX_RATE is a percentage, for instance 19 or 5.5.") from None
+SHOP_TAX_RATES = {"books": Decimal(7), "coffee-tea": Decimal(7)}  # categories with a rate of their own
 
 BROKER_URL = env("CELERY_BROKER_URL") or REDIS_URL
 CELERY_BROKER_URL = BROKER_URL or "filesystem://"

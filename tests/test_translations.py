@@ -26,6 +26,7 @@ from personalization import api, exceptions
 from personalization.exceptions import BasketNotEligible, PersonalizationError
 from personalization.learning.registry import PromotionRace
 from personalization.ports.messages import explain
+from personalization.pure.money import Amount
 from shop.models import Category, Product
 from tests.admin.builders import make_campaign, make_offer
 from tests.shop.conftest import Browser
@@ -177,10 +178,10 @@ def test_every_refusal_can_be_said_in_chinese() -> None:
 
 
 def test_a_refusal_with_an_amount_is_said_in_the_readers_language() -> None:
-    error = BasketNotEligible("Spend %(missing)s more to use this offer.", params={"missing": "EUR 8.00"})
+    error = BasketNotEligible("Spend %(missing)s more to use this offer.", params={"missing": Amount(8_00, "EUR")})
     assert str(error) == error.message == "Spend EUR 8.00 more to use this offer."
     with override("zh-hans"):
-        assert explain(error) == "再买 EUR 8.00 即可使用此优惠。"
+        assert explain(error) == "再买 €8.00 即可使用此优惠。"
         assert explain(PersonalizationError("100 % of it")) == "100 % of it"
         assert str(error) == "Spend EUR 8.00 more to use this offer."
 
@@ -221,7 +222,7 @@ def test_a_refused_coupon_is_explained_in_chinese(browser: Browser, tea: Product
     browser.fill(tea)
     issued = api.claim(offer.pk, shopper=browser.shopper())
     page = browser.post(reverse("shop:coupon-apply"), {"code": issued.code}, follow=True, headers=LANGUAGE)
-    assert "再买 EUR 8.00 即可使用此优惠。" in visible(page)
+    assert "再买 €8.00 即可使用此优惠。" in visible(page)
     page = browser.post(reverse("shop:coupon-apply"), {"code": "NOTHING"}, follow=True, headers=LANGUAGE)
     assert "此券码无法使用。" in visible(page)
     assert left_in_english(page) == []

@@ -2,6 +2,7 @@
 
 from personalization.admin import (
     alerts,
+    allowances,
     campaigns,
     coupons,
     decisions,
@@ -18,6 +19,7 @@ from personalization.admin import (
 
 __all__ = [
     "alerts",
+    "allowances",
     "campaigns",
     "coupons",
     "decisions",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin, messages
@@ -17,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
-from personalization.admin import audience, calendar, conflicts, forecasts, lifecycle, preview
+from personalization.admin import audience, calendar, conflicts, forecasts, lifecycle, parts, preview, products
 from personalization.admin import revisions as revision_pages
 from personalization.admin import switch as switch_pages
 from personalization.admin.campaign_list import CampaignList
@@ -46,15 +45,6 @@ COLUMNS = (
     "priority",
 )
 """What the form edits as it is. What a state has fixed of it (``revisions.editable_fields``) is shown instead."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One step of the page: its anchor, its title, and whether it holds errors."""
-
-    key: str
-    title: str
-    wrong: bool = False
 
 
 @admin.register(Campaign)
@@ -178,7 +168,7 @@ class CampaignAdmin(CampaignList):
     def save_model(self, request: HttpRequest, obj: Campaign, form: Any, change: bool) -> None:
         """Write what the form edits and nothing else: checkouts move the counters of the same row."""
         if not change:
-            obj.created_by = request.user  # type: ignore[assignment]
+            obj.created_by = request.user
             obj.population = conf.get().population
             obj.save()
             return
@@ -214,6 +204,11 @@ class CampaignAdmin(CampaignList):
         wrap = self.admin_site.admin_view
         return [
             path("audience/", wrap(self.audience_page), name="personalization_campaign_audience"),
+            path(
+                "products/",
+                wrap(products.ProductSearch.as_view(admin_site=self.admin_site)),
+                name="personalization_campaign_products",
+            ),
             *revision_pages.urls(self),
             path("calendar/", wrap(self.calendar_page), name="personalization_campaign_calendar"),
             path("<path:object_id>/preview/", wrap(self.preview_page), name="personalization_campaign_preview"),
@@ -287,7 +282,8 @@ class CampaignAdmin(CampaignList):
         found = self.audience_view(request, stored or Campaign(population=conf.get().population))
         context.update(audience=found, audience_url=reverse("admin:personalization_campaign_audience"), stored=stored)
         form = context["adminform"].form
-        context["parts"] = parts(form, context["inline_admin_formsets"], stored)
+        context.update(categories=products.categories(), categories_id=products.CATEGORIES)
+        context["parts"] = parts.parts(form, context["inline_admin_formsets"], stored, found.sentence)
         if stored is not None:
             context["tools"] = revision_pages.tools(request, stored)
             steps = lifecycle.steps(request, stored)
@@ -302,23 +298,6 @@ class CampaignAdmin(CampaignList):
                 cards=preview.cards(request, stored, 2),
             )
         return super().render_change_form(request, context, add=add, change=change, form_url=form_url, obj=obj)
-
-
-def parts(form: Any, formsets: Any, stored: Campaign | None) -> list[Part]:
-    """Return the steps of the page, each with whether something in it has to be mended."""
-    wrong = set(form.errors)
-    audience_fields = {*audience.FIELDS, "audience_mode"}
-    budget_fields = {"currency", "budget_minor", "pacing", "gate_liability"}
-    offers_wrong = any(formset.formset.total_error_count() for formset in formsets) if form.is_bound else False
-    found = [
-        Part("goal", gettext("Goal and dates"), bool(wrong - audience_fields - budget_fields - {"__all__"})),
-        Part("audience", gettext("Audience"), bool(wrong & audience_fields)),
-        Part("offers", gettext("Offers"), offers_wrong),
-        Part("budget", gettext("Budget and pace"), bool(wrong & budget_fields)),
-    ]
-    if stored is not None:
-        found += [Part("look", gettext("Look")), Part("launch", gettext("Forecast and launch"))]
-    return found
 
 
 def _bullets(lines: list[str]) -> Any:

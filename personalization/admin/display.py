@@ -18,7 +18,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from personalization.pure.money import format_minor
+from personalization.ports.money import money as money_text
 
 DASH = "–"
 TONES = {
@@ -79,7 +79,7 @@ def money(minor: Any, currency: str) -> str:
     """Return minor units as an amount in its currency; nothing as a dash."""
     if isinstance(minor, bool) or not isinstance(minor, int | float) or minor != minor or abs(minor) == float("inf"):
         return DASH
-    return format_minor(round(minor), currency)
+    return money_text(round(minor), currency)
 
 
 def badge(text: Any, state: str = "") -> SafeString:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.forms.models import BaseInlineFormSet
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from personalization.admin import audience
+from personalization.admin import audience, products
 from personalization.admin.fields import (
     CountField,
     MoneyField,
@@ -23,6 +24,8 @@ from personalization.admin.fields import (
     from_zone,
     in_zone,
 )
+from personalization.admin.lines import Line, offer_line
+from personalization.admin.products import CategoryField, ProductField, ProductsField
 from personalization.models import Campaign, Offer
 from personalization.pure.places import is_host, is_zone, plain_host
 
@@ -66,14 +69,15 @@ FRIENDLY_FIELDS: dict[str, tuple[type[forms.Field], dict[str, Any]]] = {
             "help_text": _("The more they spend, the more they get. In place of one minimum spend and one benefit."),
         },
     ),
-    "item_ids": (
-        WordsField,
-        {
-            "label": _("Products"),
-            "help_text": _("Only these, by their ids, with commas or one a line. Empty: all."),
-            "widget": forms.Textarea(attrs={"rows": 2, "data-pz-products": ""}),
-        },
+    "category": (
+        CategoryField,
+        {"label": _("Category"), "help_text": _("Only these products are discounted. Empty: all.")},
     ),
+    "item_ids": (
+        ProductsField,
+        {"label": _("Products"), "help_text": _("Only these. Empty: all.")},
+    ),
+    "gift_item_id": (ProductField, {"label": _("The gift")}),
     "gift_value_minor": (
         MoneyField,
         {
@@ -109,9 +113,10 @@ FRIENDLY_FIELDS: dict[str, tuple[type[forms.Field], dict[str, Any]]] = {
 
 
 MOMENTS = ("starts_at", "ends_at")
+PRODUCT_FIELDS = ("category", "item_ids", "gift_item_id")
 
 
-class _MoneyForm(forms.ModelForm):
+class MoneyForm(forms.ModelForm):
     """A form whose money fields follow a currency and whose model errors always find a place."""
 
     counters: tuple[str, ...] = ()
@@ -167,7 +172,7 @@ class _MoneyForm(forms.ModelForm):
         return [name for name in self.cleaned_data if name in columns and name != "id"]
 
 
-class CampaignForm(audience.AudienceForm, _MoneyForm):
+class CampaignForm(audience.AudienceForm, MoneyForm):
     """A campaign with its budget in major units and its audience as plain questions."""
 
     counters = ("reserved_minor", "spent_minor", "liability_minor")
@@ -219,7 +224,7 @@ class CampaignForm(audience.AudienceForm, _MoneyForm):
         return cleaned
 
 
-class OfferForm(_MoneyForm):
+class OfferForm(MoneyForm):
     """An offer's terms, limits and text."""
 
     counters = ("issued_count", "reserved_count", "redeemed_count")
@@ -229,7 +234,9 @@ class OfferForm(_MoneyForm):
         fields = ("name",)
         widgets = {"body": forms.Textarea(attrs={"rows": 2}), "body_html": forms.Textarea(attrs={"rows": 4})}
 
-    def __init__(self, *args: Any, currency: str = "", zone: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, currency: str = "", zone: str = "", titles: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.zone = zone
         self.set_currency(currency)
@@ -237,6 +244,20 @@ class OfferForm(_MoneyForm):
         slots = self.fields.get("slots")
         if isinstance(slots, SlotsField):
             slots.keep(_as_list(self.instance.slots))
+        self._keep_products(titles or {})
+
+    def line(self) -> Line:
+        """Return what the page shows of it while it is closed."""
+        return offer_line(self.instance)
+
+    def _keep_products(self, titles: Mapping[str, str]) -> None:
+        """Let what is stored stay, whatever has become of it in the catalogue."""
+        for name in PRODUCT_FIELDS:
+            field = self.fields.get(name)
+            if isinstance(field, ProductsField | ProductField | CategoryField):
+                field.stored = frozenset(map(str, _stored(self.instance, name)))
+            if isinstance(field, ProductsField | ProductField):
+                field.widget.known = titles
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -247,9 +268,23 @@ class OfferForm(_MoneyForm):
 class OfferFormSet(BaseInlineFormSet):
     """All offers of one campaign; they share its currency, the one just typed included."""
 
+    def get_queryset(self) -> Any:
+        """Return the stored offers, each of this very campaign: its currency as typed, and no query an offer."""
+        rows = super().get_queryset()
+        for offer in rows:
+            offer.campaign = self.instance
+        return rows
+
     def get_form_kwargs(self, index: int | None) -> dict[str, Any]:
         campaign = self.instance
-        return {**super().get_form_kwargs(index), "currency": campaign.currency, "zone": campaign.time_zone}
+        given = {"currency": campaign.currency, "zone": campaign.time_zone, "titles": self.titles}
+        return {**super().get_form_kwargs(index), **given}
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Return id → title of the products that the stored offers name, read at once."""
+        rows = self.get_queryset()
+        return products.titles(str(item) for offer in rows for item in _stored(offer, "item_ids", "gift_item_id"))
 
 
 class FindCodeForm(forms.Form):
@@ -266,6 +301,12 @@ def friendly_formfield(field_name: str) -> forms.Field | None:
     """Return the field that people get instead of the raw column, or None where the raw one is fine."""
     found = FRIENDLY_FIELDS.get(field_name)
     return found[0](**found[1]) if found else None
+
+
+def _stored(offer: Offer, *names: str) -> list[Any]:
+    """Return the words of an offer's columns, lists and texts alike."""
+    values = [getattr(offer, name) for name in names]
+    return [word for value in values for word in (_as_list(value) if isinstance(value, list) else [value]) if word]
 
 
 def _as_list(value: Any) -> Iterable[Any]:

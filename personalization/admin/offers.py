@@ -19,7 +19,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
-from personalization.admin.display import DASH, money, number
+from personalization.admin import products
+from personalization.admin.display import DASH, money, number, words_of
 from personalization.admin.forms import OfferForm, OfferFormSet, friendly_formfield
 from personalization.campaigns import revisions
 from personalization.models import Campaign, Offer
@@ -44,7 +45,7 @@ TERMS = {
     "steps": "steps_text",
     "buy_quantity": "buy_quantity",
     "pay_quantity": "pay_quantity",
-    "gift_item_id": "gift_item_id",
+    "gift_item_id": "gift_text",
     "gift_value_minor": "gift_value_text",
     "points": "points",
     "delay_days": "delay_days",
@@ -88,8 +89,10 @@ class OfferInline(admin.StackedInline):
     model = Offer
     form = OfferForm
     formset = OfferFormSet
-    template = "admin/personalization/campaign/offers.html"
+    template = "admin/personalization/campaign/lines.html"
     classes = ("pz-offers",)
+    opens_alone = True
+    """A campaign's only offer is open."""
     kind_fields = json.dumps(KIND_FIELDS)
 
     def get_extra(self, request: HttpRequest, obj: Campaign | None = None, **kwargs: Any) -> int:
@@ -249,7 +252,11 @@ class OfferInline(admin.StackedInline):
 
     @admin.display(description=_("Products"))
     def item_ids_text(self, offer: Offer) -> str:
-        return _words(offer.item_ids)
+        return products.named(words_of(offer.item_ids)) or DASH
+
+    @admin.display(description=_("The gift"))
+    def gift_text(self, offer: Offer) -> str:
+        return products.named([offer.gift_item_id] if offer.gift_item_id else []) or DASH
 
     @admin.display(description=_("Loyalty tiers"))
     def tiers_text(self, offer: Offer) -> str:

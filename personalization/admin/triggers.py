@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import forms
@@ -13,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from personalization import conf
 from personalization.admin.base import ReadOnlyAdmin
 from personalization.admin.display import DASH, badge
+from personalization.admin.lines import Line, trigger_line
 from personalization.admin.offers import CLOSED, OPEN
 from personalization.models import Campaign, OutboxMessage, Suppression, Trigger
 from personalization.models.trigger_rules import ANYTHING, BUILT_IN_CHANNELS, NUMBERS, TEXTS
@@ -87,17 +89,21 @@ class TriggerForm(forms.ModelForm):
         for field in self.DETAILS:
             self.initial.setdefault(field, self.instance.params.get(self.NAMES.get(field, field)))
 
+    def line(self) -> Line:
+        """Return what the page shows of it while it is closed."""
+        labels = {self.NAMES.get(field, field): str(self.base_fields[field].label) for field in self.DETAILS}
+        return trigger_line(self.instance, labels)
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         if "kind" not in self.fields:  # fixed by the campaign's state
             return cleaned
         kind = cleaned.get("kind", "")
-        known = {*NUMBERS.get(kind, ()), *TEXTS.get(kind, ()), *ANYTHING.get(kind, ())}
         given: dict[str, Any] = {}
-        for field in self.DETAILS:
-            name, typed = self.NAMES.get(field, field), cleaned.get(field)
-            if name in known and typed not in (None, ""):
-                given[name] = typed
+        for field in details_of(kind):
+            typed = cleaned.get(field)
+            if typed not in (None, ""):
+                given[self.NAMES.get(field, field)] = typed
         if "value" in given:
             given["value"] = _plain(given["value"])
         self.instance.params = given  # which the trigger itself checks
@@ -126,13 +132,26 @@ def _plain(text: str) -> str | int | bool:
     return int(text) if text.lstrip("-").isascii() and text.lstrip("-").isdigit() else text
 
 
+def details_of(kind: str) -> list[str]:
+    """Return the form's fields for what an occasion knows."""
+    known = {*NUMBERS.get(kind, ()), *TEXTS.get(kind, ()), *ANYTHING.get(kind, ())}
+    return [field for field in TriggerForm.DETAILS if TriggerForm.NAMES.get(field, field) in known]
+
+
+KIND_FIELDS = {str(kind): details_of(str(kind)) for kind in Trigger.Kind.values}
+"""Occasion → the details that it knows. A script hides the others while they are empty."""
+
+
 class TriggerInline(admin.StackedInline):
-    """Without a trigger a campaign is for its whole audience at any time."""
+    """Occasions, a line each."""
 
     model = Trigger
     form = TriggerForm
     extra = 0
-    classes = ("collapse",)
+    template = "admin/personalization/campaign/lines.html"
+    heading = _("Triggers")
+    kind_fields = json.dumps(KIND_FIELDS)
+    about = _("What sets the campaign off for a shopper. Without one it is for its whole audience at any time.")
 
     def has_change_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
         closed = obj is not None and obj.status in CLOSED
@@ -156,7 +175,7 @@ class TriggerInline(admin.StackedInline):
         if _is_fixed(obj) or not may_change:
             return [first, (_("Details"), {"fields": ["details"]})]
         words = _("Fill in what the occasion needs; each field says which ones know it.")
-        return [first, (_("Details"), {"fields": QUESTIONS, "description": words})]
+        return [first, (_("Details"), {"fields": QUESTIONS, "description": words, "classes": ["pz-benefit"]})]
 
     @admin.display(description=_("Details"))
     def details(self, trigger: Trigger) -> str:

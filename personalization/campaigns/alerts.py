@@ -21,7 +21,7 @@ from django.utils.translation import ngettext
 from personalization import conf
 from personalization.campaigns import risk
 from personalization.models import Alert, Campaign, CampaignTransition, Exposure, OutboxMessage
-from personalization.pure.money import format_minor
+from personalization.ports.money import money as money_text
 
 logger = logging.getLogger(__name__)
 Kind = Alert.Kind
@@ -144,7 +144,7 @@ def text(alert: Alert) -> str:
     """Return what happened as a sentence, in the language that is active."""
     figures = alert.figures if isinstance(alert.figures, dict) else {}
     currency = str(figures.get("currency") or conf.get().currency)
-    money = {name: format_minor(int(figures.get(name) or 0), currency) for name in ("used", "worst", "budget")}
+    money = {name: money_text(int(figures.get(name) or 0), currency) for name in ("used", "worst", "budget")}
     match alert.kind:
         case Kind.BUDGET:
             return _("%(used)s of the budget of %(budget)s are used.") % money

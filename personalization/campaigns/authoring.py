@@ -6,19 +6,22 @@ through :mod:`personalization.campaigns.lifecycle` alone.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext
 
 from personalization import conf
 from personalization.campaigns import clock, revisions
-from personalization.exceptions import InvalidTransition
+from personalization.exceptions import InvalidTransition, KeyReused
 from personalization.features import audiences
-from personalization.models import Campaign, CampaignTransition, Offer, Trigger
+from personalization.models import Campaign, CampaignCreation, CampaignTransition, Offer, Trigger
 
 Status = Campaign.Status
 FIELDS = frozenset(
@@ -52,6 +55,7 @@ def create_campaign(
     status: str = Status.DRAFT,
     by: Any = None,
     note: str = "",
+    idempotency_key: str = "",
     **fields: Any,
 ) -> Campaign:
     """Make a campaign with its offers, all or nothing, and return it; the offers are ``campaign.offers``.
@@ -59,8 +63,54 @@ def create_campaign(
     ``offers`` are the fields of :class:`personalization.models.Offer`; their primary keys follow the order given.
     ``triggers`` are the fields of :class:`personalization.models.Trigger`. What is made is the first revision.
     ``status`` is ``draft``, or ``ended`` for history from elsewhere. Raises ``ValidationError`` for a field that
-    the admin would refuse too, InvalidAudience, and InvalidTransition for any other state.
+    the admin would refuse too, InvalidAudience, and InvalidTransition for any other state. The same
+    ``idempotency_key`` of the same author returns the campaign that it made before; for another request it raises
+    KeyReused.
     """
+    given = {"name": name, "starts_at": starts_at, "ends_at": ends_at, "status": status, "note": note, **fields}
+    making = partial(_make, **given, offers=offers, triggers=triggers, by=by)
+    if not idempotency_key:
+        return making()
+    key = f"{getattr(by, 'pk', '') or ''}:{idempotency_key}"[:150]
+    digest = _digest({**given, "offers": offers, "triggers": triggers})
+    try:
+        with transaction.atomic():
+            done = _made_before(key, digest)
+            if done is None:
+                done = making()
+                CampaignCreation.objects.create(key=key, digest=digest, campaign=done)
+            return done
+    except IntegrityError:  # the same key, at the same moment
+        done = _made_before(key, digest)
+        if done is None:
+            raise
+        return done
+
+
+def _made_before(key: str, digest: str) -> Campaign | None:
+    done = CampaignCreation.objects.select_related("campaign").filter(key=key).first()
+    if done is not None and done.digest != digest:
+        raise KeyReused
+    return done.campaign if done is not None else None
+
+
+def _digest(given: Mapping[str, Any]) -> str:
+    """Return what tells one request from another; moments and decimals count by their value as text."""
+    return hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _make(
+    *,
+    name: str,
+    starts_at: datetime,
+    ends_at: datetime,
+    offers: Sequence[Mapping[str, Any]],
+    triggers: Sequence[Mapping[str, Any]],
+    status: str,
+    by: Any,
+    note: str,
+    **fields: Any,
+) -> Campaign:
     status = str(status)
     if status not in (Status.DRAFT, Status.ENDED):
         raise InvalidTransition(f"A campaign is made as a draft, or as history that has ended; not as {status}.")

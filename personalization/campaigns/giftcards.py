@@ -20,7 +20,7 @@ from personalization import conf
 from personalization.campaigns import codes
 from personalization.exceptions import GiftCardRefused, RefundRefused
 from personalization.models import GiftCard, GiftCardEntry, GiftCardHold, Shopper
-from personalization.pure.money import format_minor
+from personalization.ports.money import money
 
 Kind = GiftCardEntry.Kind
 State = GiftCardHold.State
@@ -260,7 +260,7 @@ def cards_of(shopper: Shopper) -> list[CardView]:
             kind=card.kind,
             code=codes.reveal(card.code_ciphertext) if card.kind == GiftCard.Kind.CARD else "",
             available_minor=card.balance_minor - card.held_minor,
-            available_text=format_minor(card.balance_minor - card.held_minor, card.currency),
+            available_text=money(card.balance_minor - card.held_minor, card.currency),
             currency=card.currency,
             expires_at=card.expires_at,
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from personalization.models import Offer
-from personalization.pure.money import format_minor
+from personalization.models import Offer, offer_rules
+from personalization.ports.money import money
 from personalization.types import Discount, OfferKind
 
 
@@ -18,7 +18,7 @@ def terms_text(offer: Offer) -> str:
     if offer.category:
         text = _("%(benefit)s on %(category)s") % {"benefit": text, "category": offer.category}
     if offer.threshold_minor:
-        minimum = format_minor(offer.threshold_minor, offer.campaign.currency)
+        minimum = money(offer.threshold_minor, offer.campaign.currency)
         text = _("%(benefit)s from %(minimum)s") % {"benefit": text, "minimum": minimum}
     return text
 
@@ -34,14 +34,15 @@ def _benefit(offer: Offer) -> str:
         case OfferKind.POINTS:
             return _points(offer.points)
         case OfferKind.GIFT_CARD:
-            return _("A gift card of %(amount)s") % {"amount": format_minor(offer.amount_minor, currency)}
+            return _("A gift card of %(amount)s") % {"amount": money(offer.amount_minor, currency)}
         case OfferKind.CASH_BACK:
             return _("%(benefit)s back as credit") % {"benefit": _amount(offer, currency)}
         case OfferKind.BUNDLE:
             return _("%(benefit)s off the set") % {"benefit": _amount(offer, currency)}
     if offer.steps:
         return " · ".join(
-            _step(step.threshold_minor, step.percent, step.amount_minor, currency) for step in offer.terms().steps
+            _step(step.threshold_minor, step.percent, step.amount_minor, currency)
+            for step in offer_rules.steps_in_force(offer.steps)
         )
     if offer.percent or offer.amount_minor:
         return _("%(benefit)s off") % {"benefit": _amount(offer, currency)}
@@ -54,14 +55,14 @@ def _amount(offer: Offer, currency: str) -> str:
 
 def _number(percent: object, amount_minor: int, currency: str) -> str:
     if amount_minor:
-        return format_minor(amount_minor, currency)
+        return money(amount_minor, currency)
     return f"{percent.normalize():f}%" if hasattr(percent, "normalize") else f"{percent}%"
 
 
 def _step(threshold_minor: int, percent: object, amount_minor: int, currency: str) -> str:
     words = {
         "benefit": _number(percent, amount_minor, currency),
-        "minimum": format_minor(threshold_minor, currency),
+        "minimum": money(threshold_minor, currency),
     }
     return _("%(benefit)s off from %(minimum)s") % words
 
@@ -74,11 +75,11 @@ def extras_text(discount: Discount, currency: str) -> list[str]:
     """Return what a benefit gives beside money off the lines, a sentence each."""
     told = []
     if discount.shipping_minor:
-        told.append(_("%(amount)s off delivery") % {"amount": format_minor(discount.shipping_minor, currency)})
+        told.append(_("%(amount)s off delivery") % {"amount": money(discount.shipping_minor, currency)})
     if discount.gifts:
         told.append(_("A present comes along"))
     if discount.later_minor:
-        told.append(_("%(amount)s to come") % {"amount": format_minor(discount.later_minor, currency)})
+        told.append(_("%(amount)s to come") % {"amount": money(discount.later_minor, currency)})
     if discount.points:
         told.append(_points(discount.points))
     return told

@@ -1,6 +1,6 @@
 """Nouns: the tables, one file an aggregate. Verbs live in the rooms that own them."""
 
-from personalization.models.campaigns import Campaign, CampaignTransition, Forecast
+from personalization.models.campaigns import Campaign, CampaignCreation, CampaignTransition, Forecast
 from personalization.models.catalog import CatalogItem
 from personalization.models.coupons import CodeBatch, Coupon, LedgerEntry, Redemption, Reservation, UsageSlot
 from personalization.models.decisions import Decision, Exposure
@@ -28,6 +28,7 @@ __all__ = [
     "Allowance",
     "AudienceMember",
     "Campaign",
+    "CampaignCreation",
     "CampaignRevision",
     "CampaignTransition",
     "CatalogItem",

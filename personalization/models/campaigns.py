@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from personalization.models.keys import staff_key
 from personalization.pure import places
 
 
@@ -84,25 +84,9 @@ class Campaign(models.Model):
     liability_minor = models.BigIntegerField(_("liability"), default=0, editable=False)
     revision = models.PositiveIntegerField(_("revision"), default=0, editable=False)
     approved_revision = models.PositiveIntegerField(_("approved revision"), null=True, editable=False)
-    approved_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("approved by"),
-        null=True,
-        blank=True,
-        editable=False,
-        on_delete=models.SET_NULL,
-        related_name="+",
-    )
+    approved_by = staff_key(_("approved by"), editable=False)
     approved_at = models.DateTimeField(_("approved"), null=True, editable=False)
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("created by"),
-        null=True,
-        blank=True,
-        editable=False,
-        on_delete=models.SET_NULL,
-        related_name="+",
-    )
+    created_by = staff_key(_("created by"), editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     class Meta:
@@ -158,14 +142,7 @@ class CampaignTransition(models.Model):
     )
     from_status = models.CharField(_("from"), max_length=10)
     to_status = models.CharField(_("to"), max_length=10)
-    by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("by"),
-        null=True,
-        blank=True,
-        on_delete=models.SET_NULL,
-        related_name="+",
-    )
+    by = staff_key(_("by"))
     note = models.CharField(_("note"), max_length=300, blank=True)
     at = models.DateTimeField(_("at"), default=timezone.now)
 
@@ -175,6 +152,22 @@ class CampaignTransition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.from_status} → {self.to_status}"
+
+
+class CampaignCreation(models.Model):
+    """The key under which a program made a campaign, and a digest of what it asked for: repeated, nothing is made."""
+
+    key = models.CharField(_("idempotency key"), max_length=150, unique=True)
+    digest = models.CharField(_("digest"), max_length=64)
+    campaign = models.ForeignKey(Campaign, verbose_name=_("campaign"), on_delete=models.CASCADE, related_name="+")
+    at = models.DateTimeField(_("at"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("creation of a campaign")
+        verbose_name_plural = _("creations of campaigns")
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class Forecast(models.Model):

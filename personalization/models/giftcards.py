@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 
-from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from personalization.models.keys import staff_key
 
 
 class GiftCard(models.Model):
@@ -34,14 +35,7 @@ class GiftCard(models.Model):
     currency = models.CharField(_("currency"), max_length=3)
     balance_minor = models.BigIntegerField(_("balance (minor units)"), default=0)
     held_minor = models.BigIntegerField(_("held by open orders (minor units)"), default=0)
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("created by"),
-        null=True,
-        blank=True,
-        on_delete=models.SET_NULL,
-        related_name="+",
-    )
+    created_by = staff_key(_("created by"))
     created_at = models.DateTimeField(_("issued"), default=timezone.now)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     blocked_at = models.DateTimeField(_("blocked"), null=True, blank=True)

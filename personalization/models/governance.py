@@ -8,6 +8,8 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from personalization.models.keys import staff_key
+
 
 class CampaignRevision(models.Model):
     """A campaign and its offers as they stood after one edit. Append-only."""
@@ -19,14 +21,7 @@ class CampaignRevision(models.Model):
     snapshot = models.JSONField(_("as it was"))
     changes = models.JSONField(_("changes"), default=list, help_text=_("Each: what, field, before, after."))
     note = models.CharField(_("note"), max_length=300, blank=True)
-    by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("by"),
-        null=True,
-        blank=True,
-        on_delete=models.SET_NULL,
-        related_name="+",
-    )
+    by = staff_key(_("by"))
     at = models.DateTimeField(_("at"), default=timezone.now)
 
     class Meta:
@@ -44,14 +39,7 @@ class Switch(models.Model):
     population = models.CharField(_("population"), max_length=40, unique=True)
     engaged = models.BooleanField(_("everything is stopped"), default=False)
     reason = models.CharField(_("reason"), max_length=300, blank=True)
-    by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("by"),
-        null=True,
-        blank=True,
-        on_delete=models.SET_NULL,
-        related_name="+",
-    )
+    by = staff_key(_("by"))
     at = models.DateTimeField(_("at"), default=timezone.now)
 
     class Meta:
@@ -68,14 +56,7 @@ class SwitchChange(models.Model):
     population = models.CharField(_("population"), max_length=40)
     engaged = models.BooleanField(_("everything is stopped"))
     reason = models.CharField(_("reason"), max_length=300, blank=True)
-    by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("by"),
-        null=True,
-        blank=True,
-        on_delete=models.SET_NULL,
-        related_name="+",
-    )
+    by = staff_key(_("by"))
     at = models.DateTimeField(_("at"), default=timezone.now)
 
     class Meta:
@@ -134,14 +115,7 @@ class Alert(models.Model):
     figures = models.JSONField(_("figures"), default=dict)
     raised_at = models.DateTimeField(_("raised"), default=timezone.now)
     mailed_at = models.DateTimeField(_("mailed"), null=True, blank=True)
-    seen_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("seen by"),
-        null=True,
-        blank=True,
-        on_delete=models.SET_NULL,
-        related_name="+",
-    )
+    seen_by = staff_key(_("seen by"))
     seen_at = models.DateTimeField(_("seen"), null=True, blank=True)
 
     class Meta:

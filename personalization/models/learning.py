@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from personalization.models.keys import staff_key
 from personalization.types import JobKind, JobState, ModelTask
 
 
@@ -44,14 +44,7 @@ class Job(models.Model):
     fence = models.PositiveIntegerField(_("fencing token"), default=0)
     lease_owner = models.CharField(_("worker"), max_length=120, blank=True)
     lease_expires_at = models.DateTimeField(_("lease expires"), null=True, blank=True)
-    requested_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("requested by"),
-        null=True,
-        blank=True,
-        on_delete=models.SET_NULL,
-        related_name="+",
-    )
+    requested_by = staff_key(_("requested by"))
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)

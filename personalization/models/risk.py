@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from personalization.models.keys import staff_key
 
 
 class RateCount(models.Model):
@@ -93,14 +94,7 @@ class RiskReview(models.Model):
     score = models.PositiveIntegerField(_("score"))
     hits = models.JSONField(_("signs"), default=list, help_text=_("Each: rule, figure, threshold, points."))
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.PENDING)
-    decided_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("decided by"),
-        null=True,
-        blank=True,
-        on_delete=models.SET_NULL,
-        related_name="+",
-    )
+    decided_by = staff_key(_("decided by"))
     decided_at = models.DateTimeField(_("decided"), null=True, blank=True)
     note = models.CharField(_("note"), max_length=300, blank=True)
     created_at = models.DateTimeField(_("since"), default=timezone.now)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from personalization.models.keys import staff_key
 
 
 class SupportAction(models.Model):
@@ -19,14 +20,7 @@ class SupportAction(models.Model):
 
     operation_id = models.CharField(_("operation"), max_length=140, unique=True, editable=False)
     kind = models.CharField(_("what"), max_length=10, choices=Kind.choices)
-    by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("by"),
-        null=True,
-        blank=True,
-        on_delete=models.SET_NULL,
-        related_name="+",
-    )
+    by = staff_key(_("by"))
     shopper = models.ForeignKey(
         "personalization.Shopper",
         verbose_name=_("shopper"),

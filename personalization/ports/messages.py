@@ -9,6 +9,8 @@ from __future__ import annotations
 from django.utils.translation import gettext, gettext_noop
 
 from personalization.exceptions import PersonalizationError
+from personalization.ports.money import money_of
+from personalization.pure.money import Amount
 
 SENTENCES = (
     gettext_noop("Something about this request cannot be done."),
@@ -23,6 +25,7 @@ SENTENCES = (
     gettext_noop("This refund is larger than what is left of the redemption."),
     gettext_noop("The campaign cannot change to this state from the one it is in."),
     gettext_noop("Somebody else has changed this campaign since you opened it. Reload it and make your change again."),
+    gettext_noop("This idempotency key stands for another request already. Take a new key for a new request."),
     gettext_noop("This cannot be changed in the campaign's present state."),
     gettext_noop("You cannot approve this campaign."),
     gettext_noop("The offer's terms contradict each other."),
@@ -58,4 +61,5 @@ SENTENCES = (
 def explain(error: PersonalizationError) -> str:
     """Return what went wrong, in the language that is active."""
     text = gettext(error.template)
-    return text % error.params if error.params else text
+    params = {name: money_of(value) if isinstance(value, Amount) else value for name, value in error.params.items()}
+    return text % params if params else text

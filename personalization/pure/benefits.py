@@ -18,7 +18,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from operator import mul
 
 from personalization.exceptions import BasketNotEligible
-from personalization.pure.money import format_minor
+from personalization.pure.money import Amount
 from personalization.pure.shares import allocate as allocate
 from personalization.pure.shares import allocate_within as allocate_within
 from personalization.types import Basket, BasketLine, Discount, OfferKind, Step, Terms
@@ -146,7 +146,7 @@ def _require_threshold(terms: Terms, spend: int) -> None:
     first = min((step.threshold_minor for step in terms.steps), default=0)
     missing = max(terms.threshold_minor, first) - spend
     if missing > 0:
-        amount = format_minor(missing, terms.currency)
+        amount = Amount(missing, terms.currency)
         raise BasketNotEligible(
             "Spend %(missing)s more to use this offer.", reason="below_threshold", params={"missing": amount}
         )

@@ -5,6 +5,7 @@ Exact both ways: an amount with more decimals than its currency has is refused, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 
 # ISO 4217: every currency that does not have two decimals.
@@ -57,6 +58,15 @@ def from_minor(minor: int, currency: str) -> Decimal:
     return Decimal(minor).scaleb(-exponent(currency))
 
 
-def format_minor(minor: int, currency: str) -> str:
-    """Return an amount as text for people, for instance ``EUR 1,234.50``."""
-    return f"{currency} {from_minor(minor, currency):,f}"
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """An amount inside a sentence. Its own text, ``EUR 1,234.50``, is for logs and programs in any language.
+
+    People read it as :mod:`personalization.ports.money` words it.
+    """
+
+    minor: int
+    currency: str
+
+    def __str__(self) -> str:
+        return f"{self.currency} {from_minor(self.minor, self.currency):,f}"

@@ -164,6 +164,17 @@ class CampaignWriteSerializer(serializers.ModelSerializer[Campaign]):
         return offers
 
 
+class CampaignCreateSerializer(CampaignWriteSerializer):
+    """A new campaign, and the key that makes a repeated request return the same one."""
+
+    idempotency_key = serializers.CharField(
+        max_length=100, required=False, default="", help_text="Counts within the account that asks."
+    )
+
+    class Meta(CampaignWriteSerializer.Meta):
+        fields = (*CampaignWriteSerializer.Meta.fields, "idempotency_key")
+
+
 class CampaignUpdateSerializer(CampaignWriteSerializer):
     """The columns to change, and the revision that they were read in."""
 

@@ -16,7 +16,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError, QuerySet
 from django.http import Http404
 from django.utils.translation import gettext_noop
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers, status
 from rest_framework.generics import GenericAPIView
 from rest_framework.pagination import PageNumberPagination
@@ -24,21 +24,32 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from personalization.campaigns import authoring, lifecycle, revisions
-from personalization.exceptions import FrozenField, RevisionOutdated
+from personalization.exceptions import (
+    ApprovalRefused,
+    FrozenField,
+    InvalidAudience,
+    InvalidTerms,
+    InvalidTransition,
+    KeyReused,
+    RevisionOutdated,
+)
 from personalization.features import audiences
 from personalization.models import Campaign, Offer
+from personalization.rest import examples
 from personalization.rest.base import PersonalView
 from personalization.rest.baskets import valid
 from personalization.rest.campaign_forms import (
     CAMPAIGN_COLUMNS,
     ApproveSerializer,
+    CampaignCreateSerializer,
     CampaignReadSerializer,
     CampaignUpdateSerializer,
-    CampaignWriteSerializer,
     TransitionSerializer,
 )
+from personalization.rest.described import described, refusal
 
 LOOK = ("view_campaign", "change_campaign")
+GONE = {status.HTTP_404_NOT_FOUND: refusal([{"code": "not_found", "message": "No Campaign matches the given query."}])}
 STATUS = OpenApiParameter("status", str, enum=Campaign.Status.values, description="Only campaigns in this state.")
 
 
@@ -81,7 +92,7 @@ class StaffView(PersonalView, GenericAPIView[Campaign]):
 class CampaignsView(StaffView):
     """All campaigns, newest first."""
 
-    @extend_schema(operation_id="campaigns_list", parameters=[STATUS], responses=CampaignReadSerializer(many=True))
+    @described("campaigns_list", CampaignReadSerializer(many=True), restricted=True, parameters=[STATUS])
     def get(self, request: Request) -> Response:
         """Return a page of campaigns."""
         self.require(request, LOOK)
@@ -94,13 +105,19 @@ class CampaignsView(StaffView):
         page = self.paginate_queryset(campaigns)
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
-    @extend_schema(
-        operation_id="campaigns_create", request=CampaignWriteSerializer, responses={201: CampaignReadSerializer}
+    @described(
+        "campaigns_create",
+        CampaignReadSerializer,
+        request=CampaignCreateSerializer,
+        errors=(InvalidAudience, KeyReused),
+        code=status.HTTP_201_CREATED,
+        sent=examples.CAMPAIGN,
+        restricted=True,
     )
     def post(self, request: Request) -> Response:
-        """Make a draft with its offers, all or nothing."""
+        """Make a draft with its offers, all or nothing; repeated under one key, the same draft as it is now."""
         self.require(request, ["add_campaign"])
-        data = valid(CampaignWriteSerializer, request)
+        data = valid(CampaignCreateSerializer, request)
         offers = data.pop("offers", [])
         if any("id" in offer for offer in offers):
             raise serializers.ValidationError({"offers": ["A new campaign's offers have no id yet."]})
@@ -112,12 +129,20 @@ class CampaignsView(StaffView):
 class CampaignView(StaffView):
     """One campaign."""
 
-    @extend_schema(operation_id="campaigns_retrieve", responses=CampaignReadSerializer)
+    @described("campaigns_retrieve", CampaignReadSerializer, restricted=True, responses=GONE)
     def get(self, request: Request, pk: int) -> Response:
         """Return a campaign with its offers; its ``revision`` belongs into the next edit."""
         return Response(self.get_serializer(self.found(request, pk, LOOK)).data)
 
-    @extend_schema(operation_id="campaigns_update", request=CampaignUpdateSerializer, responses=CampaignReadSerializer)
+    @described(
+        "campaigns_update",
+        CampaignReadSerializer,
+        request=CampaignUpdateSerializer,
+        errors=(InvalidAudience, RevisionOutdated, FrozenField),
+        sent=examples.CHANGE,
+        restricted=True,
+        responses=GONE,
+    )
     def patch(self, request: Request, pk: int) -> Response:
         """Change what is given and nothing else. What the campaign's state has fixed is refused."""
         campaign = self.found(request, pk, ["change_campaign"])
@@ -138,7 +163,15 @@ class CampaignView(StaffView):
 class TransitionView(StaffView):
     """Change a campaign's state."""
 
-    @extend_schema(operation_id="campaigns_transition", request=TransitionSerializer, responses=CampaignReadSerializer)
+    @described(
+        "campaigns_transition",
+        CampaignReadSerializer,
+        request=TransitionSerializer,
+        errors=(InvalidTransition, InvalidTerms, RevisionOutdated),
+        sent=examples.TRANSITION,
+        restricted=True,
+        responses=GONE,
+    )
     def post(self, request: Request, pk: int) -> Response:
         """Send to review, schedule, launch, pause, end or archive; which permission it takes depends on the state."""
         data = valid(TransitionSerializer, request)
@@ -151,7 +184,15 @@ class TransitionView(StaffView):
 class ApproveView(StaffView):
     """Approve one revision of a campaign."""
 
-    @extend_schema(operation_id="campaigns_approve", request=ApproveSerializer, responses=CampaignReadSerializer)
+    @described(
+        "campaigns_approve",
+        CampaignReadSerializer,
+        request=ApproveSerializer,
+        errors=(ApprovalRefused, RevisionOutdated),
+        sent=examples.APPROVE,
+        restricted=True,
+        responses=GONE,
+    )
     def post(self, request: Request, pk: int) -> Response:
         """Approve the revision that was read; a later edit needs another approval."""
         data = valid(ApproveSerializer, request)

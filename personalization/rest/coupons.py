@@ -8,15 +8,24 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from personalization.campaigns import coupons, redemption
 from personalization.campaigns.secrecy import even_time
-from personalization.exceptions import ReservationGone
+from personalization.exceptions import (
+    BasketNotEligible,
+    ClaimRefused,
+    CouponRefused,
+    RefundRefused,
+    ReservationGone,
+    TooManyTries,
+    UnderReview,
+    UnknownOffer,
+)
 from personalization.models import Reservation
+from personalization.rest import examples
 from personalization.rest.base import PersonalView
 from personalization.rest.baskets import (
     AmountSerializer,
@@ -32,6 +41,7 @@ from personalization.rest.baskets import (
     shopper_of,
     valid,
 )
+from personalization.rest.described import described
 from personalization.tracking import identity
 
 
@@ -90,7 +100,14 @@ class DiscountSerializer(serializers.Serializer[Any]):
 class ClaimView(PersonalView):
     """Claim the coupon of an offer."""
 
-    @extend_schema(request=ClaimSerializer, responses=IssuedSerializer)
+    @described(
+        "coupons_claim",
+        IssuedSerializer,
+        request=ClaimSerializer,
+        errors=(UnknownOffer, ClaimRefused, TooManyTries),
+        sent=examples.CLAIM,
+        told=examples.ISSUED,
+    )
     def post(self, request: Request) -> Response:
         """Issue the shopper's coupon; repeated, it returns the same one."""
         data = valid(ClaimSerializer, request)
@@ -110,7 +127,14 @@ class ClaimView(PersonalView):
 class PreviewView(PersonalView):
     """Price a coupon on a basket."""
 
-    @extend_schema(request=PreviewSerializer, responses=DiscountSerializer)
+    @described(
+        "coupons_preview",
+        DiscountSerializer,
+        request=PreviewSerializer,
+        errors=(CouponRefused, BasketNotEligible, TooManyTries),
+        sent=examples.PREVIEW,
+        told=examples.PREVIEWED,
+    )
     def post(self, request: Request) -> Response:
         """Return the discount without holding anything."""
         data = valid(PreviewSerializer, request)
@@ -133,7 +157,14 @@ class PreviewView(PersonalView):
 class ReserveView(PersonalView):
     """Set a discount aside for a basket."""
 
-    @extend_schema(request=ReserveSerializer, responses=DiscountSerializer)
+    @described(
+        "coupons_reserve",
+        DiscountSerializer,
+        request=ReserveSerializer,
+        errors=(CouponRefused, BasketNotEligible, UnderReview, ReservationGone, TooManyTries),
+        sent=examples.RESERVE,
+        told=examples.RESERVED,
+    )
     def post(self, request: Request) -> Response:
         """Reserve under an idempotency key; it lasts until redeemed, released or expired."""
         data = valid(ReserveSerializer, request)
@@ -167,7 +198,14 @@ class ReserveView(PersonalView):
 class ReleaseView(PersonalView):
     """Give a reservation back."""
 
-    @extend_schema(request=ReservationSerializer, responses=ReleasedSerializer)
+    @described(
+        "coupons_release",
+        ReleasedSerializer,
+        request=ReservationSerializer,
+        errors=(ReservationGone,),
+        sent=examples.RELEASE,
+        told=examples.RELEASED,
+    )
     def post(self, request: Request) -> Response:
         """Release the shopper's own reservation; somebody else's is as unknown as one that does not exist."""
         data = valid(ReservationSerializer, request)
@@ -183,7 +221,15 @@ class RedeemView(PersonalView):
 
     permission_classes: Any = [CanRedeem]
 
-    @extend_schema(request=RedeemSerializer, responses=AmountSerializer)
+    @described(
+        "coupons_redeem",
+        AmountSerializer,
+        request=RedeemSerializer,
+        errors=(ReservationGone, BasketNotEligible),
+        sent=examples.REDEEM,
+        told=examples.AMOUNT,
+        restricted=True,
+    )
     def post(self, request: Request) -> Response:
         """Spend a reservation on an order; repeated for the same order it changes nothing."""
         data = valid(RedeemSerializer, request)
@@ -201,7 +247,15 @@ class RefundView(PersonalView):
 
     permission_classes: Any = [CanRedeem]
 
-    @extend_schema(request=ReturnSerializer, responses=AmountSerializer)
+    @described(
+        "coupons_refund",
+        AmountSerializer,
+        request=ReturnSerializer,
+        errors=(RefundRefused,),
+        sent=examples.REFUND,
+        told=examples.AMOUNT,
+        restricted=True,
+    )
     def post(self, request: Request) -> Response:
         """Take discount back from an order's redemptions; the operation id makes it repeatable."""
         data = valid(ReturnSerializer, request)

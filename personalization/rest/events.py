@@ -18,14 +18,16 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers, status
 from rest_framework.authentication import CSRFCheck, SessionAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from personalization import conf
+from personalization.rest import examples
 from personalization.rest.base import PersonalView
+from personalization.rest.described import described, refusal
 from personalization.tracking import bots, consent, devices, identity
 from personalization.tracking.ingest import ingest
 from personalization.tracking.pages import is_page_token
@@ -57,6 +59,10 @@ class EventsResponseSerializer(serializers.Serializer[Any]):
     dropped = serializers.IntegerField()
 
 
+def _refused(message: str) -> dict[str, Any]:
+    return {"code": "invalid_body", "message": message}
+
+
 class Refused(Exception):
     """The body cannot be read; the message says what to do."""
 
@@ -82,10 +88,21 @@ class EventsView(PersonalView):
     authentication_classes: Any = [PageAuthentication]
     parser_classes: Any = []
 
-    @extend_schema(
+    @described(
+        "events_store",
+        EventsResponseSerializer,
         request={"application/json": EventsRequestSerializer, "text/plain": EventsRequestSerializer},
-        responses={200: EventsResponseSerializer, 204: None},
-        auth=[{"cookieAuth": []}],  # type: ignore[list-item]
+        sent=examples.EVENTS,
+        told=examples.STORED,
+        auth=[{"cookieAuth": []}],
+        responses={
+            status.HTTP_204_NO_CONTENT: OpenApiResponse(description="Without consent, or for a beacon."),
+            status.HTTP_400_BAD_REQUEST: refusal([_refused("The body is not valid JSON.")]),
+            status.HTTP_403_FORBIDDEN: refusal([_refused("Send the page's token or a CSRF token.")]),
+            status.HTTP_413_REQUEST_ENTITY_TOO_LARGE: refusal(
+                [_refused("At most 500 events a request; send the rest in another.")]
+            ),
+        },
     )
     def post(self, request: Request) -> Response:
         """Store 1 to 500 events; a bad one is set aside, the others are stored. Without consent: 204, nothing kept."""
@@ -95,7 +112,7 @@ class EventsView(PersonalView):
             events, sent_at, token = _read(http)
             _check_token(http, token)
         except Refused as refused:
-            return Response({"code": "invalid_body", "message": refused.message}, status=refused.code)
+            return Response(_refused(refused.message), status=refused.code)
         shopper = identity.shopper_for(http)
         purposes = consent.purposes_of(http)
         if shopper is None or not purposes:

@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from personalization.campaigns import codes, giftcards
 from personalization.campaigns.secrecy import even_time
-from personalization.exceptions import GiftCardRefused
+from personalization.exceptions import GiftCardRefused, RefundRefused, TooManyTries
 from personalization.models import GiftCardHold, Shopper
+from personalization.rest import examples
 from personalization.rest.base import PersonalView
 from personalization.rest.baskets import (
     MOST,
@@ -29,6 +29,7 @@ from personalization.rest.baskets import (
     shopper_of,
     valid,
 )
+from personalization.rest.described import described
 from personalization.tracking import identity
 
 PURPOSE = "gift_card_hold"
@@ -84,7 +85,7 @@ def _require_same_card(hold: GiftCardHold, shopper: Shopper, code: str, card_id:
 class CardsView(PersonalView):
     """The shopper's own cards and credit."""
 
-    @extend_schema(responses=CardsSerializer)
+    @described("gift_cards_list", CardsSerializer, told=examples.CARDS)
     def get(self, request: Request) -> Response:
         """Return the shopper's cards that hold something, without their codes: hold them by their id."""
         shopper = identity.shopper_for(request._request)
@@ -95,7 +96,14 @@ class CardsView(PersonalView):
 class HoldCardView(PersonalView):
     """Set a part of a card aside."""
 
-    @extend_schema(request=HoldCardSerializer, responses=HeldCardSerializer)
+    @described(
+        "gift_cards_hold",
+        HeldCardSerializer,
+        request=HoldCardSerializer,
+        errors=(GiftCardRefused, TooManyTries),
+        sent=examples.HOLD_CARD,
+        told=examples.HELD_CARD,
+    )
     def post(self, request: Request) -> Response:
         """Hold an amount under an idempotency key; it lasts until spent, released or expired."""
         data = valid(HoldCardSerializer, request)
@@ -122,7 +130,14 @@ class HoldCardView(PersonalView):
 class ReleaseCardView(PersonalView):
     """Give a held amount back."""
 
-    @extend_schema(request=KeySerializer, responses=ReleasedSerializer)
+    @described(
+        "gift_cards_release",
+        ReleasedSerializer,
+        request=KeySerializer,
+        errors=(GiftCardRefused,),
+        sent=examples.CARD_KEY,
+        told=examples.RELEASED,
+    )
     def post(self, request: Request) -> Response:
         """Release what the shopper held under this key; nobody else's hold can be named."""
         data = valid(KeySerializer, request)
@@ -139,7 +154,15 @@ class SpendCardView(PersonalView):
 
     permission_classes: Any = [CanRedeem]
 
-    @extend_schema(request=SpendSerializer, responses=AmountSerializer)
+    @described(
+        "gift_cards_spend",
+        AmountSerializer,
+        request=SpendSerializer,
+        errors=(GiftCardRefused,),
+        sent=examples.SPEND,
+        told=examples.AMOUNT,
+        restricted=True,
+    )
     def post(self, request: Request) -> Response:
         """Pay an order with what is held; repeated for the same order it changes nothing."""
         data = valid(SpendSerializer, request)
@@ -153,7 +176,15 @@ class RefundCardView(PersonalView):
 
     permission_classes: Any = [CanRedeem]
 
-    @extend_schema(request=RefundSerializer, responses=AmountSerializer)
+    @described(
+        "gift_cards_refund",
+        AmountSerializer,
+        request=RefundSerializer,
+        errors=(RefundRefused,),
+        sent=examples.REFUND,
+        told=examples.AMOUNT,
+        restricted=True,
+    )
     def post(self, request: Request) -> Response:
         """Put an amount back, or all that is left; the operation id makes it repeatable."""
         data = valid(RefundSerializer, request)

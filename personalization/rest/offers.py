@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from personalization.decisioning.decide import MAX_LIMIT, decide
 from personalization.decisioning.products import recommend
+from personalization.exceptions import UnknownSlot
+from personalization.rest import examples
 from personalization.rest.base import PersonalView
+from personalization.rest.described import described
 
 MAX_PRODUCTS = 48
 
@@ -55,7 +58,13 @@ LIMIT = OpenApiParameter("limit", int, description="How many at most.")
 class OffersView(PersonalView):
     """Decide a slot for the request's shopper."""
 
-    @extend_schema(parameters=[OpenApiParameter("slot", str, required=True), LIMIT], responses=DecisionSerializer)
+    @described(
+        "offers_list",
+        DecisionSerializer,
+        errors=(UnknownSlot,),
+        told=examples.DECISION,
+        parameters=[OpenApiParameter("slot", str, required=True, description="A slot that the shop declares."), LIMIT],
+    )
     def get(self, request: Request) -> Response:
         """Return the offers chosen for a slot; the decision and its exposures are logged."""
         slot = request.query_params.get("slot", "")
@@ -66,7 +75,12 @@ class OffersView(PersonalView):
 class ProductsView(PersonalView):
     """Recommend products to the request's shopper."""
 
-    @extend_schema(parameters=[OpenApiParameter("item_id", str), LIMIT], responses=ProductsSerializer)
+    @described(
+        "products_list",
+        ProductsSerializer,
+        told=examples.PRODUCTS,
+        parameters=[OpenApiParameter("item_id", str, description="The product that is looked at, if any."), LIMIT],
+    )
     def get(self, request: Request) -> Response:
         """Return product ids, best first; an unknown ``item_id`` simply has no neighbours."""
         item_id = request.query_params.get("item_id", "")

@@ -10,16 +10,23 @@ from typing import Any
 
 from django.core import signing
 from django.db import transaction
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from personalization import conf
 from personalization.campaigns import limits, quotes
-from personalization.exceptions import BasketNotEligible, QuoteChanged, ReservationGone
+from personalization.exceptions import (
+    BasketNotEligible,
+    CouponRefused,
+    QuoteChanged,
+    ReservationGone,
+    TooManyTries,
+    UnderReview,
+)
 from personalization.models import Reservation, Shopper
 from personalization.pure.stacking import Candidate, resolve
+from personalization.rest import examples
 from personalization.rest.base import PersonalView
 from personalization.rest.baskets import (
     AmountSerializer,
@@ -36,6 +43,7 @@ from personalization.rest.baskets import (
     shopper_of,
     valid,
 )
+from personalization.rest.described import described
 from personalization.tracking import identity
 from personalization.types import Basket, Discount
 
@@ -201,7 +209,14 @@ def _count(view: PersonalView, request: Request, named: Shopper | None, known: S
 class QuoteView(PersonalView):
     """Price a basket with all its offers."""
 
-    @extend_schema(request=QuoteRequestSerializer, responses=QuoteSerializer)
+    @described(
+        "quotes_create",
+        QuoteSerializer,
+        request=QuoteRequestSerializer,
+        errors=(TooManyTries,),
+        sent=examples.QUOTE_REQUEST,
+        told=examples.QUOTE,
+    )
     def post(self, request: Request) -> Response:
         """Return what the basket costs, what each offer takes off each line, and why others take off nothing.
 
@@ -225,7 +240,14 @@ class QuoteView(PersonalView):
 class ReserveQuoteView(PersonalView):
     """Hold all offers of a quote."""
 
-    @extend_schema(request=ReserveQuoteSerializer, responses=BasketHoldSerializer)
+    @described(
+        "quotes_reserve",
+        BasketHoldSerializer,
+        request=ReserveQuoteSerializer,
+        errors=(CouponRefused, QuoteChanged, UnderReview, TooManyTries),
+        sent=examples.RESERVE_QUOTE,
+        told=examples.BASKET_HOLD,
+    )
     def post(self, request: Request) -> Response:
         """Reserve all offers of a quote or none, under an idempotency key; they last until redeemed or released."""
         data = valid(ReserveQuoteSerializer, request)
@@ -249,7 +271,14 @@ class ReserveQuoteView(PersonalView):
 class ReleaseBasketView(PersonalView):
     """Give all holds of a basket back."""
 
-    @extend_schema(request=BasketKeySerializer, responses=ReleasedSerializer)
+    @described(
+        "baskets_release",
+        ReleasedSerializer,
+        request=BasketKeySerializer,
+        errors=(ReservationGone,),
+        sent=examples.BASKET_KEY,
+        told=examples.RELEASED,
+    )
     def post(self, request: Request) -> Response:
         """Release the shopper's own basket; somebody else's is as unknown as one that does not exist."""
         key = valid(BasketKeySerializer, request)["basket_key"]
@@ -267,7 +296,15 @@ class RedeemBasketView(PersonalView):
 
     permission_classes: Any = [CanRedeem]
 
-    @extend_schema(request=RedeemBasketSerializer, responses=AmountSerializer)
+    @described(
+        "baskets_redeem",
+        AmountSerializer,
+        request=RedeemBasketSerializer,
+        errors=(ReservationGone, BasketNotEligible),
+        sent=examples.REDEEM_BASKET,
+        told=examples.AMOUNT,
+        restricted=True,
+    )
     def post(self, request: Request) -> Response:
         """Spend all holds of a basket on an order; repeated for the same order it changes nothing."""
         data = valid(RedeemBasketSerializer, request)

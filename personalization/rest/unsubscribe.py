@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -25,7 +25,9 @@ from rest_framework.response import Response
 from personalization import conf
 from personalization.campaigns import channels
 from personalization.campaigns import unsubscribe as unsubscribing
+from personalization.rest import examples
 from personalization.rest.base import PersonalView
+from personalization.rest.described import described, refusal
 
 MAX_BYTES = 100_000
 
@@ -71,9 +73,20 @@ class BouncesView(PersonalView):
     authentication_classes: Any = []
     parser_classes: Any = []
 
-    @extend_schema(
+    @described(
+        "bounces_report",
+        None,
         request={"application/json": BounceSerializer},
-        responses={204: None},
+        code=status.HTTP_204_NO_CONTENT,
+        sent=examples.BOUNCE,
+        responses={
+            code: refusal([{"code": "refused", "message": message}])
+            for code, message in (
+                (status.HTTP_400_BAD_REQUEST, "The body is not JSON."),
+                (status.HTTP_403_FORBIDDEN, "The signature is missing, wrong or too old."),
+                (status.HTTP_413_REQUEST_ENTITY_TOO_LARGE, "The request is too large."),
+            )
+        },
         parameters=[
             OpenApiParameter("X-Timestamp", int, OpenApiParameter.HEADER, description="Seconds since 1970."),
             OpenApiParameter("X-Signature", str, OpenApiParameter.HEADER, description="sha256=HMAC(timestamp.body)"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from zlib import crc32
 
 from django import template
+from django.utils.formats import number_format
 
 from shop import money as wallet
 from shop.models import Category, Product
@@ -44,6 +46,12 @@ LAYOUTS = (
 def money(minor: int, code: str = "") -> str:
     """Show minor units as an amount."""
     return wallet.money(minor, code)
+
+
+@register.filter
+def rate(percent: Decimal) -> str:
+    """Show a percentage without needless decimals: 19, 5.5."""
+    return number_format(Decimal(f"{percent:f}"))
 
 
 @register.inclusion_tag("shop/_picture.html")

@@ -13,6 +13,7 @@ from shop import checkout, coupons
 from shop.basket import SessionBasket
 from shop.forms import CheckoutForm, ShownForm
 from shop.models import Order
+from shop.tax import by_rate
 
 
 @never_cache
@@ -96,7 +97,9 @@ def _own_order(request: HttpRequest, number: str) -> Order:
 @require_safe
 def order(request: HttpRequest, number: str) -> HttpResponse:
     """An order: its confirmation, and later its state."""
-    return render(request, "shop/order.html", {"order": _own_order(request, number)})
+    own = _own_order(request, number)
+    taxes = by_rate((line.tax_rate, line.tax_minor) for line in own.lines.all())
+    return render(request, "shop/order.html", {"order": own, "taxes": taxes})
 
 
 @require_POST

@@ -39,10 +39,11 @@ def test_a_kind_shows_the_fields_that_it_has(open_page: OpenPage, live_shop: Liv
     page.goto(LIST + "add/")
     kind = page.locator("#id_offers-0-kind")
     percent, pieces = page.locator("#id_offers-0-percent"), page.locator("#id_offers-0-buy_quantity")
-    steps, gift = page.locator("#id_offers-0-steps"), page.locator("#id_offers-0-gift_item_id")
+    steps, gift = page.locator("#id_offers-0-steps"), page.get_by_role("combobox", name="The gift")
     for chosen, shown, hidden in (
         ("coupon", [percent], [pieces, steps, gift]),
         ("n_for_m", [pieces], [percent, steps, gift]),
+        ("gift", [gift], [percent, pieces, steps]),
         ("spend_threshold", [percent, steps], [pieces, gift]),
         ("announcement", [], [percent, pieces, steps, gift]),
     ):
@@ -127,3 +128,103 @@ def test_see_it_as_a_shopper_leaves_no_trace(open_page: OpenPage, live_shop: Liv
     expect(page.get_by_text("Nothing is logged")).to_be_visible()
     expect(page.get_by_text(re.compile(r"Offers for “.+”: \d+ eligible"))).not_to_have_count(0)
     assert before == [live_shop.count(f"personalization_{table}") for table in ("decision", "exposure", "event")]
+
+
+def draft_with(page: Page, offers: int) -> int:
+    """Make a draft with so many offers over the staff API, as whoever is signed in, and return its key."""
+    body = {
+        "name": "Many offers",
+        "starts_at": "2030-03-01T00:00:00Z",
+        "ends_at": "2030-04-01T00:00:00Z",
+        "budget_minor": 100_000,
+        "offers": [
+            {"name": f"Offer {number}", "kind": "coupon", "percent": "10", "slots": ["home_hero"], "headline": "Now"}
+            for number in range(offers)
+        ],
+    }
+    made: int = page.evaluate(
+        """async (body) => {
+            const token = document.cookie.match(/csrftoken=([^;]+)/)[1];
+            const headers = {"Content-Type": "application/json", "X-CSRFToken": token};
+            const address = "/personalization/api/v1/campaigns/";
+            const answer = await fetch(address, {method: "POST", headers, body: JSON.stringify(body)});
+            return (await answer.json()).id;
+        }""",
+        body,
+    )
+    return made
+
+
+def test_a_product_is_found_and_taken_by_keyboard(open_page: OpenPage, live_shop: LiveShop) -> None:
+    page = open_page()
+    sign_in(page, live_shop)
+    page.goto(LIST + "add/")
+    fill_basics(page, "With a product")
+    page.locator("#id_offers-0-name").fill("One product")
+    page.locator("#id_offers-0-kind").select_option("coupon")
+    page.locator("#id_offers-0-percent").fill("10")
+    ids = page.locator("#id_offers-0-item_ids")
+    expect(ids).to_be_hidden()
+    box = page.get_by_role("combobox", name="Products")
+    box.focus()
+    page.keyboard.type("tea")
+    options = page.locator('.pz-found [role="option"]')
+    expect(options.first).to_be_visible()
+    second = options.nth(1).get_attribute("data-id") or ""
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(options.first).to_be_hidden()
+    assert ids.input_value() == second
+    page.keyboard.type("nothing is called like this")
+    expect(page.get_by_text("Nothing is found.").first).to_be_visible()
+    page.keyboard.press("Escape")
+    box.fill("")
+    page.locator('input[name="_continue"]').focus()
+    enter(page)
+    expect(page.locator(".errornote")).to_have_count(0)
+    assert live_shop.count("personalization_offer", f"name = 'One product' AND item_ids = '[\"{second}\"]'") == 1
+    take_off = page.get_by_role("button", name=re.compile("^Remove "))
+    take_off.focus()
+    page.keyboard.press("Enter")
+    expect(take_off).to_have_count(0)
+    assert page.locator("#id_offers-0-item_ids").input_value() == ""
+    page.locator("#offers-group").get_by_role("button", name="Add another Offer").click()
+    expect(page.get_by_role("combobox", name="Products")).to_have_count(2)
+
+
+def test_without_script_ids_are_typed_and_a_wrong_one_is_explained(open_page: OpenPage, live_shop: LiveShop) -> None:
+    page = open_page(java_script_enabled=False)
+    sign_in(page, live_shop)
+    page.goto(LIST + "add/")
+    page.locator("#id_offers-0-item_ids").fill("1, tee")
+    page.locator('input[name="_continue"]').click()
+    expect(page.get_by_text("There is no product “tee”.")).to_be_visible()
+    expect(page.locator(".pz-chosen li").first).to_contain_text(re.compile(r"\w+ 1"))
+
+
+def test_eight_offers_are_eight_lines(open_page: OpenPage, live_shop: LiveShop) -> None:
+    page = open_page()
+    sign_in(page, live_shop)
+    change = f"{LIST}{draft_with(page, 8)}/change/"
+    page.goto(change)
+    lines = page.locator("#offers-group .pz-line.has_original")
+    expect(lines).to_have_count(8)
+    expect(lines.first.locator("summary").first).to_contain_text("Coupon · 10% off")
+    assert page.evaluate("document.documentElement.scrollHeight") < 2500
+    percent = page.locator("#id_offers-4-percent")
+    expect(percent).to_be_hidden()
+    lines.nth(4).locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    expect(percent).to_be_visible()
+    percent.fill("120")
+    page.keyboard.press("Tab")
+    lines.nth(4).locator("summary").first.click()
+    page.locator('input[name="_continue"]').click()
+    expect(page.locator("#id_offers-4-percent")).to_be_visible()  # the wrong one opens, and no other
+    expect(page.locator("#id_offers-3-percent")).to_be_hidden()
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    expect(page.locator("#id_offers-3-percent")).to_be_visible()
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    expect(page.locator("#id_offers-3-percent")).to_be_hidden()
+    page.set_viewport_size(PHONE)
+    assert fits(page)

@@ -353,7 +353,7 @@ def test_a_forecast_shows_intervals_and_where_its_data_come_from(client, markete
     campaign = make_campaign()
     make_forecast(campaign, assumptions={"data": "simulated shoppers"})
     html = client.get(change_url(campaign)).content.decode()
-    assert "EUR 610.00 to EUR 1,100.00" in html
+    assert "€610.00 to €1,100.00" in html
     assert "Simulated data." in html
     assert 'role="img"' in html
 

@@ -136,5 +136,5 @@ def test_a_chart_says_in_words_what_it_draws():
 
 def test_money_figures_are_shown_as_money():
     (figure,) = read_figures({"cost": [84000, 61000, 110000]}, "EUR")
-    assert figure.mean_text == "EUR 840.00"
-    assert figure.interval_text == "EUR 610.00 to EUR 1,100.00"
+    assert figure.mean_text == "€840.00"
+    assert figure.interval_text == "€610.00 to €1,100.00"

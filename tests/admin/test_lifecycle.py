@@ -55,7 +55,7 @@ def said(response: Any) -> str:
 def test_the_revisions_say_who_changed_what(client: Client) -> None:
     sign_in(client)
     html = client.get(page("revisions", edited())).content.decode()
-    for text in ("ada", "cheaper", "Before", "After", "EUR 5.00", "EUR 15.00"):
+    for text in ("ada", "cheaper", "Before", "After", "€5.00", "€15.00"):
         assert text in html
     assert "Back to this revision" not in html
     assert "Approve revision" not in html

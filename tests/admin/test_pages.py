@@ -208,7 +208,7 @@ def test_a_decision_is_explained_in_words(client, superuser):
     assert "the scores were too old" in html
     assert "every offer was withheld" in html
     assert "95.0 %" in html
-    assert "EUR 1.23" in html
+    assert "€1.23" in html
 
 
 def test_feature_values_need_the_permission_to_view_shoppers(client):

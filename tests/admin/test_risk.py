@@ -120,7 +120,7 @@ def test_alerts_are_shown_until_they_are_seen(client):
     figures = {"used": 90000, "budget": 100000, "currency": "EUR"}
     alert = Alert.objects.create(campaign=campaign, kind="budget", key="b", figures=figures)
     client.force_login(make_user("view_alert", "change_alert", "view_campaign"))
-    text = "EUR 900.00 of the budget of EUR 1,000.00 are used."
+    text = "€900.00 of the budget of €1,000.00 are used."
     pages = [url("campaign_changelist"), reverse("admin:app_list", args=["personalization"])]
     for page in [*pages, url("alert_changelist"), url("alert_change", alert.pk)]:
         assert text in client.get(page).content.decode(), page
@@ -223,11 +223,11 @@ def test_goodwill_is_given_once_a_form_and_within_the_limit(desk, coupon, settin
     target = url("support_goodwill", coupon.shopper_id)
     given = {"key": str(uuid.uuid4()), "amount": "7.50", "currency": "EUR", "reason": "late parcel"}
     for _ in range(2):
-        assert "EUR 7.50 given." in desk.post(target, given, follow=True).content.decode()
+        assert "€7.50 given." in desk.post(target, given, follow=True).content.decode()
     assert GiftCard.objects.get().balance_minor == 750
     page = desk.post(target, given | {"key": str(uuid.uuid4()), "amount": "2.51"}, follow=True).content.decode()
     assert "more goodwill than you may still give" in page
-    assert "still give EUR 2.50" in page
+    assert "still give €2.50" in page
     for wrong in ({"amount": ""}, {"amount": "-1"}, {"reason": ""}, {"currency": "EURO"}, {"key": "1"}):
         assert desk.post(target, given | {"key": str(uuid.uuid4())} | wrong).status_code == 200
     assert Allowance.objects.get().granted_minor == 750

@@ -1,4 +1,4 @@
-"""One decision on a redemption that waits, and no goodwill beyond the limit; without the guards, neither holds."""
+"""One decision on a redemption that waits, goodwill within its limit, one draft a key: and without the guards, none."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ from tests.support.scale import rounds
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("race", ["ApprovedOrRejected", "MonthlyLimit", "SameForm"])
+@pytest.mark.parametrize("race", ["ApprovedOrRejected", "MonthlyLimit", "SameForm", "SameDraft"])
 def test_race(race: str, backend: str, play: Callable[..., dict[str, Any]]) -> None:
     assert_guard_matters(play(f"staff.{race}", backend, rounds(20, 1000)))

@@ -55,7 +55,7 @@ def test_a_budget_is_told_of_once_and_again_when_it_was_raised() -> None:
     assert alerts.check() == 0
     (raised,) = Alert.objects.all()
     assert (raised.kind, raised.campaign) == ("budget", loud)
-    assert alerts.text(raised) == "EUR 8.00 of the budget of EUR 10.00 are used."
+    assert alerts.text(raised) == "€8.00 of the budget of €10.00 are used."
     Campaign.objects.filter(pk=loud.pk).update(budget_minor=2000, spent_minor=1600)
     assert alerts.check() == 1
     assert not quiet.alerts.exists()

@@ -263,8 +263,8 @@ def test_my_coupons_usable_ones_first(shopper: Shopper) -> None:
         ({"percent": "12.50"}, "12.5% off"),
         ({"percent": "20"}, "20% off"),
         ({"percent": "100"}, "100% off"),
-        ({"amount_minor": 123_456}, "EUR 1,234.56 off"),
-        ({"percent": 10, "category": "tea", "threshold_minor": 5000}, "10% off on tea from EUR 50.00"),
+        ({"amount_minor": 123_456}, "€1,234.56 off"),
+        ({"percent": 10, "category": "tea", "threshold_minor": 5000}, "10% off on tea from €50.00"),
         ({"kind": "announcement"}, ""),
     ],
 )

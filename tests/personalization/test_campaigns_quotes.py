@@ -195,7 +195,7 @@ def test_refusals_say_why_and_bad_codes_say_nothing(shopper: Shopper) -> None:
     assert [item.coupon_id for item in quote.applied] == [big]
     told = {item.coupon_id: (item.reason, item.message) for item in quote.refused}
     assert told[small][0] == "same_group"
-    assert told[high] == ("below_threshold", "Spend EUR 35.00 more to use this offer.")
+    assert told[high] == ("below_threshold", "Spend €35.00 more to use this offer.")
     assert told[""] == ("coupon_refused", "This code cannot be used.")
 
 

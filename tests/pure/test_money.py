@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalization.pure.money import exponent, format_minor, from_minor, to_minor
+from personalization.pure.money import Amount, exponent, from_minor, to_minor
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from personalization.pure.money import exponent, format_minor, from_minor, to_mi
 def test_an_amount_in_both_units(currency, minor, major, text):
     assert to_minor(major, currency) == minor
     assert str(from_minor(minor, currency)) == str(major)
-    assert format_minor(minor, currency) == text
+    assert str(Amount(minor, currency)) == text
 
 
 @given(st.integers(min_value=-(10**15), max_value=10**15), st.sampled_from(["EUR", "JPY", "KWD", "CLF"]))

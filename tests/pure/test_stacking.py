@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from personalization.exceptions import BasketNotEligible
 from personalization.ports.messages import SENTENCES
 from personalization.pure.benefits import Board, ceiling, discount_for, qualified
+from personalization.pure.money import Amount
 from personalization.pure.stacking import REASONS, Candidate, Stack, application_order, resolve
 from personalization.types import Basket, BasketLine, Discount, Gift, OfferKind, Terms
 from tests.pure import stacks
@@ -151,7 +152,7 @@ def test_every_refusal_has_its_reason() -> None:
         "books": ("no_product", ""),
         "small": ("limit", ""),
     }
-    assert found.refused["dear"].params == {"missing": "EUR 100.00"}
+    assert found.refused["dear"].params == {"missing": Amount(100_00, "EUR")}
     assert reasons(resolve([replace(offers[0], exclusive=True), offers[6]], BASKET, 3)) == {
         "small": ("exclusive", "best")
     }

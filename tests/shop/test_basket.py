@@ -158,6 +158,6 @@ def test_a_coupon_below_its_threshold_says_why_and_starts_to_count_later(
     url = reverse("shop:basket-change", args=[product.slug])
     page = browser.post(url, {"quantity": 3}, follow=True)
     assert page.context["quote"].discount_minor == 0
-    assert "Spend EUR 10.00 more" in page.content.decode()
+    assert "Spend €10.00 more" in page.content.decode()
     page = browser.post(url, {"quantity": 4}, follow=True)
     assert page.context["quote"].discount_minor == 400

@@ -62,6 +62,16 @@
     });
   }
 
+  // Paper has no summaries to open: everything is printed, and closed again afterwards.
+  function openForPrint() {
+    let opened = [];
+    window.addEventListener("beforeprint", function () {
+      opened = [...document.querySelectorAll("#campaign_form details:not([open])")];
+      opened.forEach((part) => (part.open = true));
+    });
+    window.addEventListener("afterprint", () => opened.forEach((part) => (part.open = false)));
+  }
+
   // A link to a closed step opens it; browsers that do so by themselves find it open already.
   function openTarget() {
     const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
@@ -103,6 +113,7 @@
     document.querySelectorAll("[data-pz-kinds]").forEach(watchKinds);
     document.querySelectorAll(".pz-parts").forEach(markStep);
     window.addEventListener("hashchange", openTarget);
+    openForPrint();
     openTarget();
   });
 })();

@@ -167,6 +167,9 @@
         if (type === "number") {
           input.step = "any";
         }
+        if (text === words.category) {
+          input.setAttribute("list", "pz-categories"); // the page's list of what the catalogue has
+        }
         extra[name] = input;
         place.append(labelled(text, input));
       }

@@ -1,17 +1,21 @@
-"""Races of staff: two who decide on one redemption, and many gifts within one month's limit."""
+"""Races of staff: two who decide on one redemption, many gifts within one month's limit, one draft sent many times."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
+from unittest import mock
 from uuid import uuid4
 
 from django.contrib.auth import get_user_model
 from django.db.models import Sum
+from django.utils import timezone
 
-from personalization.campaigns import risk
+from personalization.campaigns import authoring, risk
+from personalization.campaigns.authoring import create_campaign
 from personalization.campaigns.coupons import claim
 from personalization.campaigns.giftcards import verify
 from personalization.campaigns.ledger import verify_ledger
@@ -21,9 +25,11 @@ from personalization.exceptions import UnderReview
 from personalization.models import (
     Allowance,
     Campaign,
+    CampaignCreation,
     GiftCard,
     GiftCardEntry,
     LedgerEntry,
+    Offer,
     Reservation,
     RiskReview,
     RiskRule,
@@ -162,4 +168,43 @@ class SameForm(_Goodwill):
         arena.drop_unique(SupportAction, "operation_id")
         arena.drop_unique(GiftCardEntry, "operation_id")
         with arena.check_then_act():
+            yield
+
+
+class SameDraft(arena.Race):
+    """A program sends one new campaign many times at the same moment, under one key: one draft is made."""
+
+    def prepare(self) -> None:
+        self.staff = _staff()
+        self.name = uuid4().hex
+        now = timezone.now()
+        self.body: dict[str, Any] = {
+            "name": self.name,
+            "starts_at": now,
+            "ends_at": now + timedelta(days=9),
+            "offers": [{"name": "Ten off", "kind": "coupon", "percent": 10}],
+        }
+        self.answers: list[int] = []
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        return [self._send] * self.threads
+
+    def _send(self) -> None:
+        self.answers.append(create_campaign(**self.body, by=self.staff, idempotency_key=self.name).pk)
+
+    def overruns(self) -> list[str]:
+        made = Campaign.objects.filter(name=self.name).count()
+        return [f"{made} drafts for one key"] if made > 1 else []
+
+    def faults(self) -> list[str]:
+        drafts = list(Campaign.objects.filter(name=self.name).values_list("pk", flat=True))
+        kept = Offer.objects.filter(campaign__in=drafts).count()
+        good = len(drafts) == 1 and self.answers == drafts * self.threads and kept == 1
+        return [] if good else [f"drafts {drafts} with {kept} offers, answers {self.answers}"]
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        arena.drop_unique(CampaignCreation, "key")
+        checking = arena.pausing(authoring._made_before)
+        with arena.without_transactions(), mock.patch.object(authoring, "_made_before", checking):
             yield

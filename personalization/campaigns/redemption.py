@@ -23,7 +23,8 @@ from personalization.campaigns.coupons import usable_coupon
 from personalization.exceptions import BasketNotEligible, CouponRefused, RefundRefused, ReservationGone, UnderReview
 from personalization.models import Coupon, LedgerEntry, Redemption, Reservation, Shopper
 from personalization.models.prepared import Prepared
-from personalization.pure.benefits import after_return, discount_for
+from personalization.pure.benefits import discount_for
+from personalization.pure.returns import after_return
 from personalization.pure.stacking import Candidate, application_order
 from personalization.tracking.ingest import track
 from personalization.types import Basket, Discount, Facts, Gift, Hold

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from personalization.exceptions import BasketNotEligible
-from personalization.pure.benefits import after_return, allocate_within, covers, discount_for, rounded, worst_case
+from personalization.pure.benefits import allocate_within, covers, discount_for, rounded, worst_case
+from personalization.pure.returns import after_return
 from personalization.pure.stacking import Candidate, resolve
 from personalization.types import Basket, BasketLine, Discount, Gift, OfferKind, Step, Terms
 

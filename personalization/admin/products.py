@@ -80,7 +80,7 @@ def require_products(item_ids: Iterable[str]) -> None:
 def _unknown(message: Any, name: str, suggestions: Sequence[str]) -> ValidationError:
     text = message % {"name": name}
     if suggestions:
-        text = f"{text} {gettext('Did you mean %(near)s?') % {'near': ' · '.join(suggestions)}}"
+        text += " " + gettext("Did you mean %(near)s?") % {"near": " · ".join(suggestions)}
     return ValidationError(text, code="unknown")
 
 

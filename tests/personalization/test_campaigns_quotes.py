@@ -109,7 +109,11 @@ def test_a_quote_is_its_shoppers_own(shopper: Shopper) -> None:
         take(quote, builders.make_shopper())
 
 
-@pytest.mark.parametrize("token", ["", "x", "a:b:c", signing.dumps({"b": 1}, salt=quotes.SALT), signing.dumps([1])])
+@pytest.mark.parametrize(
+    "token",
+    ["", "x", "a:b:c", signing.dumps({"b": 1}, salt=quotes.SALT), signing.dumps([1])],
+    ids=["empty", "one letter", "three parts", "too little is said", "another salt"],  # a signature carries the time
+)
 def test_an_invented_token_is_refused(shopper: Shopper, token: str) -> None:
     with pytest.raises(QuoteChanged):
         quotes.reserve_quote(token, shopper=shopper, basket=BASKET, idempotency_key="k")

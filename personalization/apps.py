@@ -21,7 +21,6 @@ class PersonalizationConfig(AppConfig):
             groups,
             liability,
             lifecycle,
-            limits,
             merging,
             outbox,
             redemption,
@@ -31,7 +30,7 @@ class PersonalizationConfig(AppConfig):
         from personalization.insight import feedback
         from personalization.learning import chores, handlers, summarise
         from personalization.ports.signals import shoppers_merged
-        from personalization.tracking import receivers
+        from personalization.tracking import limits, receivers
         from personalization.types import JobKind
 
         receivers.connect()

@@ -93,7 +93,7 @@ def _check_values(raw: dict[str, Any]) -> list[CheckMessage]:
 
 
 def _check_rate_limits(raw: dict[str, Any]) -> list[CheckMessage]:
-    from personalization.campaigns import limits  # models are there by the time checks run
+    from personalization.tracking import limits  # models are there by the time checks run
 
     found: list[CheckMessage] = []
     own = raw.get("RATE_LIMITS")

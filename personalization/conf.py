@@ -75,7 +75,7 @@ class Conf:
     four_eyes: bool = True
     """Where approval is required, nobody approves what they edited themselves."""
     rate_limits: dict[str, list[str]] = field(default_factory=dict)
-    """Scope → limits in place of the built-in ones (:mod:`personalization.campaigns.limits`): ``["account 20/h"]``."""
+    """Scope → limits in place of the built-in ones (:mod:`personalization.tracking.limits`): ``["account 20/h"]``."""
     trusted_proxies: int = 0
     """How many proxies of the shop's own append to X-Forwarded-For; 0: that header is believed from nobody."""
     refusal_floor_ms: int = 40

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from personalization import conf
-from personalization.campaigns import limits, quotes
+from personalization.campaigns import quotes
 from personalization.exceptions import BasketNotEligible, QuoteChanged, ReservationGone
 from personalization.models import Reservation, Shopper
 from personalization.pure.stacking import Candidate, resolve
@@ -36,7 +36,7 @@ from personalization.rest.baskets import (
     shopper_of,
     valid,
 )
-from personalization.tracking import identity
+from personalization.tracking import identity, limits
 from personalization.types import Basket, Discount
 
 MOST_COUPONS = 20

@@ -49,6 +49,15 @@ class Purpose(StrEnum):
 CONSENT_PURPOSES = (Purpose.ANALYTICS, Purpose.PERSONALISATION, Purpose.MARKETING)
 
 
+class Channel(StrEnum):
+    """Where something happened; empty where nobody said."""
+
+    WEB = "web"
+    APP = "app"
+    MINI_PROGRAM = "mini_program"
+    SHOP_FLOOR = "shop_floor"
+
+
 class Arm(StrEnum):
     """Which side of the comparison an exposure stands on."""
 
@@ -155,7 +164,8 @@ class OrderData:
     """One order as the host sees it.
 
     ``user_id`` is the account's primary key, or None for a guest; ``guest_ref`` is anything that identifies a
-    guest to the shop (an e-mail address, say): it is stored as a keyed hash only.
+    guest to the shop (an e-mail address, say): it is stored as a keyed hash only. ``channel`` is one of
+    :class:`Channel`, or empty.
     """
 
     order_id: str
@@ -167,6 +177,7 @@ class OrderData:
     guest_ref: str = ""
     discount_minor: int = 0
     cancelled: bool = False
+    channel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +354,10 @@ class ShopperData:
 
 @dataclass(frozen=True, slots=True)
 class EventData:
-    """One trusted event in bulk; ``(source, event_id)`` is its identity."""
+    """One trusted event in bulk; ``(source, event_id)`` is its identity.
+
+    ``channel`` is one of :class:`Channel`, or empty; ``schema_version`` that of its type's declaration (0: undeclared).
+    """
 
     source: str
     event_id: str
@@ -355,6 +369,8 @@ class EventData:
     offer_id: int | None = None
     value_minor: int | None = None
     properties: Mapping[str, Any] = field(default_factory=dict)
+    channel: str = ""
+    schema_version: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def _choose(
     recent = session.read(shopper if personal else None, now)
     stopped = switch.engaged(population)
     offers = [] if stopped else _candidates(slot, population, sites.host_of(request), extra)
-    eligible, excluded = eligibility.split(offers, shopper, personal=personal, dismissed=recent.dismissed, now=now)
+    eligible, excluded = eligibility.split(offers, shopper, personal=personal, recent=recent, now=now)
     predictions = scores.for_shopper(shopper if personal else None, population)
     ranked = rank(eligible, predictions, recent.interest)
     kept = [item for item in ranked if item.value_minor is None or item.value_minor > 0]

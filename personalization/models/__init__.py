@@ -4,7 +4,14 @@ from personalization.models.campaigns import Campaign, CampaignTransition, Forec
 from personalization.models.catalog import CatalogItem
 from personalization.models.coupons import CodeBatch, Coupon, LedgerEntry, Redemption, Reservation, UsageSlot
 from personalization.models.decisions import Decision, Exposure
-from personalization.models.events import Event, EventTombstone, QuarantinedEvent
+from personalization.models.events import (
+    Event,
+    EventImport,
+    EventTombstone,
+    QuarantinedEvent,
+    Rejection,
+    RejectionCount,
+)
 from personalization.models.giftcards import GiftCard, GiftCardEntry, GiftCardHold, Grant
 from personalization.models.governance import Alert, Allowance, CampaignRevision, Switch, SwitchChange
 from personalization.models.learning import ItemNeighbours, Job, ModelVersion, ScoreSet, ShopperScores
@@ -36,6 +43,7 @@ __all__ = [
     "Coupon",
     "Decision",
     "Event",
+    "EventImport",
     "EventTombstone",
     "Exposure",
     "Forecast",
@@ -54,6 +62,8 @@ __all__ = [
     "QuarantinedEvent",
     "RateCount",
     "Redemption",
+    "Rejection",
+    "RejectionCount",
     "Reservation",
     "RiskFact",
     "RiskReview",

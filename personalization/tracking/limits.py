@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any
 
 from django.db import connections, router
 from django.http import HttpRequest
@@ -187,6 +188,17 @@ def _window(now: datetime, seconds: int) -> datetime:
     return datetime.fromtimestamp(int(now.timestamp()) // seconds * seconds, tz=UTC)
 
 
+def unsynced(connection: Any, *, more: bool = False) -> str:
+    """Return the end of a statement that does not wait for the disk; ``more``: it returns something already.
+
+    It holds until the end of the statement's transaction, and is used only where that is the statement itself: nobody
+    else's transaction loses its durability.
+    """
+    if connection.vendor != "postgresql" or connection.in_atomic_block:
+        return ""
+    return f"{', ' if more else ' RETURNING '}set_config('synchronous_commit', 'off', true)"
+
+
 def _count(scope: str, rows: Sequence[tuple[str, datetime]], amount: int = 1, lasting: bool = True) -> dict[str, int]:
     """Add to each row, made if need be, and return digest → count after it.
 
@@ -202,9 +214,8 @@ def _count(scope: str, rows: Sequence[tuple[str, datetime]], amount: int = 1, la
         f"RETURNING {columns[1]}, {count}"
     )
     values = [value for digest, window in rows for value in (scope, digest, adapt(window), amount)]
-    if not lasting and connection.vendor == "postgresql" and not connection.in_atomic_block:
-        # Until the end of this transaction, which is this statement: nobody else's loses its durability.
-        statement += ", set_config('synchronous_commit', 'off', true)"
+    if not lasting:
+        statement += unsynced(connection, more=True)
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return {row[0]: row[1] for row in cursor.fetchall()}

@@ -18,15 +18,16 @@ from personalization.types import EventData
 
 _COLUMNS = (
     "source, event_id, type, shopper_id, item_id, category, offer_id, value_minor, properties, "
-    "occurred_at, sent_at, received_at, clock_corrected, is_bot"
+    "occurred_at, sent_at, received_at, clock_corrected, is_bot, channel, schema_version"
 )
-_FIELDS = 14
+_FIELDS = 16
 # What follows the fields of a row are its digests, one under each key still accepted.
 _NOT_ERASED = "NOT EXISTS (SELECT 1 FROM personalization_eventtombstone t WHERE t.digest IN ({digests}))"
 _SQLITE = f"""
 INSERT INTO personalization_event ({_COLUMNS})
 SELECT r.value->>0, r.value->>1, r.value->>2, r.value->>3, r.value->>4, r.value->>5, r.value->>6, r.value->>7,
-       r.value->>8, r.value->>9, r.value->>10, r.value->>11, r.value->>12, r.value->>13
+       r.value->>8, r.value->>9, r.value->>10, r.value->>11, r.value->>12, r.value->>13,
+       r.value->>14, r.value->>15
 FROM json_each(%s) AS r
 WHERE {_NOT_ERASED}
 ON CONFLICT (source, event_id) DO NOTHING
@@ -35,7 +36,8 @@ ON CONFLICT (source, event_id) DO NOTHING
 _POSTGRES = f"""
 INSERT INTO personalization_event ({_COLUMNS})
 SELECT r->>0, r->>1, r->>2, (r->>3)::bigint, r->>4, r->>5, (r->>6)::bigint, (r->>7)::bigint, (r->>8)::jsonb,
-       (r->>9)::timestamptz, (r->>10)::timestamptz, (r->>11)::timestamptz, (r->>12)::boolean, (r->>13)::boolean
+       (r->>9)::timestamptz, (r->>10)::timestamptz, (r->>11)::timestamptz, (r->>12)::boolean, (r->>13)::boolean,
+       r->>14, (r->>15)::smallint
 FROM jsonb_array_elements(%s::jsonb) AS r
 WHERE {_NOT_ERASED}
 ORDER BY 1, 2
@@ -94,6 +96,8 @@ def _encode(row: EventData, occurred: str, sent: str | None, received: str, corr
         received,
         corrected,
         is_bot,
+        row.channel,
+        row.schema_version,
         *tombstones(row.source, row.event_id),
     ]
 

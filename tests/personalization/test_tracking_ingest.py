@@ -254,7 +254,8 @@ def test_without_the_purpose_nothing_is_kept_good_or_bad(shopper: Shopper, purpo
 
 def test_a_type_of_the_hosts_own_is_kept_for_its_own_purpose(shopper: Shopper, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "_TYPES", dict(schema._TYPES))
-    schema.register(schema.EventType("layout_seen", purpose=Purpose.ANALYTICS, public=True, properties={"kind": list}))
+    kind = schema.Property("kind", schema.Kind.LIST)
+    schema.register(schema.EventType("layout_seen", purpose=Purpose.ANALYTICS, public=True, properties=(kind,)))
     analytics = frozenset({Purpose.ANALYTICS})
     good, bad = event("layout_seen", properties={"kind": [1]}), event("layout_seen", properties={"kind": 1})
     assert send(shopper, good, bad, event(), purposes=analytics) == IngestResult(accepted=1, quarantined=1, dropped=1)

@@ -35,9 +35,9 @@ def clean_text(value: Any, name: str, limit: int = MAX_TEXT) -> str:
     """Return text that every database can hold; refuse what is too long."""
     if not isinstance(value, str):
         raise InvalidEvent(f"{name} must be text.", reason="wrong_type")
-    if not value.isprintable():  # line breaks too; then it is worth a closer look
-        value = storable(value)
-    value = value.strip()
+    if len(value) <= limit and value.isprintable():
+        return value.strip()
+    value = storable(value).strip()  # line breaks are not printable, but can be stored
     if len(value) > limit:
         raise InvalidEvent(f"{name} is longer than {limit} characters.", reason="too_long")
     return value
@@ -203,7 +203,7 @@ class Checker:
     def __call__(self, given: Any, purposes: frozenset[Purpose]) -> dict[str, Any]:
         """Check ``given``; what no purpose allows to keep is left out."""
         cleaned: dict[str, Any] = {}
-        if isinstance(given, Mapping):
+        if isinstance(given, dict | Mapping):  # dict first: it is what JSON brings, and quickly told
             checks = self._checks
             for name, value in given.items():
                 check = checks.get(name)

@@ -51,7 +51,7 @@ def clean_channel(value: Any) -> str:
 
 def declared(raw: Any) -> Checker | None:
     """Return what checks this event, or None where it names no type that anybody declared."""
-    name = raw.get("type") if isinstance(raw, Mapping) else None
+    name = raw.get("type") if isinstance(raw, dict) else None
     if not isinstance(name, str):
         return None
     return schema.checker(name) or schema.checker(storable(name).strip())
@@ -71,7 +71,7 @@ def parse(
 
     ``default_id`` stands for an id that the sender did not give. Raises InvalidEvent.
     """
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict):
         raise InvalidEvent("An event must be an object.", reason="not_an_object")
     if checker is None:
         checker = _unknown_type(raw)

@@ -11,7 +11,7 @@ from personalization.tracking.checking import Checker
 from personalization.tracking.declarations import EventType, Kind, Property, Unit
 from personalization.tracking.event_types import BUILT_IN
 
-__all__ = ["EventType", "Kind", "Property", "Unit", "checker", "get", "names", "register", "undeclared"]
+__all__ = ["Checker", "EventType", "Kind", "Property", "Unit", "checker", "get", "names", "register", "undeclared"]
 UNDECLARED = 0
 """The version that is stored with events of a type that nobody declared."""
 _TYPES: dict[str, Checker] = {}

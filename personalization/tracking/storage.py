@@ -21,6 +21,7 @@ _COLUMNS = (
     "occurred_at, sent_at, received_at, clock_corrected, is_bot, channel, schema_version"
 )
 _FIELDS = 16
+_TOMBSTONE = "tombstone"
 # What follows the fields of a row are its digests, one under each key still accepted.
 _NOT_ERASED = "NOT EXISTS (SELECT 1 FROM personalization_eventtombstone t WHERE t.digest IN ({digests}))"
 _SQLITE = f"""
@@ -52,7 +53,11 @@ def tombstone(source: str, event_id: str) -> str:
 
 def tombstones(source: str, event_id: str) -> list[str]:
     """Return the digests under which it may be remembered: one for each key, newest first."""
-    return secrets.digests(f"{source}\x1f{event_id}", "tombstone")
+    return secrets.digests(_identity(source, event_id), _TOMBSTONE)
+
+
+def _identity(source: str, event_id: str) -> str:
+    return f"{source}\x1f{event_id}"
 
 
 def insert_events(
@@ -69,14 +74,18 @@ def insert_events(
     on_postgres = connection.vendor == "postgresql"
     moment = datetime.isoformat if on_postgres else _naive_utc
     received, sent = moment(received_at), None if sent_at is None else moment(sent_at)
+    digests = secrets.digester(_TOMBSTONE)
     encoded = [
-        _encode(row, moment(row.occurred_at), sent, received, index in corrected, is_bot)
+        [
+            *_encode(row, moment(row.occurred_at), sent, received, index in corrected, is_bot),
+            *digests(_identity(row.source, row.event_id)),
+        ]
         for index, row in enumerate(rows)
     ]
     statement, value = (_POSTGRES, "r") if on_postgres else (_SQLITE, "r.value")
-    digests = ", ".join(f"{value}->>{place}" for place in range(_FIELDS, len(encoded[0])))
+    places = ", ".join(f"{value}->>{place}" for place in range(_FIELDS, len(encoded[0])))
     with connection.cursor() as cursor:
-        cursor.execute(statement.replace("{digests}", digests), [json.dumps(encoded)])
+        cursor.execute(statement.replace("{digests}", places), [json.dumps(encoded)])
         return max(cursor.rowcount, 0)
 
 
@@ -90,7 +99,7 @@ def _encode(row: EventData, occurred: str, sent: str | None, received: str, corr
         row.category,
         row.offer_id,
         row.value_minor,
-        json.dumps(dict(row.properties)),
+        dict(row.properties),
         occurred,
         sent,
         received,
@@ -98,7 +107,6 @@ def _encode(row: EventData, occurred: str, sent: str | None, received: str, corr
         is_bot,
         row.channel,
         row.schema_version,
-        *tombstones(row.source, row.event_id),
     ]
 
 

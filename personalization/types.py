@@ -49,15 +49,6 @@ class Purpose(StrEnum):
 CONSENT_PURPOSES = (Purpose.ANALYTICS, Purpose.PERSONALISATION, Purpose.MARKETING)
 
 
-class Channel(StrEnum):
-    """Where something happened; empty where nobody said."""
-
-    WEB = "web"
-    APP = "app"
-    MINI_PROGRAM = "mini_program"
-    SHOP_FLOOR = "shop_floor"
-
-
 class Arm(StrEnum):
     """Which side of the comparison an exposure stands on."""
 
@@ -165,7 +156,7 @@ class OrderData:
 
     ``user_id`` is the account's primary key, or None for a guest; ``guest_ref`` is anything that identifies a
     guest to the shop (an e-mail address, say): it is stored as a keyed hash only. ``channel`` is one of
-    :class:`Channel`, or empty.
+    ``web``, ``app``, ``mini_program`` and ``shop_floor``, or empty.
     """
 
     order_id: str
@@ -356,7 +347,7 @@ class ShopperData:
 class EventData:
     """One trusted event in bulk; ``(source, event_id)`` is its identity.
 
-    ``channel`` is one of :class:`Channel`, or empty; ``schema_version`` that of its type's declaration (0: undeclared).
+    ``channel`` is one of an order's; ``schema_version`` that of its type's declaration (0: undeclared).
     """
 
     source: str

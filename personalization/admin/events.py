@@ -1,4 +1,4 @@
-"""Facts as they came in: events, and the copy of the catalogue."""
+"""Facts as they came in: events, imported files, and the copy of the catalogue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from personalization import conf
 from personalization.admin.base import ChoiceFilter, ReadOnlyAdmin
 from personalization.admin.display import json_block, money
-from personalization.models import CatalogItem, Event
+from personalization.models import CatalogItem, Event, EventImport
 from personalization.tracking import schema
 
 
@@ -62,6 +62,18 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description=_("properties"))
     def properties_text(self, event: Event) -> Any:
         return json_block(event.properties)
+
+
+@admin.register(EventImport)
+class EventImportAdmin(ReadOnlyAdmin):
+    list_display = ("started_at", "name", "source", "rows_done", "accepted", "duplicates", "quarantined", "finished_at")
+    fields = (
+        "name",
+        "source",
+        "digest",
+        ("started_at", "finished_at"),
+        ("rows_done", "accepted", "duplicates", "quarantined", "dropped"),
+    )
 
 
 @admin.register(CatalogItem)

@@ -5,6 +5,7 @@ from personalization.models.catalog import CatalogItem
 from personalization.models.coupons import CodeBatch, Coupon, LedgerEntry, Redemption, Reservation, UsageSlot
 from personalization.models.decisions import Decision, Exposure
 from personalization.models.events import (
+    Channel,
     Event,
     EventImport,
     EventTombstone,
@@ -38,6 +39,7 @@ __all__ = [
     "CampaignRevision",
     "CampaignTransition",
     "CatalogItem",
+    "Channel",
     "CodeBatch",
     "ConsentRecord",
     "Coupon",

@@ -7,16 +7,17 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from personalization.types import Channel
-
-CHANNELS = [
-    (Channel.WEB.value, _("web")),
-    (Channel.APP.value, _("app")),
-    (Channel.MINI_PROGRAM.value, _("mini-program")),
-    (Channel.SHOP_FLOOR.value, _("shop floor")),
-]
 WISHES = ("offer_dismissed", "feedback_given")
 """Event types by which a shopper says what they want less or more of: read at each decision."""
+
+
+class Channel(models.TextChoices):
+    """Where something happened; empty where nobody said."""
+
+    WEB = "web", _("web")
+    APP = "app", _("app")
+    MINI_PROGRAM = "mini_program", _("mini-program")
+    SHOP_FLOOR = "shop_floor", _("shop floor")
 
 
 class Event(models.Model):
@@ -45,7 +46,9 @@ class Event(models.Model):
     received_at = models.DateTimeField(_("received"), default=timezone.now)
     clock_corrected = models.BooleanField(_("clock corrected"), default=False)
     is_bot = models.BooleanField(_("looks like a bot"), default=False)
-    channel = models.CharField(_("channel"), max_length=20, blank=True, choices=CHANNELS, default="", db_default="")
+    channel = models.CharField(
+        _("channel"), max_length=20, blank=True, choices=Channel.choices, default="", db_default=""
+    )
     schema_version = models.PositiveSmallIntegerField(_("version of the type"), default=1, db_default=1)
 
     class Meta:
@@ -112,7 +115,9 @@ class QuarantinedEvent(models.Model):
     )
     received_at = models.DateTimeField(_("received"), default=timezone.now)
     sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
-    channel = models.CharField(_("channel"), max_length=20, blank=True, choices=CHANNELS, default="", db_default="")
+    channel = models.CharField(
+        _("channel"), max_length=20, blank=True, choices=Channel.choices, default="", db_default=""
+    )
     is_bot = models.BooleanField(_("looks like a bot"), default=False, db_default=False)
     trusted = models.BooleanField(_("from the server"), default=False, db_default=False)
     trimmed = models.BooleanField(_("not kept whole"), default=False, db_default=False)

@@ -11,10 +11,10 @@ from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.plumbing import ResolvedComponent
 
 from personalization import conf
+from personalization.models import Channel
 from personalization.tracking import schema
 from personalization.tracking.checking import MAX_AMOUNT_MINOR
 from personalization.tracking.declarations import EventType, Kind, Property
-from personalization.types import Channel
 
 JSON_KINDS: dict[Kind, dict[str, Any]] = {
     Kind.TEXT: {"type": "string"},
@@ -27,7 +27,7 @@ JSON_KINDS: dict[Kind, dict[str, Any]] = {
 }
 CHANNEL = {
     "type": "string",
-    "enum": [channel.value for channel in Channel],
+    "enum": Channel.values,
     "description": "Where it happened; the request's, if the event says none.",
 }
 FIELDS: dict[str, dict[str, Any]] = {

@@ -27,7 +27,7 @@ from rest_framework.response import Response
 
 from personalization import conf
 from personalization.exceptions import InvalidEvent, TooManyTries
-from personalization.models import Rejection, Shopper
+from personalization.models import Channel, Rejection, Shopper
 from personalization.rest import event_schema  # noqa: F401  (describes the events)
 from personalization.rest.base import PersonalView
 from personalization.rest.baskets import is_shop
@@ -35,7 +35,6 @@ from personalization.tracking import bots, consent, identity, limits, quarantine
 from personalization.tracking.ingest import ingest
 from personalization.tracking.pages import is_page_token
 from personalization.tracking.parsing import clean_channel
-from personalization.types import Channel
 
 SCOPE = "event"
 NO_CONSENT = "none"
@@ -48,7 +47,7 @@ class EventsRequestSerializer(serializers.Serializer[Any]):
     events = serializers.ListField(child=serializers.DictField())
     sent_at = serializers.DateTimeField(required=False, help_text="The sender's clock: corrects occurred_at.")
     channel = serializers.ChoiceField(
-        [channel.value for channel in Channel], required=False, help_text="Where the events happened; web if not said."
+        Channel.values, required=False, help_text="Where the events happened; web if not said."
     )
     token = serializers.CharField(required=False, help_text="The page token, where no CSRF token is sent.")
 

@@ -13,11 +13,11 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from personalization.models import Shopper
+from personalization.models import Channel, Shopper
 from personalization.ports import adapters
 from personalization.tracking import identity
 from personalization.tracking.storage import existing_ids, insert_events
-from personalization.types import Channel, EventData, OrderData
+from personalization.types import EventData, OrderData
 
 SOURCE = "orders"
 MOST_LETTERS = 100

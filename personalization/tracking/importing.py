@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.core.exceptions import ObjectDoesNotExist
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import transaction
 from django.utils import timezone
 
@@ -135,7 +136,7 @@ def _owners(rows: Sequence[Row], terms: Terms, envelope: Envelope) -> dict[str, 
     """Return whose the events are, by the name in the file; those who may have no event are not made for it."""
     named = {str(row.raw[SHOPPER]) for row in rows if not row.error and row.raw.get(SHOPPER) not in (None, "")}
     if terms.accounts:
-        return {name: shopper for name in sorted(named) if (shopper := _of_account(name)) is not None}
+        return _of_accounts(named)
     kind = ShopperAlias.Kind.EXTERNAL
     known = dict(ShopperAlias.objects.filter(kind=kind, value__in=named).values_list("value", "shopper_id"))
     allowed = {*terms.purposes, *envelope.purposes}
@@ -152,8 +153,20 @@ def _owners(rows: Sequence[Row], terms: Terms, envelope: Envelope) -> dict[str, 
     return {name: shoppers[pk].merged_into or shoppers[pk] for name, pk in known.items()}
 
 
-def _of_account(name: str) -> Shopper | None:
-    try:
-        return identity.shopper_for_user_id(name)
-    except (ObjectDoesNotExist, ValueError, OverflowError):
-        return None
+def _of_accounts(names: set[str]) -> dict[str, Shopper]:
+    """Return primary key as it is written → the account's shopper, made if there is none yet."""
+    field = get_user_model()._meta.pk
+    keys: dict[Any, str] = {}
+    for name in sorted(names):
+        try:
+            keys[field.clean(name, None)] = name
+        except ValidationError:  # no key of any account, written or counted
+            continue
+    found = {keys[shopper.user_id]: shopper for shopper in Shopper.objects.filter(user_id__in=keys)}
+    for key, name in keys.items():
+        if name not in found:
+            try:
+                found[name] = identity.shopper_for_user_id(key)
+            except ObjectDoesNotExist:
+                continue
+    return found

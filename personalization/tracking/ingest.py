@@ -16,13 +16,13 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from personalization.exceptions import InvalidEvent
-from personalization.models import Offer, Shopper
+from personalization.models import Channel, Offer, Shopper
 from personalization.tracking import bots, consent, identity, parsing, quarantine, schema
 from personalization.tracking.checking import clean_integer, clean_text
 from personalization.tracking.parsing import Envelope
 from personalization.tracking.quarantine import Rejected
 from personalization.tracking.storage import insert_events
-from personalization.types import CONSENT_PURPOSES, Channel, EventData, IngestResult, Purpose
+from personalization.types import CONSENT_PURPOSES, EventData, IngestResult, Purpose
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def track(
 ) -> bool:
     """Record one event from server code, after commit. Never raises; False: not recorded.
 
-    ``channel`` is one of :class:`personalization.types.Channel`; with a request, the web unless said otherwise.
+    ``channel`` is one of :class:`personalization.models.Channel`; with a request, the web unless said otherwise.
 
     Without consent for the type's purpose nothing is stored. Inside a transaction, True means that the event is
     recorded when it commits.

@@ -9,10 +9,11 @@ from typing import Any
 
 from personalization import conf
 from personalization.exceptions import InvalidEvent
+from personalization.models import Channel
 from personalization.tracking import schema
 from personalization.tracking.checking import Checker, clean_integer, clean_moment, clean_text, storable
 from personalization.tracking.declarations import is_name
-from personalization.types import Channel, EventData, Purpose
+from personalization.types import EventData, Purpose
 
 CLOCK_TOLERANCE = timedelta(seconds=60)
 FUTURE_TOLERANCE = timedelta(minutes=5)
@@ -20,7 +21,7 @@ OLDEST = timedelta(days=366)
 KEYS = frozenset(
     {"id", "type", "item_id", "category", "offer_id", "value_minor", "properties", "occurred_at", "channel"}
 )
-CHANNELS = frozenset(channel.value for channel in Channel)
+CHANNELS = frozenset(Channel.values)
 ANY_PURPOSE = frozenset(Purpose)
 
 

@@ -179,8 +179,8 @@ def test_who_agreed_to_nothing_gets_no_row(run: Run, tmp_path: Path) -> None:
 def test_accounts_are_found_by_their_key(run: Run, tmp_path: Path) -> None:
     account = make_account()
     shopper = make_shopper(user=account)
-    lines = [*rows(1, shopper=account.pk), *rows(1, shopper=10**30, id="e-9")]
-    assert "1 stored, 0 known already, 1 kept aside" in run(jsonl(tmp_path / "e.jsonl", lines), "--accounts")
+    lines = [*rows(1, shopper=account.pk), *rows(1, shopper=10**30, id="e-8"), *rows(1, shopper="ada", id="e-9")]
+    assert "1 stored, 0 known already, 2 kept aside" in run(jsonl(tmp_path / "e.jsonl", lines), "--accounts")
     assert Event.objects.get().shopper == shopper
 
 

@@ -30,7 +30,7 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Declare:
     monkeypatch.setattr(schema, "_TYPES", dict(schema._TYPES))
 
     def declare(*properties: Property, **fields: Any) -> EventType:
-        return schema.register(EventType("size_advised", public=True, properties=properties, **fields))
+        return api.register_event_type(EventType("size_advised", public=True, properties=properties, **fields))
 
     return declare
 

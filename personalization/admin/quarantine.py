@@ -215,8 +215,9 @@ def _figure(counts: tuple[int, int] | None) -> str:
 
 
 def _told(result: replay.ReplayResult) -> str:
-    said = [ngettext("%(count)d event is stored.", "%(count)d events are stored.", result.stored), result.stored]
-    parts = [str(said[0]) % {"count": said[1]}]
+    """Return what became of replayed events, in sentences."""
+    text = ngettext("%(count)d event is stored.", "%(count)d events are stored.", result.stored)
+    parts = [text % {"count": result.stored}]
     if result.known:
         text = ngettext("%(count)d was known already.", "%(count)d were known already.", result.known)
         parts.append(text % {"count": result.known})

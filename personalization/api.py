@@ -63,6 +63,9 @@ from personalization.tracking.catalog import sync_catalog, upsert_items
 from personalization.tracking.consent import give_consent, purposes_of, withdraw_consent
 from personalization.tracking.identity import shopper_for, shopper_for_user, upsert_shoppers
 from personalization.tracking.ingest import store_events, track
+from personalization.tracking.schema import EventType, Property
+from personalization.tracking.schema import Kind as PropertyKind
+from personalization.tracking.schema import register as register_event_type
 
 __all__ = [
     "AppliedOffer",
@@ -74,6 +77,7 @@ __all__ = [
     "ConsentMissing",
     "CouponRefused",
     "CouponView",
+    "EventType",
     "FrozenField",
     "GiftCardRefused",
     "GiftCardView",
@@ -84,6 +88,8 @@ __all__ = [
     "KeyReused",
     "NotEnoughData",
     "PersonalizationError",
+    "Property",
+    "PropertyKind",
     "Quote",
     "QuoteChanged",
     "RefundRefused",
@@ -124,6 +130,7 @@ __all__ = [
     "redeem_basket",
     "refund",
     "refund_gift_card",
+    "register_event_type",
     "release",
     "release_basket",
     "release_gift_card",

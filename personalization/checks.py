@@ -22,7 +22,8 @@ ADAPTERS = {
     "POINTS": ("grant",),
 }
 CHOICES = {
-    "UNKNOWN_EVENTS": ("quarantine", "drop"),
+    "UNKNOWN_EVENTS": ("reject", "keep", "drop"),
+    "UNKNOWN_PROPERTIES": ("reject", "keep", "drop"),
     "HOST_PROMOTIONS": ("first", "last"),
 }
 RANGES = {
@@ -34,6 +35,11 @@ RANGES = {
     "QUOTE_MINUTES": (1, 1440),
     "REFUSAL_FLOOR_MS": (0, 1000),
     "PUSH_PER_WEEK": (0, 1000),
+    "EVENT_MAX_BATCH": (1, 5000),
+    "EVENT_MAX_BYTES": (1000, 50_000_000),
+    "QUARANTINE_DAYS": (1, 3650),
+    "QUARANTINE_PER_SOURCE": (0, 1_000_000),
+    "QUARANTINE_PER_DAY": (0, 10_000_000),
 }
 
 
@@ -93,7 +99,7 @@ def _check_values(raw: dict[str, Any]) -> list[CheckMessage]:
 
 
 def _check_rate_limits(raw: dict[str, Any]) -> list[CheckMessage]:
-    from personalization.campaigns import limits  # models are there by the time checks run
+    from personalization.tracking import limits  # models are there by the time checks run
 
     found: list[CheckMessage] = []
     own = raw.get("RATE_LIMITS")

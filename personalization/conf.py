@@ -58,8 +58,16 @@ class Conf:
     """Scores older than this are not served: the decision falls back and says so."""
     event_max_batch: int = 500
     event_max_bytes: int = 1_000_000
-    unknown_events: str = "quarantine"
-    """What to do with undeclared event types: ``quarantine`` or ``drop``."""
+    unknown_events: str = "reject"
+    """Events of undeclared types: ``reject`` (kept aside), ``keep`` (stored as they are) or ``drop``."""
+    unknown_properties: str = "reject"
+    """Undeclared properties: ``reject`` (the event is kept aside), ``keep`` (stored too) or ``drop`` (left out)."""
+    quarantine_days: int = 30
+    """Events that were kept aside are deleted after this time."""
+    quarantine_per_source: int = 1000
+    """Events of one sender that are kept aside in a day, at most; the others are counted only."""
+    quarantine_per_day: int = 20_000
+    """Events of all senders that are kept aside in a day, at most."""
     rounding: dict[str, int] = field(default_factory=dict)
     """Currency → smallest step of a discount in minor units, for instance ``{"CHF": 5}``; others: 1."""
     host_promotions: str = "first"
@@ -75,7 +83,7 @@ class Conf:
     four_eyes: bool = True
     """Where approval is required, nobody approves what they edited themselves."""
     rate_limits: dict[str, list[str]] = field(default_factory=dict)
-    """Scope → limits in place of the built-in ones (:mod:`personalization.campaigns.limits`): ``["account 20/h"]``."""
+    """Scope → limits in place of the built-in ones (:mod:`personalization.tracking.limits`): ``["account 20/h"]``."""
     trusted_proxies: int = 0
     """How many proxies of the shop's own append to X-Forwarded-For; 0: that header is believed from nobody."""
     refusal_floor_ms: int = 40

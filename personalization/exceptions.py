@@ -41,6 +41,12 @@ class InvalidEvent(PersonalizationError):
     code = "invalid_event"
 
 
+class ImportMoved(PersonalizationError):
+    """Another import of this file is running. Wait for it, or stop it and run this one again."""
+
+    code = "import_moved"
+
+
 class ConsentMissing(PersonalizationError):
     """The shopper has not agreed to this purpose."""
 

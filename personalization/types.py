@@ -155,7 +155,8 @@ class OrderData:
     """One order as the host sees it.
 
     ``user_id`` is the account's primary key, or None for a guest; ``guest_ref`` is anything that identifies a
-    guest to the shop (an e-mail address, say): it is stored as a keyed hash only.
+    guest to the shop (an e-mail address, say): it is stored as a keyed hash only. ``channel`` is one of
+    ``web``, ``app``, ``mini_program`` and ``shop_floor``, or empty.
     """
 
     order_id: str
@@ -167,6 +168,7 @@ class OrderData:
     guest_ref: str = ""
     discount_minor: int = 0
     cancelled: bool = False
+    channel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +345,10 @@ class ShopperData:
 
 @dataclass(frozen=True, slots=True)
 class EventData:
-    """One trusted event in bulk; ``(source, event_id)`` is its identity."""
+    """One trusted event in bulk; ``(source, event_id)`` is its identity.
+
+    ``channel`` is one of an order's; ``schema_version`` that of its type's declaration (0: undeclared).
+    """
 
     source: str
     event_id: str
@@ -355,6 +360,8 @@ class EventData:
     offer_id: int | None = None
     value_minor: int | None = None
     properties: Mapping[str, Any] = field(default_factory=dict)
+    channel: str = ""
+    schema_version: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,8 +119,15 @@ def test_the_events_page_tells_purpose_sender_and_properties() -> None:
         assert declared is not None
         _start, sender, purpose, needs, properties, _end = (cell.strip() for cell in rows[name].split("|"))
         assert (sender, purpose) == ("page" if declared.public else "server", declared.purpose.value), name
-        assert needs == ("`item_id`" if declared.needs_item else "`offer_id`" if declared.needs_offer else ""), name
-        assert set(declared.properties) <= set(re.findall(r"`(\w+)`", properties)), name
+        assert set(re.findall(r"`(\w+)`", needs)) == {*declared.needs, *declared.needs_any}, name
+        told = dict(re.findall(r"`(\w+)` ([^,]+)", properties))
+        for each in declared.properties:
+            text = told.pop(each.name, "")
+            assert text.startswith(each.kind.value), (name, each.name)
+            assert ("required" in text) == each.required, (name, each.name)
+            assert ("personal" in text) == each.personal, (name, each.name)
+            assert each.unit in text, (name, each.name)
+        assert set(told) <= {"value_minor"}, name
 
 
 def test_the_api_page_tells_codes_and_statuses() -> None:

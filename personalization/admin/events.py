@@ -1,4 +1,4 @@
-"""Facts as they came in: events, what was kept aside, and the copy of the catalogue."""
+"""Facts as they came in: events, imported files, and the copy of the catalogue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from personalization import conf
 from personalization.admin.base import ChoiceFilter, ReadOnlyAdmin
 from personalization.admin.display import json_block, money
-from personalization.models import CatalogItem, Event, QuarantinedEvent
+from personalization.models import CatalogItem, Event, EventImport
 from personalization.tracking import schema
 
 
@@ -32,17 +32,25 @@ class EventAdmin(ReadOnlyAdmin):
         "category",
         "offer",
         "value",
+        "channel",
         "source",
         "is_bot",
     )
     list_select_related = ("shopper", "offer")
-    list_filter = (TypeFilter, "is_bot")
+    list_filter = (TypeFilter, "channel", "is_bot")
     fieldsets = (
         (None, {"fields": ("type", "shopper", "occurred_at", "item_id", "category", "offer", "value")}),
         (_("Properties"), {"fields": ("properties_text",)}),
         (
             _("Origin"),
-            {"fields": ("source", "event_id", "sent_at", "received_at", "clock_corrected", "is_bot")},
+            {
+                "fields": (
+                    ("source", "event_id"),
+                    ("channel", "schema_version"),
+                    ("sent_at", "received_at", "clock_corrected"),
+                    "is_bot",
+                )
+            },
         ),
     )
 
@@ -56,15 +64,16 @@ class EventAdmin(ReadOnlyAdmin):
         return json_block(event.properties)
 
 
-@admin.register(QuarantinedEvent)
-class QuarantinedEventAdmin(ReadOnlyAdmin):
-    list_display = ("received_at", "reason", "source", "event_id", "shopper")
-    list_select_related = ("shopper",)
-    fields = ("received_at", "reason", "source", "event_id", "shopper", "payload_text")
-
-    @admin.display(description=_("payload"))
-    def payload_text(self, event: QuarantinedEvent) -> Any:
-        return json_block(event.payload)
+@admin.register(EventImport)
+class EventImportAdmin(ReadOnlyAdmin):
+    list_display = ("started_at", "name", "source", "rows_done", "accepted", "duplicates", "quarantined", "finished_at")
+    fields = (
+        "name",
+        "source",
+        "digest",
+        ("started_at", "finished_at"),
+        ("rows_done", "accepted", "duplicates", "quarantined", "dropped"),
+    )
 
 
 @admin.register(CatalogItem)

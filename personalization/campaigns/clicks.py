@@ -99,7 +99,7 @@ def record(link: Link) -> bool:
         "offer_clicked",
         shopper=message.shopper,  # who must have agreed to personalisation too: the type's purpose
         offer_id=offer.pk,
-        properties={"decision_id": str(message.pk), "channel": message.channel},
+        properties={"decision_id": str(message.pk), "message_channel": message.channel},
         source=SOURCE,
         event_id=f"click:{message.pk.hex}",
     )

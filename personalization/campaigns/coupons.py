@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from personalization import conf
-from personalization.campaigns import codes, liability, limits, sites, snapshots, switch, triggers
+from personalization.campaigns import codes, liability, sites, snapshots, switch, triggers
 from personalization.campaigns.secrecy import even_time
 from personalization.campaigns.wording import terms_text
 from personalization.exceptions import ClaimRefused, CouponRefused, UnknownOffer
@@ -24,6 +24,7 @@ from personalization.models import Campaign, CodeBatch, Coupon, Decision, Offer,
 from personalization.models.prepared import Prepared
 from personalization.pure.benefits import discount_for
 from personalization.pure.pacing import allowed_minor
+from personalization.tracking import limits
 from personalization.tracking.ingest import track
 from personalization.types import Basket, CouponPreview, IssuedCoupon, OfferKind
 

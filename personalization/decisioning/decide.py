@@ -111,7 +111,7 @@ def judged(
     ``personal``: the shopper agreed to personalisation; otherwise the decision is about nobody.
     """
     population = shopper.population if shopper is not None else conf.get().population
-    eligible, excluded = eligibility.split(offers, shopper, personal=personal, dismissed=recent.dismissed, now=now)
+    eligible, excluded = eligibility.split(offers, shopper, personal=personal, recent=recent, now=now)
     predictions = scores.for_shopper(shopper if personal else None, population)
     ranked = rank(eligible, predictions, recent.interest)
     kept = [item for item in ranked if item.value_minor is None or item.value_minor > 0]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from personalization.campaigns import snapshots, triggers
 from personalization.campaigns.coupons import closed_reason, is_member
+from personalization.decisioning.session import Session
 from personalization.models import Coupon, Offer, Shopper
 
 REASONS = {
@@ -27,7 +27,7 @@ REASONS = {
 
 
 def split(
-    offers: list[Offer], shopper: Shopper | None, *, personal: bool, dismissed: Iterable[int], now: datetime
+    offers: list[Offer], shopper: Shopper | None, *, personal: bool, recent: Session, now: datetime
 ) -> tuple[list[Offer], dict[int, str]]:
     """Return the eligible offers and, for the others, offer id → reason code.
 
@@ -37,7 +37,6 @@ def split(
     excluded: dict[int, str] = {}
     used = _used_offers(shopper, offers)
     members = snapshots.memberships(shopper if personal else None, (offer.campaign for offer in offers))
-    blocked = set(dismissed)
     waiting = triggers.without_occasion(offers, shopper if personal else None, now)
     eligible: list[Offer] = []
     for offer in offers:
@@ -46,7 +45,7 @@ def split(
             reason = triggers.REASON
         if not reason and offer.pk in used:
             reason = "already_used"
-        if not reason and offer.pk in blocked:
+        if not reason and _is_unwanted(offer, recent):
             reason = "dismissed"
         if reason:
             excluded[offer.pk] = reason
@@ -63,6 +62,13 @@ def _personal_reason(
     if not snapshots.belongs(offer.campaign, shopper if personal else None, now, members):
         return "not_in_audience"
     return ""
+
+
+def _is_unwanted(offer: Offer, recent: Session) -> bool:
+    """Return whether the shopper wants less of it, of its category, or of every product that it is for."""
+    if offer.pk in recent.dismissed or offer.category in recent.unwanted_categories:
+        return True
+    return bool(offer.item_ids) and recent.unwanted_items.issuperset(map(str, offer.item_ids))
 
 
 def _used_offers(shopper: Shopper | None, offers: list[Offer]) -> set[int]:

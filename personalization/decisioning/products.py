@@ -12,7 +12,7 @@ from personalization.decisioning import scores, session
 from personalization.decisioning.decide import _subject
 from personalization.models import CatalogItem, ItemNeighbours, Shopper
 from personalization.ports import adapters
-from personalization.tracking import schema
+from personalization.tracking.checking import storable
 from personalization.tracking.identity import batches
 from personalization.types import ProductData
 
@@ -29,15 +29,16 @@ def recommend(
 
     ``item_id`` names the product that the page is about: its neighbours come first and it is left out itself.
     """
-    item_id = schema.storable(item_id)[:MOST_LETTERS]
+    item_id = storable(item_id)[:MOST_LETTERS]
     shopper, personal = _subject(request, shopper)
     shopper = shopper if personal else None
     population = shopper.population if shopper is not None else conf.get().population
     predictions = scores.for_shopper(shopper, population)
-    recent = session.read(shopper, timezone.now()).items
+    recent = session.read(shopper, timezone.now())
     seeds = {item_id: 2.0} if item_id else {}
-    for seed, weight in list(recent.items())[:SEEDS]:
-        seeds.setdefault(seed, weight)
+    for seed, weight in list(recent.items.items())[:SEEDS]:
+        if seed not in recent.unwanted_items:
+            seeds.setdefault(seed, weight)
     points: dict[str, float] = {}
     _add(points, predictions.items, 1.0)
     for seed, neighbours in _neighbours(predictions.score_set_id, seeds):
@@ -45,7 +46,7 @@ def recommend(
     _add(points, predictions.defaults.get("items", []), 0.1)
     if not points:
         _add(points, _newest(population, limit), 1.0)
-    left_out = {item_id}
+    left_out = {item_id, *recent.unwanted_items, *_of_categories(points, recent.unwanted_categories)}
     ranked = sorted((key for key in points if key not in left_out), key=lambda key: (-points[key], key))
     return _available(ranked, limit)
 
@@ -60,6 +61,14 @@ def _neighbours(score_set_id: int | None, seeds: dict[str, float]) -> list[tuple
         return []
     rows = ItemNeighbours.objects.filter(score_set_id=score_set_id, item_id__in=seeds)
     return [(row.item_id, [pair[0] for pair in row.neighbours]) for row in rows]
+
+
+def _of_categories(items: Iterable[str], categories: set[str]) -> list[str]:
+    """Return those of these products that belong to one of these categories (one query, where there are any)."""
+    if not categories:
+        return []
+    found = CatalogItem.objects.filter(item_id__in=list(items), category__in=categories)
+    return list(found.values_list("item_id", flat=True))
 
 
 def _newest(population: str, limit: int) -> list[str]:

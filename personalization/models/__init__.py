@@ -4,7 +4,15 @@ from personalization.models.campaigns import Campaign, CampaignCreation, Campaig
 from personalization.models.catalog import CatalogItem
 from personalization.models.coupons import CodeBatch, Coupon, LedgerEntry, Redemption, Reservation, UsageSlot
 from personalization.models.decisions import Decision, Exposure
-from personalization.models.events import Event, EventTombstone, QuarantinedEvent
+from personalization.models.events import (
+    Channel,
+    Event,
+    EventImport,
+    EventTombstone,
+    QuarantinedEvent,
+    Rejection,
+    RejectionCount,
+)
 from personalization.models.giftcards import GiftCard, GiftCardEntry, GiftCardHold, Grant
 from personalization.models.governance import Alert, Allowance, CampaignRevision, Switch, SwitchChange
 from personalization.models.learning import ItemNeighbours, Job, ModelVersion, ScoreSet, ShopperScores
@@ -32,11 +40,13 @@ __all__ = [
     "CampaignRevision",
     "CampaignTransition",
     "CatalogItem",
+    "Channel",
     "CodeBatch",
     "ConsentRecord",
     "Coupon",
     "Decision",
     "Event",
+    "EventImport",
     "EventTombstone",
     "Exposure",
     "Forecast",
@@ -55,6 +65,8 @@ __all__ = [
     "QuarantinedEvent",
     "RateCount",
     "Redemption",
+    "Rejection",
+    "RejectionCount",
     "Reservation",
     "RiskFact",
     "RiskReview",

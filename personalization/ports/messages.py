@@ -36,6 +36,7 @@ SENTENCES = (
     gettext_noop("Another worker has taken this job over, or it was cancelled; nothing of this run is kept."),
     gettext_noop("The model file does not match the checksum in the database. Train again, or restore the file."),
     gettext_noop("The data set cannot be imported."),
+    gettext_noop("Another import of this file is running. Wait for it, or stop it and run this one again."),
     gettext_noop("Too many tries. Wait a while, then try again."),
     gettext_noop("The price has changed since it was shown. Look at the new one and confirm again."),
     gettext_noop("This redemption is being checked by the shop. Order without the code, or try again later."),

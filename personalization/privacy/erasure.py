@@ -44,7 +44,7 @@ from personalization.tracking.storage import tombstone
 EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "events": (
         Event,
-        ("type", "item_id", "category", "offer_id", "value_minor", "properties", "occurred_at"),
+        ("type", "item_id", "category", "offer_id", "value_minor", "properties", "occurred_at", "channel"),
     ),
     "set_aside": (QuarantinedEvent, ("payload", "reason", "received_at")),
     "exposures": (

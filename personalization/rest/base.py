@@ -12,7 +12,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from personalization.campaigns import limits
 from personalization.exceptions import (
     ApprovalRefused,
     ConsentMissing,
@@ -29,6 +28,7 @@ from personalization.exceptions import (
 )
 from personalization.models import Shopper
 from personalization.ports.messages import explain
+from personalization.tracking import limits
 
 STATUSES: dict[type[PersonalizationError], int] = {
     UnknownSlot: status.HTTP_404_NOT_FOUND,

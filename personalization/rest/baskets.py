@@ -16,10 +16,9 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from personalization import conf
-from personalization.campaigns import limits
 from personalization.models import Shopper
 from personalization.ports import adapters
-from personalization.tracking import identity, secrets
+from personalization.tracking import identity, limits, secrets
 from personalization.types import Basket, BasketLine, Facts, ProductData
 
 MOST = 10**12

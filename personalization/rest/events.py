@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
@@ -25,30 +26,33 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from personalization import conf
-from personalization.rest import examples
+from personalization.exceptions import InvalidEvent, TooManyTries
+from personalization.models import Channel, Rejection, Shopper
+from personalization.rest import (
+    event_schema,  # noqa: F401  (describes the events)
+    examples,
+)
 from personalization.rest.base import PersonalView
+from personalization.rest.baskets import is_shop
 from personalization.rest.described import described, refusal
-from personalization.tracking import bots, consent, devices, identity
+from personalization.tracking import bots, consent, devices, identity, limits, quarantine
 from personalization.tracking.ingest import ingest
 from personalization.tracking.pages import is_page_token
+from personalization.tracking.parsing import clean_channel
 
-
-class EventSerializer(serializers.Serializer[Any]):
-    """One event. Its type decides which further fields it needs."""
-
-    id = serializers.CharField(max_length=100, help_text="Unique for the sender; a repeated id is stored once.")
-    type = serializers.CharField(max_length=40)
-    item_id = serializers.CharField(required=False)
-    category = serializers.CharField(required=False)
-    offer_id = serializers.IntegerField(required=False)
-    value_minor = serializers.IntegerField(required=False)
-    occurred_at = serializers.DateTimeField(required=False)
-    properties = serializers.DictField(required=False)
+SCOPE = "event"
+NO_CONSENT = "none"
+"""What ``Personalization-Consent`` says to a sender whose shopper agrees to nothing: it forgets what it still holds."""
 
 
 class EventsRequestSerializer(serializers.Serializer[Any]):
-    events = EventSerializer(many=True)
+    """A batch; each event by its type, as the registry declares it (``event_schema``)."""
+
+    events = serializers.ListField(child=serializers.DictField())
     sent_at = serializers.DateTimeField(required=False, help_text="The sender's clock: corrects occurred_at.")
+    channel = serializers.ChoiceField(
+        Channel.values, required=False, help_text="Where the events happened; web if not said."
+    )
     token = serializers.CharField(required=False, help_text="The page token, where no CSRF token is sent.")
 
 
@@ -64,10 +68,12 @@ def _refused(message: str) -> dict[str, Any]:
 
 
 class Refused(Exception):
-    """The body cannot be read; the message says what to do."""
+    """The request cannot be taken; the message says what to do, ``why`` counts it."""
 
-    def __init__(self, message: str, code: int = status.HTTP_400_BAD_REQUEST) -> None:
-        self.message, self.code = message, code
+    def __init__(
+        self, message: str, code: int = status.HTTP_400_BAD_REQUEST, why: Rejection = Rejection.BAD_BODY
+    ) -> None:
+        self.message, self.code, self.why = message, code, why
         super().__init__(message)
 
 
@@ -109,22 +115,25 @@ class EventsView(PersonalView):
         http = request._request
         try:
             _check_origin(http)
-            events, sent_at, token = _read(http)
-            _check_token(http, token)
+            body = _read(http)
+            _check_token(http, body.token)
         except Refused as refused:
+            quarantine.count(refused.why, lasting=False)
             return Response(_refused(refused.message), status=refused.code)
         shopper = identity.shopper_for(http)
         purposes = consent.purposes_of(http)
         if shopper is None or not purposes:
-            return Response(status=status.HTTP_204_NO_CONTENT)
+            return Response(status=status.HTTP_204_NO_CONTENT, headers={"Personalization-Consent": NO_CONSENT})
+        self._count_events(request, shopper, len(body.events))
         result = ingest(
-            events,
+            body.events,
             source=f"web:{identity.visitor_id(http) or shopper.key.hex}",
             shopper=shopper,
             purposes=purposes,
-            sent_at=sent_at,
+            sent_at=body.sent_at,
             is_bot=bots.is_bot(http.headers.get("User-Agent", "")),
             device=devices.of_request(http),
+            channel=body.channel,
         )
         if http.content_type == "text/plain":  # a beacon: nobody reads the answer
             return Response(status=status.HTTP_204_NO_CONTENT)
@@ -137,6 +146,26 @@ class EventsView(PersonalView):
             }
         )
 
+    def _count_events(self, request: Request, shopper: Shopper, amount: int) -> None:
+        """Count the events by browser and address; raises TooManyTries. The shop's own systems may send any number.
+
+        That it is one of them costs a look at their permissions, so it is asked only where it matters.
+        """
+        self.scope = SCOPE
+        try:
+            limits.attempt(SCOPE, request=request._request, shopper=shopper, amount=amount, lasting=False)
+        except TooManyTries:
+            if not is_shop(request):
+                raise
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Count what the framework itself refuses, or the limits."""
+        response = super().handle_exception(exc)
+        if self.request.method == "POST":
+            over = isinstance(exc, TooManyTries)
+            quarantine.count(Rejection.TOO_MANY if over else Rejection.BAD_BODY, lasting=False)
+        return response
+
 
 def _check_origin(request: HttpRequest) -> None:
     origin = request.headers.get("Origin")
@@ -147,10 +176,20 @@ def _check_origin(request: HttpRequest) -> None:
     except ValueError:
         host = ""
     if host != request.get_host() and origin not in settings.CSRF_TRUSTED_ORIGINS:
-        raise Refused("This origin may not send events.", status.HTTP_403_FORBIDDEN)
+        raise Refused("This origin may not send events.", status.HTTP_403_FORBIDDEN, Rejection.FOREIGN_ORIGIN)
 
 
-def _read(request: HttpRequest) -> tuple[list[Any], datetime | None, str]:
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a request holds."""
+
+    events: list[Any]
+    sent_at: datetime | None
+    channel: str
+    token: str
+
+
+def _read(request: HttpRequest) -> Body:
     try:
         body = json.loads(_body(request))
     except (ValueError, UnicodeDecodeError, RecursionError):
@@ -160,9 +199,13 @@ def _read(request: HttpRequest) -> tuple[list[Any], datetime | None, str]:
         raise Refused('The body looks like {"events": [ … ]}.')
     most = conf.get().event_max_batch
     if len(events) > most:
-        raise Refused(f"At most {most} events a request; send the rest in another.", 413)
+        raise Refused(f"At most {most} events a request; send the rest in another.", 413, Rejection.TOO_LARGE)
+    try:
+        channel = clean_channel(body.get("channel")) or Channel.WEB.value
+    except InvalidEvent as error:
+        raise Refused(error.message) from None
     token = body.get("token", "")
-    return events, _sent_at(body.get("sent_at")), token if isinstance(token, str) else ""
+    return Body(events, _sent_at(body.get("sent_at")), channel, token if isinstance(token, str) else "")
 
 
 def _body(request: HttpRequest) -> bytes:
@@ -173,15 +216,18 @@ def _body(request: HttpRequest) -> bytes:
     except ValueError:
         length = 0
     if length > most:
-        raise Refused(f"The body is larger than {most} bytes.", 413)
+        raise Refused(f"The body is larger than {most} bytes.", 413, Rejection.TOO_LARGE)
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in {"", "identity", "gzip"}:
+        raise Refused("Send the body as it is, or gzipped.", status.HTTP_415_UNSUPPORTED_MEDIA_TYPE)
     raw = request.read(most + 1)
-    if request.headers.get("Content-Encoding") == "gzip":
+    if encoding == "gzip":
         try:
             raw = gzip.GzipFile(fileobj=BytesIO(raw)).read(most + 1)
         except (OSError, EOFError, zlib.error):
             raise Refused("The body is not valid gzip.") from None
     if len(raw) > most:
-        raise Refused(f"The body is larger than {most} bytes.", 413)
+        raise Refused(f"The body is larger than {most} bytes.", 413, Rejection.TOO_LARGE)
     return raw
 
 
@@ -202,4 +248,4 @@ def _check_token(request: HttpRequest, token: str) -> None:
     check.process_request(request)
     # Django's own request: the body is read, and only this one then takes the form token for absent.
     if check.process_view(request, None, (), {}):  # type: ignore[arg-type]
-        raise Refused("Send the page's token or a CSRF token.", status.HTTP_403_FORBIDDEN)
+        raise Refused("Send the page's token or a CSRF token.", status.HTTP_403_FORBIDDEN, Rejection.NO_TOKEN)

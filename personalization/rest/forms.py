@@ -9,11 +9,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from personalization.campaigns import coupons, limits
+from personalization.campaigns import coupons
 from personalization.exceptions import PersonalizationError
 from personalization.ports.messages import explain
 from personalization.tracking import consent as consents
-from personalization.tracking import identity
+from personalization.tracking import identity, limits
 from personalization.types import CONSENT_PURPOSES
 
 SESSION_COUPONS = "pz_coupons"

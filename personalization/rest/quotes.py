@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from personalization import conf
-from personalization.campaigns import limits, quotes
+from personalization.campaigns import quotes
 from personalization.exceptions import (
     BasketNotEligible,
     CouponRefused,
@@ -44,7 +44,7 @@ from personalization.rest.baskets import (
     valid,
 )
 from personalization.rest.described import described
-from personalization.tracking import identity
+from personalization.tracking import identity, limits
 from personalization.types import Basket, Discount
 
 MOST_COUPONS = 20

@@ -130,10 +130,11 @@ def consent_banner(context: Context) -> dict[str, Any]:
 
 
 @register.inclusion_tag("personalization/beacon.html", takes_context=True)
-def personalization_beacon(context: Context) -> dict[str, Any]:
-    """Render the page script's tag; without consent, nothing."""
+def personalization_beacon(context: Context, channel: str = "") -> dict[str, Any]:
+    """Render the page script's tag; without consent, nothing. ``channel``: where this page is shown, if not the web."""
     request = _request(context)
     if request is not None:
         mark_personal(request)  # without consent too: the page without the script is no page for everybody
     allowed = request is not None and bool(consent.purposes_of(request))
-    return {"allowed": allowed, "token": page_token(request) if allowed and request is not None else ""}
+    token = page_token(request) if allowed and request is not None else ""
+    return {"allowed": allowed, "token": token, "channel": channel}

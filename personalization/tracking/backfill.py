@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from personalization.models import Shopper
+from personalization.models import Channel, Shopper
 from personalization.ports import adapters
 from personalization.tracking import identity
 from personalization.tracking.storage import existing_ids, insert_events
@@ -40,6 +41,7 @@ def order_event(order: OrderData, label: str, shopper_id: int) -> EventData:
         shopper_id=shopper_id,
         occurred_at=order.placed_at,
         value_minor=order.total_minor,
+        channel=order.channel,
         properties={
             "order_id": order.order_id,
             "currency": order.currency,
@@ -63,6 +65,8 @@ def record_order(order: OrderData, *, label: str | None = None, request: HttpReq
         adapter = adapters.orders()
         label = adapter.label if adapter is not None else "order"
     shopper = _buyer(order, request)
+    if request is not None and not order.channel:
+        order = replace(order, channel=Channel.WEB.value)
     row = order_event(order, label, shopper.pk)
     transaction.on_commit(lambda: _insert(row), robust=True)
 

@@ -6,13 +6,12 @@ A tablet that calls itself a desktop computer (as an iPad does) is taken for one
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from django.http import HttpRequest
 
-from personalization.tracking.schema import EventType
+from personalization.tracking.checking import Checker
 
 MOBILE, TABLET, DESKTOP = "mobile", "tablet", "desktop"
 PROPERTY = "device"
@@ -35,9 +34,8 @@ def of_request(request: HttpRequest | None) -> str:
     return "" if request is None else device_class(request.headers.get("User-Agent", ""))
 
 
-def noted(event_type: EventType, properties: Mapping[str, Any], device: str) -> dict[str, Any]:
+def noted(checker: Checker, properties: dict[str, Any], device: str) -> dict[str, Any]:
     """Return the properties with the device, where the type declares it; a sender that knows better is believed."""
-    known = dict(properties)
-    if device and PROPERTY in event_type.properties:
-        known.setdefault(PROPERTY, device)
-    return known
+    if device and checker.declares(PROPERTY):
+        properties.setdefault(PROPERTY, device)
+    return properties

@@ -18,15 +18,17 @@ from personalization.types import EventData
 
 _COLUMNS = (
     "source, event_id, type, shopper_id, item_id, category, offer_id, value_minor, properties, "
-    "occurred_at, sent_at, received_at, clock_corrected, is_bot"
+    "occurred_at, sent_at, received_at, clock_corrected, is_bot, channel, schema_version"
 )
-_FIELDS = 14
+_FIELDS = 16
+_TOMBSTONE = "tombstone"
 # What follows the fields of a row are its digests, one under each key still accepted.
 _NOT_ERASED = "NOT EXISTS (SELECT 1 FROM personalization_eventtombstone t WHERE t.digest IN ({digests}))"
 _SQLITE = f"""
 INSERT INTO personalization_event ({_COLUMNS})
 SELECT r.value->>0, r.value->>1, r.value->>2, r.value->>3, r.value->>4, r.value->>5, r.value->>6, r.value->>7,
-       r.value->>8, r.value->>9, r.value->>10, r.value->>11, r.value->>12, r.value->>13
+       r.value->>8, r.value->>9, r.value->>10, r.value->>11, r.value->>12, r.value->>13,
+       r.value->>14, r.value->>15
 FROM json_each(%s) AS r
 WHERE {_NOT_ERASED}
 ON CONFLICT (source, event_id) DO NOTHING
@@ -35,7 +37,8 @@ ON CONFLICT (source, event_id) DO NOTHING
 _POSTGRES = f"""
 INSERT INTO personalization_event ({_COLUMNS})
 SELECT r->>0, r->>1, r->>2, (r->>3)::bigint, r->>4, r->>5, (r->>6)::bigint, (r->>7)::bigint, (r->>8)::jsonb,
-       (r->>9)::timestamptz, (r->>10)::timestamptz, (r->>11)::timestamptz, (r->>12)::boolean, (r->>13)::boolean
+       (r->>9)::timestamptz, (r->>10)::timestamptz, (r->>11)::timestamptz, (r->>12)::boolean, (r->>13)::boolean,
+       r->>14, (r->>15)::smallint
 FROM jsonb_array_elements(%s::jsonb) AS r
 WHERE {_NOT_ERASED}
 ORDER BY 1, 2
@@ -50,7 +53,11 @@ def tombstone(source: str, event_id: str) -> str:
 
 def tombstones(source: str, event_id: str) -> list[str]:
     """Return the digests under which it may be remembered: one for each key, newest first."""
-    return secrets.digests(f"{source}\x1f{event_id}", "tombstone")
+    return secrets.digests(_identity(source, event_id), _TOMBSTONE)
+
+
+def _identity(source: str, event_id: str) -> str:
+    return f"{source}\x1f{event_id}"
 
 
 def insert_events(
@@ -67,14 +74,18 @@ def insert_events(
     on_postgres = connection.vendor == "postgresql"
     moment = datetime.isoformat if on_postgres else _naive_utc
     received, sent = moment(received_at), None if sent_at is None else moment(sent_at)
+    digests = secrets.digester(_TOMBSTONE)
     encoded = [
-        _encode(row, moment(row.occurred_at), sent, received, index in corrected, is_bot)
+        [
+            *_encode(row, moment(row.occurred_at), sent, received, index in corrected, is_bot),
+            *digests(_identity(row.source, row.event_id)),
+        ]
         for index, row in enumerate(rows)
     ]
     statement, value = (_POSTGRES, "r") if on_postgres else (_SQLITE, "r.value")
-    digests = ", ".join(f"{value}->>{place}" for place in range(_FIELDS, len(encoded[0])))
+    places = ", ".join(f"{value}->>{place}" for place in range(_FIELDS, len(encoded[0])))
     with connection.cursor() as cursor:
-        cursor.execute(statement.replace("{digests}", digests), [json.dumps(encoded)])
+        cursor.execute(statement.replace("{digests}", places), [json.dumps(encoded)])
         return max(cursor.rowcount, 0)
 
 
@@ -88,13 +99,14 @@ def _encode(row: EventData, occurred: str, sent: str | None, received: str, corr
         row.category,
         row.offer_id,
         row.value_minor,
-        json.dumps(dict(row.properties)),
+        dict(row.properties),
         occurred,
         sent,
         received,
         corrected,
         is_bot,
-        *tombstones(row.source, row.event_id),
+        row.channel,
+        row.schema_version,
     ]
 
 

@@ -18,6 +18,7 @@ from personalization.models import (
     Coupon,
     Decision,
     Event,
+    EventImport,
     Exposure,
     Forecast,
     Job,
@@ -206,6 +207,7 @@ def make_everything(number: int = 1) -> dict[str, Any]:
             shopper=shopper, purpose="analytics", granted=True, wording_version="1", source="banner"
         ),
         "event": event,
+        "eventimport": EventImport.objects.create(digest=f"{number:064}", source="import", name="events.csv"),
         "quarantinedevent": QuarantinedEvent.objects.create(
             source="api", payload={"type": "teleported"}, reason="There is no such event.", shopper=shopper
         ),

@@ -21,6 +21,7 @@ MODELS = [
     "coupon",
     "decision",
     "event",
+    "eventimport",
     "exposure",
     "job",
     "ledgerentry",

@@ -19,11 +19,11 @@ import pytest
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
-from personalization.campaigns import batches, codes, coupons, limits
+from personalization.campaigns import batches, codes, coupons
 from personalization.campaigns.secrecy import even_time
 from personalization.exceptions import CouponRefused, TooManyTries
 from personalization.models import Coupon, Shopper
-from personalization.tracking import secrets
+from personalization.tracking import limits, secrets
 from tests.personalization.builders import Browser, make_basket, make_offer, make_request, make_shopper
 from tests.personalization.conftest import Configure
 from tests.support.scale import rounds

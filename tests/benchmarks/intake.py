@@ -33,7 +33,7 @@ SHOPPERS = 50
 PEER = "DRF view: Serializer(many=True) + bulk_create(ignore_conflicts=True)"
 COLUMNS = (
     "source, event_id, type, shopper_id, item_id, category, offer_id, value_minor, properties, "
-    "occurred_at, sent_at, received_at, clock_corrected, is_bot"
+    "occurred_at, sent_at, received_at, clock_corrected, is_bot, channel, schema_version"
 )
 
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from personalization.campaigns import lifecycle, snapshots
 from personalization.decisioning import eligibility
+from personalization.decisioning.session import Session
 from personalization.models import AudienceMember, Campaign, Shopper
 from tests.admin.builders import make_campaign
 from tests.personalization.builders import DAY, make_offer, make_shopper, running
@@ -29,7 +30,7 @@ def launched(**fields: Any) -> Campaign:
 def verdict(shopper: Shopper, *campaigns: Campaign, personal: bool = True) -> list[str]:
     offers = [offer for campaign in campaigns for offer in campaign.offers.select_related("campaign")]
     shopper = Shopper.objects.get(pk=shopper.pk)
-    _eligible, excluded = eligibility.split(offers, shopper, personal=personal, dismissed=(), now=timezone.now())
+    _eligible, excluded = eligibility.split(offers, shopper, personal=personal, recent=Session(), now=timezone.now())
     return [excluded.get(offer.pk, "") for offer in offers]
 
 

@@ -90,10 +90,11 @@ def test_e004_out_of_range(check: Check, name: str, value: float) -> None:
     assert ids(check(**{name: value})) == ["E004"]
 
 
-@pytest.mark.parametrize("value", ["", "keep", "QUARANTINE"])
-def test_e005_what_to_do_with_unknown_events(check: Check, value: str) -> None:
-    assert ids(check(UNKNOWN_EVENTS=value)) == ["E005"]
-    assert check(UNKNOWN_EVENTS="drop") == []
+@pytest.mark.parametrize("name", ["UNKNOWN_EVENTS", "UNKNOWN_PROPERTIES"])
+@pytest.mark.parametrize("value", ["", "quarantine", "KEEP"])
+def test_e005_what_to_do_with_what_nobody_declared(check: Check, name: str, value: str) -> None:
+    assert ids(check(**{name: value})) == ["E005"]
+    assert check(**{name: "keep"}) == check(**{name: "drop"}) == []
 
 
 @pytest.mark.parametrize("name", ["CATALOG", "ORDERS", "SHOPPERS", "CONSENT"])

@@ -56,7 +56,7 @@ def test_a_click_is_counted_once_and_joins_its_exposure(committing: Any) -> None
         assert follow(path, committing) == SALE
     event, message = Event.objects.get(type="offer_clicked"), only()
     assert (event.shopper, event.offer) == (message.shopper, Offer.objects.get())
-    assert event.properties == {"decision_id": str(message.pk), "channel": "pigeon"}
+    assert event.properties == {"decision_id": str(message.pk), "message_channel": "pigeon"}
     assert Exposure.objects.get().clicked_at is None
     join_outcomes()
     assert Exposure.objects.get().clicked_at == event.occurred_at

@@ -214,6 +214,13 @@ def test_the_beacon_is_there_with_consent_only(shopper: Shopper) -> None:
         assert render("{% personalization_beacon %}", request) == ""
 
 
+def test_the_beacon_says_where_its_page_is_shown(shopper: Shopper) -> None:
+    assert 'data-pz-channel="mini_program"' in render(
+        '{% personalization_beacon channel="mini_program" %}', of(shopper)
+    )
+    assert "data-pz-channel" not in render("{% personalization_beacon %}", of(shopper))
+
+
 # --- Caches -----------------------------------------------------------------------------------------------------------
 
 

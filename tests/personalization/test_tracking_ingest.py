@@ -8,6 +8,7 @@ from math import inf, nan
 from typing import Any
 
 import pytest
+import time_machine
 from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -233,6 +234,54 @@ def test_only_the_mended_events_are_marked(shopper: Shopper, offer: Offer) -> No
     assert Event.objects.get(clock_corrected=True).event_id == with_time["id"]
 
 
+SECOND, YEAR = timedelta(seconds=1), timedelta(days=365)
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["ahead", "behind"])
+@pytest.mark.parametrize(
+    "skew", [SECOND, 59 * SECOND, 61 * SECOND, MINUTE * 10, timedelta(hours=1), timedelta(days=1), YEAR, 10 * YEAR]
+)
+def test_clocks_that_are_off_by_a_second_or_ten_years(shopper: Shopper, skew: timedelta, sign: int) -> None:
+    """Below a minute the sender is believed; above, its moment is shifted by what it is off, and marked."""
+    now = timezone.now()
+    happened = now - timedelta(days=2)
+    off = sign * skew
+    with time_machine.travel(now, tick=False):
+        assert send(shopper, event(occurred_at=(happened + off).isoformat()), sent_at=now + off).accepted == 1
+    stored = Event.objects.get()
+    assert stored.clock_corrected == (skew > MINUTE)
+    assert abs(stored.occurred_at - happened) <= (SECOND if stored.clock_corrected else skew)
+    assert stored.occurred_at <= stored.received_at
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "written", "stored"),
+    [
+        ("Europe/Berlin", "2024-10-27T12:00:00+00:00", "2024-10-27T02:30:00+02:00", "2024-10-27T00:30:00+00:00"),
+        ("Europe/Berlin", "2024-10-27T12:00:00+00:00", "2024-10-27T02:30:00+01:00", "2024-10-27T01:30:00+00:00"),
+        ("Europe/Berlin", "2024-10-27T12:00:00+00:00", "2024-10-27T02:30:00", "2024-10-27T00:30:00+00:00"),
+        ("Europe/Berlin", "2024-03-31T12:00:00+00:00", "2024-03-31T02:30:00", "2024-03-31T01:30:00+00:00"),
+        ("America/New_York", "2024-03-10T12:00:00+00:00", "2024-03-10T02:30:00", "2024-03-10T07:30:00+00:00"),
+        ("UTC", "2024-03-01T00:00:00+00:00", "2024-02-29T23:59:59.999999Z", "2024-02-29T23:59:59.999999+00:00"),
+        ("Asia/Shanghai", "2024-03-01T00:00:00+00:00", "2024-02-29T23:00:00", "2024-02-29T15:00:00+00:00"),
+        ("UTC", "2025-02-28T12:00:00+00:00", "2024-02-29T12:00:00Z", "2024-02-29T12:00:00+00:00"),
+    ],
+)
+def test_summer_time_and_leap_days(
+    shopper: Shopper, settings: Any, zone: str, now: str, written: str, stored: str
+) -> None:
+    settings.TIME_ZONE = zone
+    with time_machine.travel(datetime.fromisoformat(now), tick=False):
+        assert send(shopper, event(occurred_at=written)).accepted == 1
+    assert Event.objects.get().occurred_at == datetime.fromisoformat(stored)
+
+
+@pytest.mark.parametrize("written", ["2023-02-29T12:00:00Z", "2024-06-30T23:59:60Z", "2024-02-30", "24:00", "2024-W54"])
+def test_days_that_never_were_are_kept_aside(shopper: Shopper, written: str) -> None:
+    assert send(shopper, event(occurred_at=written)) == IngestResult(quarantined=1)
+    assert QuarantinedEvent.objects.get().code == "bad_time"
+
+
 @pytest.mark.parametrize("sent_at", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
 def test_an_absurd_clock_harms_nobody(shopper: Shopper, sent_at: datetime) -> None:
     moments = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", timezone.now().isoformat()]
@@ -254,7 +303,8 @@ def test_without_the_purpose_nothing_is_kept_good_or_bad(shopper: Shopper, purpo
 
 def test_a_type_of_the_hosts_own_is_kept_for_its_own_purpose(shopper: Shopper, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "_TYPES", dict(schema._TYPES))
-    schema.register(schema.EventType("layout_seen", purpose=Purpose.ANALYTICS, public=True, properties={"kind": list}))
+    kind = schema.Property("kind", schema.Kind.LIST)
+    schema.register(schema.EventType("layout_seen", purpose=Purpose.ANALYTICS, public=True, properties=(kind,)))
     analytics = frozenset({Purpose.ANALYTICS})
     good, bad = event("layout_seen", properties={"kind": [1]}), event("layout_seen", properties={"kind": 1})
     assert send(shopper, good, bad, event(), purposes=analytics) == IngestResult(accepted=1, quarantined=1, dropped=1)

@@ -11,10 +11,11 @@ from unittest import mock
 
 from django.conf import settings
 
-from personalization.campaigns import batches, limits
+from personalization.campaigns import batches
 from personalization.campaigns.coupons import claim
 from personalization.learning import jobs
 from personalization.models import Campaign, CodeBatch, Coupon, Job, Offer, RateCount
+from personalization.tracking import limits
 from tests.concurrency import arena
 from tests.support import build
 
@@ -45,7 +46,7 @@ class TriesAtTheLimit(arena.Race):
 
     @contextmanager
     def unguarded(self) -> Iterator[None]:
-        def read_then_write(scope: str, rows: Sequence[tuple[str, datetime]]) -> dict[str, int]:
+        def read_then_write(scope: str, rows: Sequence[tuple[str, datetime]], *_how: object) -> dict[str, int]:
             counts = {}
             for digest, window in rows:
                 row, _made = RateCount.objects.get_or_create(scope=scope, digest=digest, window=window)

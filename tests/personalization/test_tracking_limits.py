@@ -10,9 +10,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from personalization.campaigns import limits
 from personalization.exceptions import TooManyTries
 from personalization.models import RateCount
+from personalization.tracking import limits
 from tests.personalization.builders import make_account, make_request, make_shopper
 from tests.personalization.conftest import Configure
 

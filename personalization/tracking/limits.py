@@ -6,7 +6,8 @@ once exactly as many pass as the limit says, whichever process serves them. Refu
 Call :func:`attempt` outside transactions: a try that is rolled back with its caller's failure was never counted.
 
 The built-in figures leave room for people (a page that is reloaded, a code typed wrong five times, an office behind
-one address) and none for machines: 600 tries an hour are five million a year, against 31**16 codes.
+one address) and none for machines: 600 tries an hour are five million a year, against 31**16 codes. Of events
+each one counts, not each request: what they are limited for is the room that they take.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any
 
 from django.db import connections, router
 from django.http import HttpRequest
@@ -36,7 +38,7 @@ BUILT_IN: dict[str, tuple[str, ...]] = {
     "gift_card": ("account 30/h", "session 30/h", "network 300/h"),
     "claim": ("account 60/h", "session 60/h", "network 1200/h"),
     "quote": ("account 60/m", "session 60/m", "network 1200/m"),
-    "event": ("session 300/m", "network 6000/m"),
+    "event": ("session 3000/m", "network 120000/m"),
 }
 """Scope → limits. ``PERSONALIZATION["RATE_LIMITS"]`` replaces a scope's limits; an empty list lifts them."""
 KEPT = timedelta(days=2)
@@ -74,8 +76,18 @@ def in_force(scope: str) -> list[Limit]:
     return [parse(text) for text in (own[scope] if scope in own else BUILT_IN[scope])]
 
 
-def attempt(scope: str, *, request: HttpRequest | None = None, shopper: Shopper | None = None) -> None:
-    """Count one try by everybody whom the request and the shopper stand for; raises TooManyTries over a limit."""
+def attempt(
+    scope: str,
+    *,
+    request: HttpRequest | None = None,
+    shopper: Shopper | None = None,
+    amount: int = 1,
+    lasting: bool = True,
+) -> None:
+    """Count ``amount`` tries by everybody whom the request and the shopper stand for; raises TooManyTries over a limit.
+
+    ``lasting=False`` does not wait for the disk (PostgreSQL): a crash of the database forgets the last second's count.
+    """
     who = _identities(request, shopper)
     now = timezone.now()
     rows = [
@@ -85,10 +97,16 @@ def attempt(scope: str, *, request: HttpRequest | None = None, shopper: Shopper 
     ]
     if not rows:
         return
-    counts = _count(scope, sorted({(digest, window) for digest, window, _limit in rows}))
+    counts = _count(scope, sorted({(digest, window) for digest, window, _limit in rows}), amount, lasting)
     over = [limit.identity for digest, _window_, limit in rows if counts[digest] > limit.most]
     if over:
         raise TooManyTries(reason=over[0])
+
+
+def add(scope: str, who: str, amount: int, *, seconds: int = UNITS["d"]) -> int:
+    """Add to what ``who`` used up of a scope in the present window, and return how much that is now."""
+    digest = secrets.digest(f"{seconds}:{who}", "rate")
+    return _count(scope, [(digest, _window(timezone.now(), seconds))], amount)[digest]
 
 
 def forget_old(now: datetime | None = None) -> int:
@@ -170,8 +188,19 @@ def _window(now: datetime, seconds: int) -> datetime:
     return datetime.fromtimestamp(int(now.timestamp()) // seconds * seconds, tz=UTC)
 
 
-def _count(scope: str, rows: Sequence[tuple[str, datetime]]) -> dict[str, int]:
-    """Add one to each row, made if need be, and return digest → count after it.
+def unsynced(connection: Any, *, more: bool = False) -> str:
+    """Return the end of a statement that does not wait for the disk; ``more``: it returns something already.
+
+    It holds until the end of the statement's transaction, and is used only where that is the statement itself: nobody
+    else's transaction loses its durability.
+    """
+    if connection.vendor != "postgresql" or connection.in_atomic_block:
+        return ""
+    return f"{', ' if more else ' RETURNING '}set_config('synchronous_commit', 'off', true)"
+
+
+def _count(scope: str, rows: Sequence[tuple[str, datetime]], amount: int = 1, lasting: bool = True) -> dict[str, int]:
+    """Add to each row, made if need be, and return digest → count after it.
 
     One statement, its rows in the order of their hashes, so that two of them never wait for each other in a ring.
     """
@@ -180,11 +209,13 @@ def _count(scope: str, rows: Sequence[tuple[str, datetime]]) -> dict[str, int]:
     table, columns = name(RateCount._meta.db_table), [name(each) for each in ("scope", "digest", "window", "count")]
     count = columns[3]
     statement = (  # made of names alone; every value is a parameter
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join(['(%s, %s, %s, 1)'] * len(rows))} "  # noqa: S608
-        f"ON CONFLICT ({', '.join(columns[:3])}) DO UPDATE SET {count} = {table}.{count} + 1 "
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join(['(%s, %s, %s, %s)'] * len(rows))} "  # noqa: S608
+        f"ON CONFLICT ({', '.join(columns[:3])}) DO UPDATE SET {count} = {table}.{count} + excluded.{count} "
         f"RETURNING {columns[1]}, {count}"
     )
-    values = [value for digest, window in rows for value in (scope, digest, adapt(window))]
+    values = [value for digest, window in rows for value in (scope, digest, adapt(window), amount)]
+    if not lasting:
+        statement += unsynced(connection, more=True)
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        return dict(cursor.fetchall())
+        return {row[0]: row[1] for row in cursor.fetchall()}

@@ -1,0 +1,117 @@
+"""Less like this: what a shopper wants less of is left out of the next decision; the latest wish counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from personalization import api
+from personalization.decisioning import session
+from personalization.models import Decision, Offer, Shopper
+from personalization.tracking.catalog import upsert_items
+from personalization.tracking.event_types import LESS, MORE
+from personalization.types import ProductData
+from tests.personalization.builders import Browser, event, make_event, make_offer, make_scores, make_shopper, score
+from tests.personalization.conftest import Configure
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain")]
+Wish = Callable[..., None]
+
+
+@pytest.fixture
+def wish(shopper: Shopper) -> Wish:
+    """Say less or more of something, each wish a minute after the one before."""
+    moment = timezone.now() - timedelta(hours=1)
+
+    def wish(what: str, **about: Any) -> None:
+        nonlocal moment
+        moment += timedelta(minutes=1)
+        make_event(shopper, "feedback_given", occurred_at=moment, properties={"wish": what}, **about)
+
+    return wish
+
+
+def offered(shopper: Shopper) -> set[int]:
+    return {offer.offer_id for offer in api.decide("home_hero", shopper=shopper, limit=20).offers}
+
+
+def excluded() -> dict[str, str]:
+    return dict(Decision.objects.latest("at").excluded)
+
+
+def test_offers_products_and_categories(shopper: Shopper, wish: Wish) -> None:
+    plain, tea = make_offer(), make_offer(category="tea")
+    one, two = make_offer(item_ids=["p-1"]), make_offer(item_ids=["p-1", "p-2"])
+    assert offered(shopper) == {plain.pk, tea.pk, one.pk, two.pk}
+    wish(LESS, offer=plain)
+    wish(LESS, item_id="p-1", category="shoes")
+    wish(LESS, category="tea")
+    assert offered(shopper) == {two.pk}
+    assert set(excluded().values()) == {"dismissed"}
+    assert offered(make_shopper()) == {plain.pk, tea.pk, one.pk, two.pk}
+
+
+def test_the_latest_wish_counts(shopper: Shopper, wish: Wish, offer: Offer) -> None:
+    wish(LESS, offer=offer)
+    wish(MORE, offer=offer)
+    assert offered(shopper) == {offer.pk}
+    make_event(shopper, "offer_dismissed", offer=offer)
+    assert offered(shopper) == set()
+
+
+def test_more_of_a_category_is_interest_in_it_and_less_is_none(shopper: Shopper, wish: Wish) -> None:
+    wish(MORE, category="tea")
+    wish(LESS, category="shoes")
+    wish(LESS, item_id="p-1", category="hats")
+    found = session.read(shopper, timezone.now())
+    assert found.interest == {"tea": session.WISHED}
+    assert found.items == {}
+    assert (found.unwanted_items, found.unwanted_categories) == ({"p-1"}, {"shoes"})
+
+
+def test_a_glance_is_no_interest(shopper: Shopper) -> None:
+    for number in range(30):
+        make_event(shopper, "product_seen", item_id=f"p-{number}", category="tea")
+    make_event(
+        shopper, "product_viewed", item_id="p-9", category="shoes", occurred_at=timezone.now() - timedelta(hours=2)
+    )
+    assert set(session.read(shopper, timezone.now()).items) == {"p-9"}
+
+
+def test_recommendations_leave_them_out(shopper: Shopper, wish: Wish, configure: Configure) -> None:
+    configure(CATALOG="")
+    upsert_items(
+        [ProductData(f"p-{n}", "A thing", 100, "EUR", category="tea" if n < 3 else "shoes") for n in range(6)],
+        label="shop.product",
+    )
+    score(make_scores(defaults={"items": [f"p-{n}" for n in range(6)]}), shopper, {})
+    assert set(api.recommend(shopper=shopper)) == {f"p-{n}" for n in range(6)}
+    wish(LESS, item_id="p-5")
+    wish(LESS, category="tea")
+    assert set(api.recommend(shopper=shopper)) == {"p-3", "p-4"}
+    wish(MORE, category="tea")
+    assert "p-0" in api.recommend(shopper=shopper)
+
+
+def test_a_wish_over_http_counts_at_the_next_decision(visitor: Browser, offer: Offer) -> None:
+    assert offered(visitor.shopper()) == {offer.pk}
+    told = visitor.events(event("feedback_given", offer_id=offer.pk, properties={"wish": LESS}))
+    assert told.json()["accepted"] == 1
+    assert offered(visitor.shopper()) == set()
+
+
+def test_wishes_cost_no_further_query(shopper: Shopper, wish: Wish, offer: Offer) -> None:
+    offered(shopper)
+    with CaptureQueriesContext(connection) as before:
+        offered(shopper)
+    wish(LESS, offer=offer)
+    wish(LESS, category="tea")
+    with CaptureQueriesContext(connection) as after:
+        offered(shopper)
+    assert len(after) <= len(before)

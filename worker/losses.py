@@ -29,3 +29,28 @@ def strategy_loss(arm_logits: Tensor, arm: Tensor, weight: Tensor) -> Tensor:
     log_policy = functional.log_softmax(arm_logits, dim=-1)
     chosen = log_policy.gather(1, arm[:, None]).squeeze(1)
     return -(weight * chosen).mean()
+
+
+def sampled_softmax(positive: Tensor, negative: Tensor, log_expected: Tensor, clash: Tensor) -> Tensor:
+    """Return −log(e^s⁺ / (e^s⁺ + Σ e^(s⁻ − log E[count]))) per row, an estimate of the full softmax's loss.
+
+    ``positive`` [rows], ``negative`` [rows, k] are scores of k items drawn once for all rows; ``log_expected`` [k] the
+    logarithm of how often each was expected among the draws (log k·q), which makes the sum an unbiased estimate of the
+    sum over the catalogue; ``clash`` [rows, k] marks draws that are the row's own positive. The positive is there with
+    certainty, so its own score is not corrected (Bengio and Senécal 2008).
+    """
+    others = (negative - log_expected).masked_fill(clash, float("-inf"))
+    return torch.logsumexp(torch.cat([positive[:, None], others], dim=1), dim=1) - positive
+
+
+def calibrated_cross_entropy(
+    positive: Tensor, negative: Tensor, clash: Tensor, *, rate: float, calibration: float
+) -> Tensor:
+    """Return −β·log σ(s⁺) − Σ log(1 − σ(s⁻)) per row: gBCE, which undoes the overconfidence of sampled negatives.
+
+    β = α·(t·(1 − 1/α) + 1/α), with the sampling rate α = k / (items − 1) and the calibration t from 0 (plain
+    cross-entropy) to 1 (Petrov and Macdonald 2023, arXiv 2308.07192).
+    """
+    beta = rate * (calibration * (1 - 1 / rate) + 1 / rate)
+    others = functional.softplus(negative).masked_fill(clash, 0.0).sum(dim=1)
+    return beta * functional.softplus(-positive) + others

@@ -35,7 +35,7 @@ LINE_UP = ("popularity", "frequency", "transitions", "item_knn", "ease", "als", 
 
 LIGHT: dict[str, dict[str, Any]] = {
     "als": {"factors": 32, "sweeps": 6},
-    "gru": {"width": 32, "length": 30, "batch": 256, "learning_rate": 1e-2, "most_steps": 100, "patience": 1},
+    "gru": {"width": 32, "length": 30, "batch": 256, "learning_rate": 1e-2, "most_steps": 60, "patience": 1},
 }
 """How the line-up's more expensive members are set where there is no GPU."""
 

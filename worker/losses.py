@@ -48,9 +48,14 @@ def calibrated_cross_entropy(
 ) -> Tensor:
     """Return −β·log σ(s⁺) − Σ log(1 − σ(s⁻)) per row: gBCE, which undoes the overconfidence of sampled negatives.
 
-    β = α·(t·(1 − 1/α) + 1/α), with the sampling rate α = k / (items − 1) and the calibration t from 0 (plain
-    cross-entropy) to 1 (Petrov and Macdonald 2023, arXiv 2308.07192).
+    β is :func:`positive_weight` of the sampling rate α = k / (items − 1) and of the calibration t (Petrov and Macdonald
+    2023, arXiv 2308.07192).
     """
-    beta = rate * (calibration * (1 - 1 / rate) + 1 / rate)
+    beta = positive_weight(rate, calibration)
     others = functional.softplus(negative).masked_fill(clash, 0.0).sum(dim=1)
     return beta * functional.softplus(-positive) + others
+
+
+def positive_weight(rate: float, calibration: float) -> float:
+    """Return gBCE's β = α·(t·(1 − 1/α) + 1/α): 1, plain cross-entropy, at t = 0, and α at t = 1."""
+    return rate * (calibration * (1 - 1 / rate) + 1 / rate)

@@ -190,6 +190,21 @@ def test_encoding_is_the_state_after_the_last_item() -> None:
         np.testing.assert_allclose(states[shopper], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_an_untrained_network_says_what_is_popular() -> None:
+    """Softmax of the biases is the share of each item; under gBCE their odds are those of its positives and negatives."""
+    frequency = np.array([1.0, 5.0, 2.0, 40.0])
+    share = frequency / frequency.sum()
+    start = Training().start(frequency)
+    np.testing.assert_allclose(torch.softmax(start, dim=0).numpy(), share, rtol=1e-5)
+    training = Training(loss="gsasrec", negatives=2, calibration=0.5)
+    alpha = 2 / 3
+    beta = alpha * (0.5 * (1 - 1 / alpha) + 1 / alpha)
+    drawn = np.sqrt(frequency) / np.sqrt(frequency).sum()
+    odds = np.exp(training.start(frequency).numpy())
+    np.testing.assert_allclose(odds * 2 * drawn, beta * share, rtol=1e-5)
+    assert len(Training().start(np.zeros(0))) == 0
+
+
 def test_gsasrec_finds_what_comes_next_too() -> None:
     ranker = fit("gru", walks(), loss="gsasrec", negatives=6, epochs=30, patience=30)
     assert next_found(ranker, walks()) > 0.8

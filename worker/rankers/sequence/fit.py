@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from worker.losses import calibrated_cross_entropy, sampled_softmax
-from worker.rankers.sequence.histories import Histories, Ints, Resident, Windows
+from worker.losses import calibrated_cross_entropy, positive_weight, sampled_softmax
+from worker.rankers.sequence.histories import Floats, Histories, Ints, Resident, Windows
 from worker.rankers.sequence.network import SequenceEncoder
 
 LATE_SHARE = 0.1
@@ -56,6 +56,28 @@ class Training:
             return self.epochs
         return max(1, min(self.epochs, self.most_steps // max(-(-windows // self.batch), 1)))
 
+    def drawn(self, frequency: Floats) -> Floats:
+        """Return each item's share of the negatives."""
+        found: Floats = np.power(np.maximum(frequency, 1.0), self.popularity)
+        return found / max(found.sum(), 1.0)
+
+    def start(self, frequency: Floats) -> Tensor:
+        """Return the items' biases under which an untrained network already says how popular each item is.
+
+        Under the softmax the logarithms of the frequencies; under gBCE those of β·positives / negatives, the odds at
+        which its terms balance: from zero it would first have to learn that nearly everything is wrong.
+        """
+        share = np.maximum(frequency, 1.0) / max(frequency.sum(), 1.0)
+        found = np.log(share) - np.log(share).mean() if len(share) else share
+        if self.loss == "gsasrec" and len(share):
+            beta = positive_weight(self.rate(len(share)), self.calibration)
+            found = np.log(beta * share / (self.negatives * self.drawn(frequency)))
+        return torch.tensor(found, dtype=torch.float32)
+
+    def rate(self, items: int) -> float:
+        """Return the share of the other items that are drawn as negatives."""
+        return min(self.negatives / max(items - 1, 1), 1.0)
+
 
 class Trainer:
     """One network, its data on the device, its optimiser; ``epoch`` goes through the windows once."""
@@ -70,8 +92,7 @@ class Trainer:
         self.rows = Resident(histories, device, length=shape.length, times=shape.times)
         self.counted = torch.zeros(len(self.rows.items), dtype=torch.bool, device=device)
         frequency = np.bincount(histories.items, minlength=shape.items + 1)[1:].astype(np.float64)
-        drawn = np.power(np.maximum(frequency, 1.0), training.popularity)
-        drawn /= max(drawn.sum(), 1.0)
+        drawn = training.drawn(frequency)
         self.cumulative = torch.tensor(np.cumsum(drawn), dtype=torch.float32, device=device)
         self.log_drawn = torch.tensor(np.log(np.maximum(drawn, 1e-30)), dtype=torch.float32, device=device)
         self.full = training.negatives >= shape.items
@@ -152,7 +173,7 @@ class Trainer:
         negative = (states @ functional.embedding(drawn, table).T).float() + bias[drawn]
         clash = drawn == targets[:, None]
         if training.loss == "gsasrec":
-            rate = min(training.negatives / max(len(table) - 1, 1), 1.0)
+            rate = training.rate(len(table))
             return calibrated_cross_entropy(positive, negative, clash, rate=rate, calibration=training.calibration)
         return sampled_softmax(positive, negative, self.log_drawn[drawn] + math.log(training.negatives), clash)
 

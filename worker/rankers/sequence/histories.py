@@ -13,6 +13,7 @@ from torch import Tensor
 from worker.rankers.sequence.network import GAPS
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

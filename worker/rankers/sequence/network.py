@@ -44,10 +44,10 @@ class SequenceEncoder(nn.Module):
     """Embeds items, adds learned positions for the cells that have no order of their own, runs the cell, normalises.
 
     Item vectors start small, so that a product with a state says little at first, and enter the cell scaled by √width.
-    ``log_frequency`` [items] is where the items' biases start: an untrained network says what is popular.
+    ``start`` [items] is where the items' biases start, so that an untrained network says what is popular.
     """
 
-    def __init__(self, shape: Shape, log_frequency: Tensor | None = None) -> None:
+    def __init__(self, shape: Shape, start: Tensor | None = None) -> None:
         super().__init__()
         self.shape = shape
         self.item = nn.Embedding(shape.items + 1, shape.width, padding_idx=0)
@@ -64,7 +64,7 @@ class SequenceEncoder(nn.Module):
         self.dropout = nn.Dropout(shape.dropout)
         self.cell = _cell(shape)
         self.norm = nn.LayerNorm(shape.width)
-        self.bias = nn.Parameter(torch.zeros(shape.items) if log_frequency is None else log_frequency.clone())
+        self.bias = nn.Parameter(torch.zeros(shape.items) if start is None else start.clone())
 
     def forward(self, items: Tensor, gaps: Tensor | None = None) -> Tensor:
         """Return the state after each position [batch, length, width] of item codes [batch, length]."""

@@ -56,7 +56,7 @@ class SequenceRanker(DotRanker):
     epochs: int = 20
     most_steps: int | None = None
     batch: int = 128
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     negatives: int = 256
     popularity: float = 0.5
@@ -73,9 +73,8 @@ class SequenceRanker(DotRanker):
         self._meet(past)
         devices.seed_all(seed)
         histories = self._histories(past)
-        frequency = np.log(np.bincount(histories.items, minlength=len(self.known) + 1)[1:].clip(min=1))
-        start = torch.tensor(frequency - frequency.mean() if len(frequency) else frequency, dtype=torch.float32)
-        self.network = SequenceEncoder(self._shape(), start if self.loss == "sampled_softmax" else None)
+        frequency = np.bincount(histories.items, minlength=len(self.known) + 1)[1:].astype(np.float64)
+        self.network = SequenceEncoder(self._shape(), self._training().start(frequency))
         self.curves = train(
             self.network, histories, self._training(), device=devices.pick(), seed=seed, progress=progress
         )

@@ -191,7 +191,7 @@ def test_encoding_is_the_state_after_the_last_item() -> None:
 
 
 def test_an_untrained_network_says_what_is_popular() -> None:
-    """Softmax of the biases is the share of each item; under gBCE their odds are those of its positives and negatives."""
+    """The softmax of the biases is each item's share; under gBCE their odds are its positives' to its negatives'."""
     frequency = np.array([1.0, 5.0, 2.0, 40.0])
     share = frequency / frequency.sum()
     start = Training().start(frequency)

@@ -29,3 +29,33 @@ def strategy_loss(arm_logits: Tensor, arm: Tensor, weight: Tensor) -> Tensor:
     log_policy = functional.log_softmax(arm_logits, dim=-1)
     chosen = log_policy.gather(1, arm[:, None]).squeeze(1)
     return -(weight * chosen).mean()
+
+
+def sampled_softmax(positive: Tensor, negative: Tensor, log_expected: Tensor, clash: Tensor) -> Tensor:
+    """Return −log(e^s⁺ / (e^s⁺ + Σ e^(s⁻ − log E[count]))) per row, an estimate of the full softmax's loss.
+
+    ``positive`` [rows], ``negative`` [rows, k] are scores of k items drawn once for all rows; ``log_expected`` [k] the
+    logarithm of how often each was expected among the draws (log k·q), which makes the sum an unbiased estimate of the
+    sum over the catalogue; ``clash`` [rows, k] marks draws that are the row's own positive. The positive is there with
+    certainty, so its own score is not corrected (Bengio and Senécal 2008).
+    """
+    others = (negative - log_expected).masked_fill(clash, float("-inf"))
+    return torch.logsumexp(torch.cat([positive[:, None], others], dim=1), dim=1) - positive
+
+
+def calibrated_cross_entropy(
+    positive: Tensor, negative: Tensor, clash: Tensor, *, rate: float, calibration: float
+) -> Tensor:
+    """Return −β·log σ(s⁺) − Σ log(1 − σ(s⁻)) per row: gBCE, which undoes the overconfidence of sampled negatives.
+
+    β is :func:`positive_weight` of the sampling rate α = k / (items − 1) and of the calibration t (Petrov and Macdonald
+    2023, arXiv 2308.07192).
+    """
+    beta = positive_weight(rate, calibration)
+    others = functional.softplus(negative).masked_fill(clash, 0.0).sum(dim=1)
+    return beta * functional.softplus(-positive) + others
+
+
+def positive_weight(rate: float, calibration: float) -> float:
+    """Return gBCE's β = α·(t·(1 − 1/α) + 1/α): 1, plain cross-entropy, at t = 0, and α at t = 1."""
+    return rate * (calibration * (1 - 1 / rate) + 1 / rate)

@@ -2,34 +2,78 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Floats, Frames, Ints
 from personalization.learning.readiness import MIN_ORDERS
+from worker import device as devices
 from worker.metrics import RESAMPLES
-from worker.rankers import DAY, RANKERS, Interactions, Popularity, interactions, top_items
+from worker.rankers import DAY, LIGHT, LINE_UP, RANKERS, Interactions, Ranker, interactions, top_items
+from worker.rankers.base import Progress, silent
 from worker.response import Stage
 
 BLOCK = 512
 MOST_TESTED = 5000
+BUDGET_SECONDS = 60.0
+"""For the usual line-up. Rankers that were asked for by name take the time that they need."""
+
+
+class OutOfTime(Exception):
+    """The time for this training is used up."""
 
 
 @dataclass(slots=True)
 class RankerResult:
-    """One ranker's figures per tested shopper."""
+    """One ranker's figures per tested shopper, and how long fitting and ranking took."""
 
     name: str
     figures: dict[str, Floats]
+    settings: dict[str, Any] = field(default_factory=dict)
+    fit_seconds: float = 0.0
+    rank_seconds: float = 0.0
 
 
-def fit(name: str, data: Interactions, now: int) -> Popularity:
+@dataclass(slots=True)
+class Race:
+    """Everybody's results, the simplest first; how many shoppers were tested; who was left out, in sentences."""
+
+    results: list[RankerResult]
+    tested: int
+    left_out: list[str] = field(default_factory=list)
+
+
+def fit(
+    name: str,
+    data: Interactions,
+    now: int,
+    settings: dict[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Ranker:
     """Return a fitted ranker."""
-    ranker = RANKERS[name]()
-    ranker.fit(data, now)
+    ranker = RANKERS[name](**(settings or {}))
+    ranker.fit(data, now, seed=seed, progress=progress)
     return ranker
+
+
+def usual_settings(name: str) -> dict[str, Any]:
+    """Return how the usual line-up sets a ranker on this machine; what is not named keeps its default."""
+    return LIGHT.get(name, {}) if devices.pick().type == "cpu" else {}
+
+
+def line_up(asked: Sequence[str] | None) -> list[str]:
+    """Return who races, the simplest first: those asked for (``all`` for everybody), or the usual line-up."""
+    wanted = set(asked or LINE_UP)
+    if "all" in wanted:
+        wanted = set(RANKERS)
+    return [name for name in RANKERS if name in wanted]
 
 
 def test_origin(frames: Frames) -> int:
@@ -38,8 +82,11 @@ def test_origin(frames: Frames) -> int:
     return int(frames.until - np.clip(span * 0.1, DAY, 28 * DAY))
 
 
-def backtest(frames: Frames, *, seed: int, stage: Stage) -> tuple[list[RankerResult], int]:
-    """Fit before the origin, predict who buys what after it; returns per-shopper figures and how many were tested."""
+def backtest(frames: Frames, asked: Sequence[str] | None = None, *, seed: int, stage: Stage) -> Race:
+    """Fit before the origin, predict who buys what after it.
+
+    The usual line-up has a minute in all: who is not done by then is left out, the simplest never.
+    """
     data = interactions(frames)
     if len(frames.lines.shopper) < MIN_ORDERS:
         raise NotEnoughData(f"{len(frames.lines.shopper):,} of {MIN_ORDERS:,} order lines with known products.")
@@ -51,11 +98,41 @@ def backtest(frames: Frames, *, seed: int, stage: Stage) -> tuple[list[RankerRes
     shoppers = np.array(sorted(truth), dtype=np.int64)
     if len(shoppers) > MOST_TESTED:
         shoppers = np.sort(np.random.default_rng(seed).choice(shoppers, MOST_TESTED, replace=False))
-    results = []
-    for place, name in enumerate(RANKERS):
-        stage(f"ranking with {name}", place / len(RANKERS))
-        results.append(RankerResult(name, _figures(fit(name, past, origin), shoppers, truth)))
-    return results, len(shoppers)
+    names = line_up(asked)
+    end = None if asked else time.monotonic() + BUDGET_SECONDS
+    race = Race([], len(shoppers))
+    for place, name in enumerate(names):
+        report = _until(end if place else None, _share(stage, f"ranking with {name}", place, len(names)))
+        try:
+            settings = {} if asked else usual_settings(name)
+            began = time.monotonic()
+            report(0.0)
+            ranker = fit(name, past, origin, settings, seed=seed, progress=report)
+            fitted = time.monotonic()
+            figures = _figures(ranker, shoppers, truth)
+            seconds = round(fitted - began, 2), round(time.monotonic() - fitted, 2)
+            race.results.append(RankerResult(name, figures, ranker.settings, *seconds))
+        except OutOfTime:
+            race.left_out.append(
+                f"{name}: left out, the line-up's {BUDGET_SECONDS:.0f} seconds were used up. "
+                f"Race it with `manage.py train --rankers {name} {race.results[-1].name}`."
+            )
+    return race
+
+
+def _share(stage: Stage, what: str, place: int, places: int) -> Progress:
+    return lambda done: stage(what, (place + done) / places)
+
+
+def _until(end: float | None, report: Progress) -> Progress:
+    """Return a progress that ends a fit, from within, when its time is over."""
+
+    def checked(done: float) -> None:
+        if end is not None and time.monotonic() > end:
+            raise OutOfTime
+        report(done)
+
+    return checked
 
 
 def _bought_after(frames: Frames, origin: int, past: Interactions) -> dict[int, set[int]]:
@@ -68,7 +145,7 @@ def _bought_after(frames: Frames, origin: int, past: Interactions) -> dict[int, 
     return truth
 
 
-def _figures(ranker: Popularity, shoppers: Ints, truth: dict[int, set[int]]) -> dict[str, Floats]:
+def _figures(ranker: Ranker, shoppers: Ints, truth: dict[int, set[int]]) -> dict[str, Floats]:
     found: dict[str, list[float]] = {"ndcg@10": [], "recall@10": [], "recall@20": []}
     discount = 1 / np.log2(np.arange(2, 12))
     for start in range(0, len(shoppers), BLOCK):

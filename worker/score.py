@@ -25,7 +25,7 @@ from personalization.types import HEADS, ModelTask, OfferKind
 from worker import preference
 from worker.data import Samples, assemble
 from worker.estimators.four_part import ARMS, FourPartEstimator
-from worker.rankers import Popularity, Transitions, interactions, top_items
+from worker.rankers import Ranker, Transitions, interactions, top_items
 from worker.response import Stage
 from worker.train import population_of
 from worker.versions import Loaded
@@ -59,11 +59,12 @@ class Scorer:
     def _load(self, task: ModelTask) -> Loaded | None:
         return Loaded(self.versions[task]) if task in self.versions else None
 
-    def _fit_ranker(self) -> Popularity | None:
+    def _fit_ranker(self) -> Ranker | None:
         version = self.versions.get(ModelTask.PREFERENCE)
         if version is None:
             return None
-        return preference.fit(version.estimator, interactions(self.frames), self.moment + 1)
+        settings = version.card.get("settings")
+        return preference.fit(version.estimator, interactions(self.frames), self.moment + 1, settings)
 
     def samples(self, loaded: Loaded, shoppers: Ints, offers: Ints) -> Samples:
         """Return rows for every pair of the two lists' aligned entries, at the scoring moment."""
@@ -99,7 +100,9 @@ class Scorer:
         scores = self.ranker.score(shoppers)
         ids, shown = self.frames.items.ids, self.frames.items.visible
         scores[:, ~shown] = -np.inf
-        return [[ids[item] for item in row if shown[item]] for row in top_items(scores, TOP_ITEMS).tolist()]
+        best = top_items(scores, TOP_ITEMS)
+        said = np.isfinite(np.take_along_axis(scores, best, axis=1))
+        return [[ids[item] for item in row[kept]] for row, kept in zip(best, said, strict=True)]
 
 
 def _windows(frames: Frames) -> Ints:

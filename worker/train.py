@@ -209,14 +209,15 @@ def _card(frames: Frames, span: int, verdict: Verdict, origin: int, seconds: flo
 
 def _train_preference(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
     seed = int(params.get("seed", SEED))
-    results, tested = preference.backtest(frames, seed=seed, stage=_within(stage, 0.0, 0.8))
-    champion, reasons = preference.winner(results, seed=seed)
-    for result in results:
-        version = _store_ranker(frames, job, result, tested, reasons, seed)
+    race = preference.backtest(frames, params.get("rankers"), seed=seed, stage=_within(stage, 0.0, 0.8))
+    champion, reasons = preference.winner(race.results, seed=seed)
+    reasons += race.left_out
+    for result in race.results:
+        version = _store_ranker(frames, job, result, race.tested, reasons, seed)
         outcome.versions.append(version)
         if result.name == champion:
             outcome.promoted.append(version)
-    outcome.sentences += [f"Preference, {tested:,} shoppers tested: {champion} ships.", *reasons]
+    outcome.sentences += [f"Preference, {race.tested:,} shoppers tested: {champion} ships.", *reasons]
 
 
 def _store_ranker(
@@ -237,6 +238,16 @@ def _store_ranker(
         path=artifact.path,
         sha256=artifact.sha256,
         size_bytes=artifact.size_bytes,
-        metrics={"board": preference.summarise(result, seed=seed), "tested": tested},
-        card={"note": RANKERS[result.name].note, "reasons": reasons, "population": frames.population},
+        metrics={
+            "board": preference.summarise(result, seed=seed),
+            "tested": tested,
+            "fit_seconds": result.fit_seconds,
+            "rank_seconds": result.rank_seconds,
+        },
+        card={
+            "note": RANKERS[result.name].note,
+            "reasons": reasons,
+            "population": frames.population,
+            "settings": result.settings,
+        },
     )

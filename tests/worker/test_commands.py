@@ -31,7 +31,7 @@ from tests.worker.population import DAY, Population
 from worker import train as training
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("models", "in_one_transaction")]
-QUICK = ("--estimators", "offer_mean", "logistic")
+QUICK = ("--estimators", "offer_mean", "logistic", "--rankers", "popularity", "frequency", "transitions")
 COLUMNS = {
     "shopper": polars.String,
     "offer": polars.String,
@@ -75,7 +75,7 @@ def test_training_prints_its_progress_the_board_and_the_reasons(
     assert "logistic: better than offer_mean" in printed
     job = Job.objects.get()
     assert (job.state, job.cutoff_at) == ("succeeded", population.END)
-    assert job.params == {"population": "shop", "seed": 0, "estimators": ["offer_mean", "logistic"]}
+    assert job.params == {"population": "shop", "seed": 0, **population.QUICK}
 
 
 def test_a_date_without_a_time_will_do(shop: Population) -> None:

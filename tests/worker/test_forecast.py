@@ -30,7 +30,7 @@ def run(campaign: Campaign, **kwargs: Any) -> Forecast:
 
 @pytest.fixture
 def trained(shop: Population) -> Population:
-    train.run(None, {"estimators": ["offer_mean", "logistic"]}, silent, until=population.END)
+    train.run(None, population.QUICK, silent, until=population.END)
     return shop
 
 

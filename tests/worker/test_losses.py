@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
-from worker.losses import masked_cross_entropy, strategy_loss
+from worker.losses import calibrated_cross_entropy, masked_cross_entropy, sampled_softmax, strategy_loss
 
 
 def test_the_derivative_of_the_cross_entropy() -> None:
@@ -80,3 +81,38 @@ def test_without_propensities_the_log_would_mislead() -> None:
     """The negative control: raw rewards favour what was shown most."""
     arm = torch.tensor([0, 0, 0, 1])
     assert minimiser(arm, torch.tensor([2.0, 2.0, 2.0, 6.0], dtype=torch.float64), 2) == pytest.approx([0.5, 0.5])
+
+
+def test_sampled_softmax_over_the_whole_catalogue_is_the_softmax() -> None:
+    """Every item drawn once: with the positive's own draw left out, it is the cross-entropy of all scores."""
+    torch.manual_seed(0)
+    scores = torch.randn(6, 9, dtype=torch.float64)
+    target = torch.tensor([0, 3, 8, 2, 2, 5])
+    positive = scores.gather(1, target[:, None]).squeeze(1)
+    clash = torch.arange(9) == target[:, None]
+    found = sampled_softmax(positive, scores, torch.zeros(9, dtype=torch.float64), clash)
+    torch.testing.assert_close(found, functional.cross_entropy(scores, target, reduction="none"))
+
+
+def test_corrected_draws_estimate_the_sum_over_the_catalogue_without_bias() -> None:
+    """Drawn by any frequency, Σ exp(s − log k·q) has the mean Σ exp(s); uncorrected it has not."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(50, generator=generator, dtype=torch.float64)
+    share = torch.rand(50, generator=generator, dtype=torch.float64) ** 3
+    share /= share.sum()
+    drawn = torch.multinomial(share, 20 * 4000, replacement=True, generator=generator).view(4000, 20)
+    log_expected = (share * 20).log()[drawn]
+    positive = torch.full((4000,), -1e9, dtype=torch.float64)
+    found = sampled_softmax(positive, scores[drawn], log_expected, torch.zeros_like(drawn, dtype=torch.bool))
+    assert float((found + positive).exp().mean()) == pytest.approx(float(scores.exp().sum()), rel=0.1)
+
+
+@pytest.mark.parametrize(("calibration", "beta"), [(0.0, 1.0), (1.0, 0.25), (0.5, 0.625)])
+def test_calibrated_cross_entropy_by_hand(calibration: float, beta: float) -> None:
+    """β = α·(t·(1 − 1/α) + 1/α), at α = 1/4: 1 for t = 0, α for t = 1, and half-way between."""
+    positive, negative = torch.tensor([0.3]), torch.tensor([[-0.2, 1.0, 9.0]])
+    clash = torch.tensor([[False, False, True]])
+    found = calibrated_cross_entropy(positive, negative, clash, rate=0.25, calibration=calibration)
+    sigma = torch.sigmoid
+    expected = -beta * sigma(positive).log() - (1 - sigma(negative[0, :2])).log().sum()
+    torch.testing.assert_close(found, expected)

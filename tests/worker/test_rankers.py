@@ -14,7 +14,7 @@ from tests.features import shops
 from tests.features.shops import DAY, ORIGIN
 from worker import preference
 from worker.preference import RankerResult
-from worker.rankers import RANKERS, Frequency, Interactions, Popularity, Transitions, interactions, top_items
+from worker.rankers import LINE_UP, RANKERS, Interactions, Popularity, Ranker, Transitions, interactions, top_items
 
 NOW = ORIGIN + 60 * DAY
 
@@ -29,7 +29,7 @@ def clicks(*rows: tuple[int, int, float], items: int = 6, shoppers: int = 0) -> 
     )  # fmt: skip
 
 
-def best(ranker: Popularity, shopper: int, count: int = 1) -> list[int]:
+def best(ranker: Ranker, shopper: int, count: int = 1) -> list[int]:
     found: list[int] = top_items(ranker.score(np.array([shopper])), count)[0].tolist()
     return found
 
@@ -61,12 +61,6 @@ def test_own_habits_come_before_fashion() -> None:
     data = clicks(*[(1, 5, 1.0)] * 50, (0, 2, 5), (0, 2, 4), (0, 3, 1))
     ranker = preference.fit("frequency", data, NOW)
     assert best(ranker, 0, 3) == [2, 3, 5]
-
-
-def test_who_is_unknown_gets_what_is_popular() -> None:
-    data = clicks(*[(0, 5, 1.0)] * 3, (0, 2, 5), shoppers=2)
-    for name in RANKERS:
-        assert best(preference.fit(name, data, NOW), 1) == [5], name
 
 
 def planted(shoppers: int = 84, items: int = 12) -> tuple[Interactions, dict[int, int]]:
@@ -118,29 +112,6 @@ def test_a_step_does_not_lead_from_one_shopper_to_the_next() -> None:
     assert ranker.neighbours() == []
 
 
-@pytest.mark.parametrize("name", RANKERS)
-@pytest.mark.parametrize("rows", [(), ((0, 1, 1.0),), ((0, 1, 1.0), (0, 1, 1.0))])
-def test_poor_data_does_not_crash(name: str, rows: tuple[tuple[int, int, float], ...]) -> None:
-    ranker = preference.fit(name, clicks(*rows, shoppers=3), NOW)
-    scores = ranker.score(np.arange(3))
-    assert scores.shape == (3, 6)
-    assert np.isfinite(scores).all()
-    assert ranker.score(np.zeros(0, dtype=np.int64)).shape == (0, 6)
-
-
-@pytest.mark.parametrize("name", RANKERS)
-def test_fitting_twice_gives_the_same(name: str) -> None:
-    data, _following = planted()
-    first, second = (preference.fit(name, data, NOW).score(np.arange(5)) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-
-
-def test_rankers_stand_from_the_simplest() -> None:
-    assert list(RANKERS) == ["popularity", "frequency", "transitions"]
-    assert issubclass(Frequency, Popularity)
-    assert all(kind.note for kind in RANKERS.values())
-
-
 def test_the_best_come_first_and_ties_by_column() -> None:
     scores = np.array([[1, 3, 3, 0, 2], [0, 0, 0, 0, 0]], dtype=np.float32)
     assert top_items(scores, 3).tolist()[0] == [1, 2, 4]
@@ -153,6 +124,7 @@ class Fixed(Popularity):
     """A ranker that says the same order for everybody."""
 
     def __init__(self, order: list[int]) -> None:
+        super().__init__()
         self.points = np.zeros(len(order), dtype=np.float32)
         self.points[order] = np.arange(len(order), 0, -1)
 
@@ -206,18 +178,52 @@ def silent(what: str, done: float) -> None:
     """Say nothing."""
 
 
+QUICK = ["popularity", "frequency", "transitions", "als"]
+
+
 def test_rankers_are_tested_on_what_was_bought_after_their_data(frames: Frames) -> None:
-    results, tested = preference.backtest(frames, seed=0, stage=silent)
-    assert [one.name for one in results] == list(RANKERS)
-    assert tested == len(results[0].figures["ndcg@10"]) > 50
+    race = preference.backtest(frames, QUICK, seed=0, stage=silent)
+    assert [one.name for one in race.results] == QUICK
+    assert race.tested == len(race.results[0].figures["ndcg@10"]) > 50
+    assert all(one.fit_seconds >= 0 and one.rank_seconds >= 0 for one in race.results)
     origin = preference.test_origin(frames)
     assert frames.until - origin == pytest.approx((frames.until - frames.start) / 10)
     late = frames.events.time >= origin
     frames.events.item[late] = 0  # what they looked at since then must not help anybody
-    again, _tested = preference.backtest(frames, seed=0, stage=silent)
-    for before, after in zip(results, again, strict=True):
+    again = preference.backtest(frames, QUICK, seed=0, stage=silent)
+    for before, after in zip(race.results, again.results, strict=True):
         for name, values in before.figures.items():
             np.testing.assert_array_equal(after.figures[name], values)
+
+
+def test_who_races() -> None:
+    """The simplest first, whatever the order of asking; everybody if everybody is asked for."""
+    assert preference.line_up(None) == list(LINE_UP)
+    assert preference.line_up(["gru", "ease", "popularity"]) == ["popularity", "ease", "gru"]
+    assert preference.line_up(["all"]) == list(RANKERS)
+
+
+def test_the_usual_line_up_has_its_time_and_no_more(frames: Frames, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no time at all the simplest still runs, and everybody else is left out, in words; asked for, they run."""
+    monkeypatch.setattr(preference, "BUDGET_SECONDS", 0.0)
+    race = preference.backtest(frames, seed=0, stage=silent)
+    assert [one.name for one in race.results] == ["popularity"]
+    assert [said.split(":")[0] for said in race.left_out] == list(LINE_UP[1:])
+    assert "train --rankers gru popularity" in race.left_out[-1]
+    asked = preference.backtest(frames, ["popularity", "item_knn"], seed=0, stage=silent)
+    assert [one.name for one in asked.results] == ["popularity", "item_knn"]
+    assert asked.left_out == []
+
+
+def test_a_fit_is_ended_from_within(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    report = preference._until(100.0, told.append)
+    monkeypatch.setattr(preference.time, "monotonic", lambda: 99.0)
+    report(0.5)
+    monkeypatch.setattr(preference.time, "monotonic", lambda: 101.0)
+    with pytest.raises(preference.OutOfTime):
+        report(0.6)
+    assert told == [0.5]
 
 
 def test_too_little_is_said(frames: Frames) -> None:

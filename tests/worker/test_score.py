@@ -51,7 +51,7 @@ def rows(score_set: ScoreSet) -> dict[int, tuple[Any, ...]]:
 @pytest.fixture
 def trained(shop: Population) -> Population:
     """A shop whose champions are the logistic regression and a ranker."""
-    train.run(None, {"estimators": ["offer_mean", "logistic"]}, silent, until=population.END)
+    train.run(None, population.QUICK, silent, until=population.END)
     return shop
 
 
@@ -103,7 +103,7 @@ def test_who_may_not_be_scored_is_not(trained: Population) -> None:
 
 
 def test_the_strategy_is_a_distribution_for_everybody(shop: Population, short_training: None) -> None:
-    train.run(None, {"estimators": ["four_part"]}, silent, until=population.END)
+    train.run(None, {**population.QUICK, "estimators": ["four_part"]}, silent, until=population.END)
     score_set = run()
     for _offers, kinds, _items, _values in rows(score_set).values():
         assert list(kinds) == list(ARMS)

@@ -19,12 +19,12 @@ from tests.worker import population
 from tests.worker.population import DAY, Population
 from worker import artifacts, data, response, train
 from worker.estimators.four_part import FourPartEstimator
-from worker.rankers import RANKERS
+from worker.rankers import LINE_UP
 from worker.response import REGISTRY
 from worker.train import Outcome, population_of
 from worker.versions import Loaded
 
-QUICK = {"estimators": ["offer_mean", "logistic"]}
+QUICK = population.QUICK
 
 
 def silent(what: str, done: float) -> None:
@@ -55,7 +55,7 @@ def test_all_of_it(shop: Population, models: Path) -> None:
     by_task: dict[str, list[str]] = {}
     for version in ModelVersion.objects.order_by("pk"):
         by_task.setdefault(version.task, []).append(version.estimator)
-    assert by_task == {"response": list(REGISTRY), "strategy": ["four_part"], "preference": list(RANKERS)}
+    assert by_task == {"response": list(REGISTRY), "strategy": ["four_part"], "preference": list(LINE_UP)}
     champions = ModelVersion.objects.filter(state=ModelVersion.State.CHAMPION)
     assert sorted(champions.values_list("task", flat=True)) == ["preference", "response", "strategy"]
     board = {v.estimator: v.metrics["board"] for v in outcome.versions if v.task == "response"}

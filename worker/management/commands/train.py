@@ -10,6 +10,7 @@ from personalization.learning import jobs
 from personalization.learning.board import board
 from personalization.types import JobKind
 from worker.management.console import board_tables, moment, print_all, progress_bar
+from worker.rankers import LINE_UP, RANKERS
 from worker.response import REGISTRY
 from worker.runner import ended_well, run_job
 from worker.train import population_of
@@ -25,7 +26,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "--estimators", nargs="+", choices=list(REGISTRY), help="only these (default: all, as the board needs)"
         )
-
+        parser.add_argument(
+            "--rankers", nargs="+", choices=[*RANKERS, "all"],
+            help=f"which preference rankers race, without a time limit (default: {' '.join(LINE_UP)}, in a minute)",
+        )  # fmt: skip
         parser.add_argument("--min-exposures", type=int, help="train response models on fewer exposures than usual")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -33,6 +37,8 @@ class Command(BaseCommand):
         params: dict[str, Any] = {"population": population, "seed": options["seed"]}
         if options["estimators"]:
             params["estimators"] = options["estimators"]
+        if options["rankers"]:
+            params["rankers"] = options["rankers"]
         if options["min_exposures"] is not None:
             params["min_exposures"] = max(options["min_exposures"], 100)
         until = moment(options["until"]) if options["until"] else None

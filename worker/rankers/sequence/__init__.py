@@ -1,0 +1,1 @@
+"""The sequence encoder: one network with six cells, and the rankers made of it."""

@@ -1,0 +1,317 @@
+"""Training the encoder: every position predicts the item after it; stopped on the latest slice; resident on its device.
+
+Negatives are drawn once a batch and shared by all its positions. The last tenth of the targets, by time, is kept back
+to find the best epoch, and is learnt from only then: what is newest matters most to the next purchase.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from worker.losses import calibrated_cross_entropy, positive_weight, sampled_softmax
+from worker.rankers.sequence.histories import Floats, Histories, Ints, Resident, Windows
+from worker.rankers.sequence.network import SequenceEncoder
+
+LATE_SHARE = 0.1
+FEW_LATE = 20
+MOST_JUDGED = 4096
+JUDGED_AT_ONCE = 512
+REPORT_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How to train. ``popularity`` is the power of an item's frequency in the draw of negatives: 0 draws evenly.
+
+    ``most_steps`` bounds what all epochs may cost: there are fewer of them where there is much data, one at least.
+    A catalogue no larger than ``negatives`` is compared in full. ``compile`` fuses the step through torch.compile,
+    ``graph`` replays it as one CUDA graph: both pay where steps are short and many.
+    """
+
+    epochs: int = 20
+    most_steps: int | None = None
+    batch: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    negatives: int = 256
+    popularity: float = 0.5
+    loss: Literal["sampled_softmax", "gsasrec"] = "sampled_softmax"
+    calibration: float = 0.75
+    patience: int = 3
+    compile: bool = False
+    graph: bool = False
+
+    def epochs_over(self, windows: int) -> int:
+        """Return how many times to go through so many windows at most."""
+        if self.most_steps is None:
+            return self.epochs
+        return max(1, min(self.epochs, self.most_steps // max(-(-windows // self.batch), 1)))
+
+    def drawn(self, frequency: Floats) -> Floats:
+        """Return each item's share of the negatives."""
+        found: Floats = np.power(np.maximum(frequency, 1.0), self.popularity)
+        return found / max(found.sum(), 1.0)
+
+    def start(self, frequency: Floats) -> Tensor:
+        """Return the items' biases under which an untrained network already says how popular each item is.
+
+        Under the softmax the logarithms of the frequencies; under gBCE those of β·positives / negatives, the odds at
+        which its terms balance: from zero it would first have to learn that nearly everything is wrong.
+        """
+        share = np.maximum(frequency, 1.0) / max(frequency.sum(), 1.0)
+        found = np.log(share) - np.log(share).mean() if len(share) else share
+        if self.loss == "gsasrec" and len(share):
+            beta = positive_weight(self.rate(len(share)), self.calibration)
+            found = np.log(beta * share / (self.negatives * self.drawn(frequency)))
+        return torch.tensor(found, dtype=torch.float32)
+
+    def rate(self, items: int) -> float:
+        """Return the share of the other items that are drawn as negatives."""
+        return min(self.negatives / max(items - 1, 1), 1.0)
+
+
+class Trainer:
+    """One network, its data on the device, its optimiser; ``epoch`` goes through the windows once."""
+
+    def __init__(
+        self, encoder: SequenceEncoder, histories: Histories, training: Training, *, device: torch.device, seed: int
+    ) -> None:
+        shape = encoder.shape
+        self.encoder, self.training, self.device = encoder.to(device), training, device
+        self.histories = histories
+        self.rng = np.random.default_rng(seed)
+        self.rows = Resident(histories, device, length=shape.length, times=shape.times)
+        self.counted = torch.zeros(len(self.rows.items), dtype=torch.bool, device=device)
+        frequency = np.bincount(histories.items, minlength=shape.items + 1)[1:].astype(np.float64)
+        drawn = training.drawn(frequency)
+        self.cumulative = torch.tensor(np.cumsum(drawn), dtype=torch.float32, device=device)
+        self.log_drawn = torch.tensor(np.log(np.maximum(drawn, 1e-30)), dtype=torch.float32, device=device)
+        self.full = training.negatives >= shape.items
+        self.ragged = device.type == "cpu"
+        """On a CPU a batch is as wide as its longest window and only real positions meet the loss; a GPU takes fixed
+        shapes instead, since it would have to wait for the number of real positions."""
+        self.optimiser = torch.optim.AdamW(
+            encoder.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True,
+            capturable=training.graph and device.type == "cuda",
+        )  # fmt: skip
+        self._of_batch: Callable[[Tensor, Tensor, int], Tensor] = self._batch_loss
+        if training.compile:
+            self._of_batch = torch.compile(self._batch_loss, dynamic=False)
+        self._graph: _Graph | None = None
+
+    def learn_from(self, counted: NDArray[np.bool_]) -> None:
+        """Name the flat positions whose items count as targets."""
+        self.counted.zero_()
+        self.counted[: len(counted)] = torch.from_numpy(counted).to(self.device)
+
+    def epoch(self, windows: Windows, tell: Callable[[float], None] = lambda done: None) -> float:
+        """Take a step a batch; return the mean loss."""
+        self.encoder.train()
+        total = torch.zeros((), device=self.device)
+        batches = list(windows.batches(self.training.batch, self.rng, sort=self.ragged))
+        start, size = (torch.from_numpy(column).to(self.device) for column in (windows.start, windows.size))
+        for number, chosen in enumerate(batches):
+            if self.ragged:
+                at = torch.from_numpy(chosen)
+                loss = self._step(start[at], size[at], int(windows.size[chosen].max()))
+            else:
+                loss = self._fixed_step(start, size, chosen)
+            total += loss
+            if number % REPORT_EVERY == 0:
+                tell(number / len(batches))
+        return float(total) / max(len(batches), 1)
+
+    def _fixed_step(self, start: Tensor, size: Tensor, chosen: Ints) -> Tensor:
+        """Step on a batch of the one size; what an epoch's last lacks is made up by windows without any item."""
+        at = torch.from_numpy(chosen).to(self.device, non_blocking=True)
+        lack = self.training.batch - len(chosen)
+        starts, sizes = functional.pad(start[at], (0, lack)), functional.pad(size[at], (0, lack))
+        width = self.encoder.shape.length + 1
+        if self.training.graph and self.device.type == "cuda":
+            if self._graph is None:
+                self._graph = _Graph(lambda s, z: self._step(s, z, width), starts, sizes)
+            return self._graph.replay(starts, sizes)
+        return self._step(starts, sizes, width)
+
+    def _step(self, start: Tensor, size: Tensor, width: int) -> Tensor:
+        self.optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            loss = self._of_batch(start, size, width)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
+        self.optimiser.step()
+        return loss.detach()
+
+    def _batch_loss(self, start: Tensor, size: Tensor, width: int) -> Tensor:
+        items, gaps, at = self.rows.read(start, size, width)
+        states = self.encoder(items[:, :-1], None if gaps is None else gaps[:, :-1])
+        counted, targets = self.counted[at[:, 1:]], items[:, 1:]
+        if self.ragged:
+            states, targets = states[counted], targets[counted] - 1
+            return self._losses(states, targets).mean() if len(targets) else states.sum() * 0.0
+        losses = self._losses(states.flatten(0, 1), (targets.flatten() - 1).clamp(min=0))
+        weight = counted.flatten().float()
+        return (losses * weight).sum() / weight.sum().clamp(min=1.0)
+
+    def _losses(self, states: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of each state [rows, width] whose right answer is the item at ``targets`` (from 0)."""
+        table, bias, training = self.encoder.table, self.encoder.bias, self.training
+        if self.full and training.loss == "sampled_softmax":
+            return functional.cross_entropy((states @ table.T).float() + bias, targets, reduction="none")
+        drawn = torch.searchsorted(self.cumulative, torch.rand(training.negatives, device=self.device))
+        drawn = drawn.clamp(max=len(table) - 1)
+        positive = (states * functional.embedding(targets, table)).sum(dim=-1).float() + bias[targets]
+        negative = (states @ functional.embedding(drawn, table).T).float() + bias[drawn]
+        clash = drawn == targets[:, None]
+        if training.loss == "gsasrec":
+            rate = training.rate(len(table))
+            return calibrated_cross_entropy(positive, negative, clash, rate=rate, calibration=training.calibration)
+        return sampled_softmax(positive, negative, self.log_drawn[drawn] + math.log(training.negatives), clash)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return a copy of the network's weights."""
+        return {name: value.detach().clone() for name, value in self.encoder.state_dict().items()}
+
+    @torch.no_grad()
+    def judge(self, windows: Windows) -> float:
+        """Return the mean reciprocal rank, over the whole catalogue, of up to 4,096 of the targets that count."""
+        self.encoder.eval()
+        found: list[Tensor] = []
+        seen = 0
+        width = self.encoder.shape.length + 1
+        for at in range(0, len(windows), JUDGED_AT_ONCE):
+            start, size = (
+                torch.from_numpy(column[at : at + JUDGED_AT_ONCE]).to(self.device)
+                for column in (windows.start, windows.size)
+            )
+            items, gaps, flat = self.rows.read(start, size, width)
+            states = self.encoder(items[:, :-1], None if gaps is None else gaps[:, :-1])
+            counted = self.counted[flat[:, 1:]]
+            states, targets = states[counted][:MOST_JUDGED], items[:, 1:][counted][:MOST_JUDGED] - 1
+            for part, wanted in zip(states.split(JUDGED_AT_ONCE), targets.split(JUDGED_AT_ONCE), strict=True):
+                scores = part @ self.encoder.table.T + self.encoder.bias
+                own = scores.gather(1, wanted[:, None])
+                found.append(1.0 / ((scores > own).sum(dim=1) + 1))
+            seen += len(targets)
+            if seen >= MOST_JUDGED:
+                break
+        return float(torch.cat(found).mean()) if found else 0.0
+
+
+class _Graph:
+    """A step recorded once and replayed: one launch in the place of a few hundred."""
+
+    def __init__(self, step: Callable[[Tensor, Tensor], Tensor], start: Tensor, size: Tensor) -> None:
+        self._start, self._size = start.clone(), size.clone()
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):  # allocates gradients and the optimiser's state, which a recording must find in place
+                step(self._start, self._size)
+        torch.cuda.current_stream().wait_stream(aside)
+        self._recorded = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._recorded):
+            self._loss = step(self._start, self._size)
+
+    def replay(self, start: Tensor, size: Tensor) -> Tensor:
+        self._start.copy_(start)
+        self._size.copy_(size)
+        self._recorded.replay()
+        return self._loss.clone()
+
+
+def train(
+    encoder: SequenceEncoder,
+    histories: Histories,
+    training: Training,
+    *,
+    device: torch.device,
+    seed: int,
+    progress: Callable[[float], None] = lambda done: None,
+) -> list[dict[str, float]]:
+    """Train in place and return a row an epoch: ``loss``, and ``late_mrr`` where a late slice could be kept back.
+
+    After the best epoch come a tenth as many, one at least, that learn from the late slice too.
+    """
+    trainer = Trainer(encoder, histories, training, device=device, seed=seed)
+    windows = Windows.cut(histories.offset, encoder.shape.length)
+    if not len(windows):
+        return []
+    targets = np.ones(len(histories.items), dtype=bool)
+    targets[histories.offset[:-1][np.diff(histories.offset) > 0]] = False  # nothing comes before a first item
+    late = targets & (histories.time >= np.quantile(histories.time[targets], 1 - LATE_SHARE))
+    curves: list[dict[str, float]] = []
+    more = training.epochs_over(len(windows))
+    if FEW_LATE <= late.sum() <= targets.sum() / 2:
+        best = _until_no_better(trainer, windows, targets & ~late, late, curves, progress)
+        more = max(1, round(best * LATE_SHARE))
+    trainer.learn_from(targets)
+    for number in range(more):
+        done = 0.9 if curves else 0.0
+        loss = trainer.epoch(windows, _within(progress, done + (1 - done) * number / more, (1 - done) / more))
+        curves.append({"loss": loss})
+    encoder.eval()
+    return curves
+
+
+def _until_no_better(
+    trainer: Trainer,
+    windows: Windows,
+    early: NDArray[np.bool_],
+    late: NDArray[np.bool_],
+    curves: list[dict[str, float]],
+    progress: Callable[[float], None],
+) -> int:
+    """Train on the early targets until the late ones get no better; leave the best weights and return their epoch."""
+    learnt, watched = windows.holding(early), windows.holding(late)
+    epochs = trainer.training.epochs_over(len(learnt))
+    watched = watched.take(trainer.rng.permutation(len(watched)))
+    best, best_rank, kept = 0, -1.0, trainer.weights()
+    for number in range(epochs):
+        trainer.learn_from(early)
+        loss = trainer.epoch(learnt, _within(progress, 0.9 * number / epochs, 0.9 / epochs))
+        trainer.learn_from(late)
+        rank = trainer.judge(watched)
+        curves.append({"loss": loss, "late_mrr": rank})
+        if rank > best_rank:
+            best, best_rank, kept = number + 1, rank, trainer.weights()
+        elif number + 1 - best >= trainer.training.patience:
+            break
+    trainer.encoder.load_state_dict(kept)
+    return best
+
+
+def _within(progress: Callable[[float], None], low: float, share: float) -> Callable[[float], None]:
+    return lambda done: progress(low + share * done)
+
+
+@torch.no_grad()
+def encode(
+    encoder: SequenceEncoder, histories: Histories, shoppers: Ints, *, device: torch.device, block: int = 1024
+) -> NDArray[np.float32]:
+    """Return each shopper's state [shoppers, width] after their last items; zeros for an empty history."""
+    shape = encoder.shape
+    encoder = encoder.to(device).eval()
+    rows = Resident(histories, device, length=shape.length, times=shape.times)
+    out = np.zeros((len(shoppers), shape.width), dtype=np.float32)
+    end = histories.offset[1:][shoppers]
+    size = np.minimum(end - histories.offset[:-1][shoppers], shape.length)
+    order = np.argsort(size, kind="stable")
+    order = order[size[order] > 0]
+    for at in range(0, len(order), block):
+        chosen = order[at : at + block]
+        start, length = (torch.from_numpy(column[chosen]).to(device) for column in (end - size, size))
+        items, gaps, _flat = rows.read(start, length, int(size[chosen].max()))
+        states = encoder(items, gaps)
+        last = states[torch.arange(len(chosen), device=device), length - 1]
+        out[chosen] = last.float().cpu().numpy()
+    return out

@@ -5,6 +5,7 @@ An interrupted job goes on after the last block it wrote.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -22,11 +23,12 @@ from personalization.learning.jobs import Job
 from personalization.learning.publish import ScoreSet
 from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS, ModelTask, OfferKind
-from worker import preference
+from worker import device, preference
 from worker.data import Samples, assemble
 from worker.estimators.four_part import ARMS, FourPartEstimator
 from worker.rankers import Ranker, Transitions, interactions, top_items
 from worker.response import Stage
+from worker.topk import top_k
 from worker.train import population_of
 from worker.versions import Loaded
 
@@ -50,7 +52,9 @@ class Scorer:
                 self.versions[task] = version
         self.response = self._load(ModelTask.RESPONSE)
         self.strategy = self._load(ModelTask.STRATEGY)
+        self.device = device.pick()
         self.ranker = self._fit_ranker()
+        self._vectors = self.ranker.vectors() if self.ranker is not None else None
         if self.response is None:
             self.offers = self.offers[:0]  # nothing can be said about them; products are ranked all the same
         self.windows = _windows(frames)
@@ -94,15 +98,25 @@ class Scorer:
         return estimator.strategy(self.samples(self.strategy, shoppers, np.zeros(len(shoppers), np.int64)))
 
     def items(self, shoppers: Ints) -> list[list[str]]:
-        """Return each shopper's best visible products."""
+        """Return each shopper's best visible products; none that the ranker says nothing about."""
         if self.ranker is None:
             return [[] for _ in shoppers]
-        scores = self.ranker.score(shoppers)
-        ids, shown = self.frames.items.ids, self.frames.items.visible
+        ids = self.frames.items.ids
+        return [[ids[item] for item in row] for row in self._best(self.ranker, shoppers)]
+
+    def _best(self, ranker: Ranker, shoppers: Ints) -> Iterator[Ints]:
+        """Yield the positions of each shopper's best products: by their vectors, where the ranker has some."""
+        shown = self.frames.items.visible
+        if self._vectors is not None:
+            users, hidden = self._vectors.users[shoppers], self._vectors.hidden | ~shown
+            for block in top_k(users, self._vectors.items, TOP_ITEMS, hidden=hidden, device=self.device):
+                yield from (row[row >= 0] for row in block.ids)
+            return
+        scores = ranker.score(shoppers)
         scores[:, ~shown] = -np.inf
         best = top_items(scores, TOP_ITEMS)
         said = np.isfinite(np.take_along_axis(scores, best, axis=1))
-        return [[ids[item] for item in row[kept]] for row, kept in zip(best, said, strict=True)]
+        yield from (row[kept] for row, kept in zip(best, said, strict=True))
 
 
 def _windows(frames: Frames) -> Ints:

@@ -9,6 +9,8 @@ import pytest
 from django.utils import timezone
 
 from personalization.exceptions import LeaseLost, NotEnoughData
+from personalization.features.frames import milliseconds
+from personalization.learning import frames as reading
 from personalization.learning import jobs
 from personalization.models import (
     CatalogItem,
@@ -24,8 +26,9 @@ from personalization.types import HEADS, JobKind
 from tests.support import build
 from tests.worker import population
 from tests.worker.population import Population
-from worker import score, train
+from worker import preference, score, train
 from worker.estimators.four_part import ARMS
+from worker.rankers import interactions
 
 
 def silent(what: str, done: float) -> None:
@@ -228,3 +231,18 @@ def test_a_catalogue_smaller_than_the_list_holds_no_hidden_product(trained: Popu
     score_set = run()
     assert {tuple(sorted(items)) for _o, _k, items, _v in rows(score_set).values()} == {("shop-02", "shop-05")}
     assert sorted(score_set_defaults(score_set)["items"]) == ["shop-02", "shop-05"]
+
+
+@pytest.mark.parametrize("name", ["als", "biased_mf", "gru"])
+def test_products_by_vectors_are_those_by_scores(trained: Population, name: str) -> None:
+    """A ranker whose score is a product of vectors needs no matrix of all scores, and recommends the same."""
+    frames = reading.load("shop", population.END)
+    scorer = score.Scorer(frames, milliseconds(population.END), [])
+    scorer.ranker = preference.fit(name, interactions(frames), scorer.moment + 1)
+    everybody = np.arange(len(frames.shoppers))
+    scorer._vectors = scorer.ranker.vectors()
+    assert scorer._vectors is not None
+    by_vectors = scorer.items(everybody)
+    scorer._vectors = None
+    assert by_vectors == scorer.items(everybody)
+    assert any(by_vectors)

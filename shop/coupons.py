@@ -120,7 +120,7 @@ def quote(request: HttpRequest, basket: SessionBasket) -> Quote:
     if not basket.lines:
         return Quote((), (), (), tuple(asked), "")
     data = basket.as_data()
-    priced = api.quote(shopper=api.shopper_for(request), basket=data, coupon_ids=asked)
+    priced = api.quote(shopper=api.shopper_for(request), basket=data, coupon_ids=asked, request=request)
     taxed = api.tax_after_discounts(data, [item.discount for item in priced.applied])
     gone = [item.coupon_id for item in priced.refused if item.coupon_id and item.offer_id is None]
     for coupon_id in gone:

@@ -221,7 +221,8 @@ class ProductSearch(AutocompleteJsonView):
 
     def process_request(self, request: HttpRequest) -> tuple[str, Any, Any, str]:
         model_admin = self.admin_site.get_model_admin(CatalogItem)  # type: ignore[union-attr]
-        return request.GET.get("term", "")[:200], model_admin, None, "item_id"
+        term = request.GET.get("term", "").replace("\x00", "")  # which PostgreSQL cannot search for
+        return term[:200], model_admin, None, "item_id"
 
     def get_queryset(self) -> Any:
         found, distinct = self.model_admin.get_search_results(self.request, ours(), self.term)

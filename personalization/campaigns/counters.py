@@ -1,8 +1,8 @@
 """The counters that hold every limit: each is moved by a statement that also checks it, and the row count decides.
 
 Locks are taken in one order everywhere, so that baskets of several coupons cannot wait for each other in a ring:
-reservations, then coupons, usage slots, offers, campaigns; by coupon or primary key within each. Rows are inserted
-before the offer's and the campaign's row are touched, since those are what everybody waits for.
+reservations, then coupons, usage slots, offers, campaigns; by coupon, offer (slots) or primary key within each. Rows
+are inserted before the offer's and the campaign's row are touched, since those are what everybody waits for.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ def hold(items: Sequence[Item]) -> None:
         _take_coupon(item)
     for item in items:
         item.reservation.save(force_insert=True)
+    # By offer: two baskets of one shopper, with other codes of the same offers, would else wait in a ring.
+    for item in sorted(items, key=lambda item: item.coupon.offer_id):
         _take_slot(item)
+    for item in items:
         write(item.reservation, LedgerEntry.Kind.RESERVE, f"reserve:{item.reservation.pk}", item.discount.cost_minor, 0)
 
 

@@ -292,7 +292,7 @@ def usable_coupon(*, shopper: Shopper | None, code: str = "", coupon_id: str = "
 def by_id(coupon_id: str) -> Coupon | None:
     """Return a coupon with its offer and campaign, or None: for what is no id, too."""
     try:
-        return _BY_ID.get(uuid.UUID(coupon_id))
+        return _BY_ID.get(uuid.UUID(str(coupon_id)))
     except ValueError:
         return None
 

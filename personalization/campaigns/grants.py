@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -31,20 +32,37 @@ def promise(redemption: Redemption, benefit: Discount, offer: Offer) -> None:
         Grant.objects.create(redemption=redemption, kind=kind, amount=amount, due_at=due)
 
 
-def granted_minor(redemption: Redemption) -> int:
-    """Return what of a redemption's cost has been handed out for good."""
-    grant = Grant.objects.filter(redemption=redemption, state=Grant.State.GRANTED).first()
-    if grant is None:
-        return 0
-    if grant.kind == Grant.Kind.POINTS:
-        return int(redemption.reservation.benefit.get("points_cost", 0))
-    return grant.amount
+def granted_minor(redemptions: Sequence[Redemption]) -> dict[int, int]:
+    """Return redemption → what of its cost has been handed out for good. Call it inside the refund's transaction.
+
+    The grants stay locked: what is found pending cannot be handed out before the refund has lowered it.
+    """
+    rows = {row.pk: row for row in redemptions}
+    granted: dict[int, int] = {}
+    for grant in Grant.objects.select_for_update().filter(redemption__in=rows).order_by("pk"):
+        if grant.state == Grant.State.GRANTED:
+            granted[grant.redemption_id] = _cost(grant, rows[grant.redemption_id])
+    return granted
 
 
-def reduce(redemption: Redemption, earned: Discount | None) -> None:
-    """Lower a pending grant to what a return leaves, or cancel it (None, or nothing left)."""
+def _cost(grant: Grant, redemption: Redemption) -> int:
+    """Return what a grant cost the budget: a part of the points, their part of the cost, rounded up."""
+    if grant.kind != Grant.Kind.POINTS:
+        return grant.amount
+    benefit = redemption.reservation.benefit
+    return -(-int(benefit.get("points_cost", 0)) * grant.amount // int(benefit["points"]))
+
+
+def reduce(redemption: Redemption, promised: Discount, earned: Discount | None) -> None:
+    """Lower a pending grant to what refunds and a return (``earned``) leave of it; cancel it if that is nothing."""
+    whole = max(promised.later_minor, promised.points)
+    if not whole:
+        return
+    cost = redemption.amount_minor
+    left = whole * (cost - redemption.refunded_minor) // cost if cost else whole
+    if earned is not None:
+        left = min(left, max(earned.later_minor, earned.points))
     pending = Grant.objects.filter(redemption=redemption, state=Grant.State.PENDING)
-    left = max(earned.later_minor, earned.points) if earned is not None else 0
     if left:
         pending.filter(amount__gt=left).update(amount=left)
     else:

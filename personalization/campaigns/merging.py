@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import F, Model
+from django.db.models import F, Model, Q
 
 from personalization.models import (
     AudienceMember,
@@ -29,14 +29,17 @@ UNIQUE: tuple[tuple[type[Model], tuple[str, ...]], ...] = (
     (AudienceMember, ("campaign_id",)),
 )
 """Rows of which a shopper has one for each of these keys."""
+OPEN = (OutboxMessage.State.WAITING, OutboxMessage.State.SENDING)
 
 
 def take_over(sender: Any, *, visitor: Shopper, account: Shopper, **kwargs: Any) -> None:
     """Move the visitor's rows to the account (a receiver of ``shoppers_merged``)."""
-    for plain in (RiskFact, OutboxMessage):
-        plain._default_manager.filter(shopper=visitor).update(shopper=account)
+    RiskFact.objects.filter(shopper=visitor).update(shopper=account)
     for model, keys in UNIQUE:
         _move(model, keys, visitor, account)
+    # An occasion that both had stays where it is, and with it what was still to be sent: the account gets its own.
+    twice = Q(state__in=OPEN, occurrence__shopper=visitor)
+    OutboxMessage.objects.filter(shopper=visitor).exclude(twice).update(shopper=account)
     _move_cards(visitor, account)
     # Computed from the events that have just moved: the next refresh makes the account's anew.
     for computed in (ShopperSummary, ShopperInterest):

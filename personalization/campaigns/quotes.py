@@ -20,7 +20,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from personalization import conf
-from personalization.campaigns import counters, redemption, risk, switch
+from personalization.campaigns import counters, redemption, risk, sites, switch
 from personalization.campaigns.coupons import (
     by_id,
     closed_reason,
@@ -105,8 +105,7 @@ def quote(
     found = _coupons(shopper, coupon_ids, codes, refused, request)
     options: dict[str, tuple[Offer, str]] = {f"c:{coupon.pk}": (coupon.offer, str(coupon.pk)) for coupon in found}
     if automatic:
-        population = shopper.population if shopper is not None else conf.get().population
-        for offer in _automatic(population, shopper, now):
+        for offer in _automatic(shopper, sites.host_of(request), now):
             options[f"o:{offer.pk}"] = (offer, "")
     stack = resolve([_candidate(key, offer) for key, (offer, _) in options.items()], basket, conf.get().stack_limit)
     applied = tuple(_applied(*options[key], discount, basket.currency) for key, discount in stack.chosen)
@@ -145,8 +144,9 @@ def _coupons(
     return list(found.values())
 
 
-def _automatic(population: str, shopper: Shopper | None, now: datetime) -> list[Offer]:
-    """Return the offers that apply by themselves and that this shopper has not used up."""
+def _automatic(shopper: Shopper | None, host: str | None, now: datetime) -> list[Offer]:
+    """Return the offers that apply by themselves on this site and that this shopper has not used up."""
+    population = shopper.population if shopper is not None else conf.get().population
     if switch.engaged_now(population):
         return []
     offers = list(
@@ -156,7 +156,12 @@ def _automatic(population: str, shopper: Shopper | None, now: datetime) -> list[
             campaign__population=population,
         )
     )
-    offers = [offer for offer in offers if not closed_reason(offer, now) and not ineligible_reason(offer, shopper, now)]
+    offers = [
+        offer
+        for offer in offers
+        if sites.shows_on(offer.campaign, host)
+        and not (closed_reason(offer, now) or ineligible_reason(offer, shopper, now))
+    ]
     if shopper is None or not offers:
         return offers
     spent: dict[int, int] = {}
@@ -298,9 +303,9 @@ def _reserve(
     rows = [item.reservation for item in items]
     suspicions = [found for row in rows if (found := risk.judge(row, facts, now)) is not None]
     counters.charge(items, now)
-    for suspicion in suspicions:
-        risk.stop(suspicion, now)
-    if suspicions:  # the others are free at once, for an order without those that wait
+    if suspicions:
+        risk.stop(suspicions, now)
+        # The others are free at once, for an order without those that wait.
         counters.let_go([row for row in rows if row.state != State.REVIEW], State.RELEASED)
     return rows
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -92,7 +93,7 @@ def _reserve(
     suspicion = risk.judge(item.reservation, facts, now)
     counters.charge([item], now)
     if suspicion is not None:
-        risk.stop(suspicion, now)
+        risk.stop([suspicion], now)
     return item.reservation
 
 
@@ -134,27 +135,32 @@ def redeem_all(reservation_ids: Iterable[str | uuid.UUID], *, order_label: str, 
     """
     if not connection.in_atomic_block:
         raise TransactionManagementError("redeem() belongs inside the order's transaction.atomic().")
-    found = sorted(map(_find, reservation_ids), key=lambda row: row.coupon_id)
-    spent = []
-    for row in found:
-        if not _spend(row, order_label, order_id):
-            continue
-        spent.append(row)
-        redemption = Redemption.objects.create(
-            reservation=row,
-            coupon_id=row.coupon_id,
-            offer_id=row.offer_id,
-            campaign_id=row.campaign_id,
-            shopper_id=row.shopper_id,
-            order_label=order_label,
-            order_id=order_id,
-            amount_minor=row.amount_minor,
-            off_minor=row.off_minor,
-        )
-        grants.promise(redemption, benefit_of(row), row.offer)
-        _track_redemption(row)
-    counters.settle(spent)
+    found = sorted({row.pk: row for row in map(_find, reservation_ids)}.values(), key=lambda row: row.coupon_id)
+    # What fails after the first one was spent leaves none spent, whatever the order's own transaction makes of it.
+    with transaction.atomic() if len(found) > 1 else nullcontext():
+        spent = [row for row in found if _redeem(row, order_label, order_id)]
+        counters.settle(spent)
     return sum(row.off_minor for row in found)
+
+
+def _redeem(row: Reservation, order_label: str, order_id: str) -> bool:
+    """Make a reservation part of an order; False if it is already. What it moves is settled afterwards."""
+    if not _spend(row, order_label, order_id):
+        return False
+    redemption = Redemption.objects.create(
+        reservation=row,
+        coupon_id=row.coupon_id,
+        offer_id=row.offer_id,
+        campaign_id=row.campaign_id,
+        shopper_id=row.shopper_id,
+        order_label=order_label,
+        order_id=order_id,
+        amount_minor=row.amount_minor,
+        off_minor=row.off_minor,
+    )
+    grants.promise(redemption, benefit_of(row), row.offer)
+    _track_redemption(row)
+    return True
 
 
 def _spend(reservation: Reservation, order_label: str, order_id: str) -> bool:
@@ -227,7 +233,8 @@ def refund(
 
     Give ``amount_minor``; or ``kept``, the basket that is left after a return, for which the terms are computed
     anew; or neither, for all that is left. The same ``operation_id`` moves nothing twice. Call it inside the order's
-    transaction. What was granted already (points booked, a gift card issued) does not come back.
+    transaction. What was granted already (points booked, a gift card issued) does not come back; what is still to be
+    granted becomes that much less. Raises RefundRefused.
     """
     with transaction.atomic():
         redemptions = list(
@@ -240,26 +247,28 @@ def refund(
         done = dict(LedgerEntry.objects.filter(operation_id__in=keys).values_list("operation_id", "spent_delta"))
         if done:
             return -sum(done.values())
-        earned = {} if kept is None else _earned(redemptions, kept)
+        earned = _earned(redemptions, amount_minor, kept)
         parts = _parts(redemptions, amount_minor, earned)
         by_campaign: dict[int, int] = {}
         for redemption, key, part in zip(redemptions, keys, parts, strict=True):
             if part:
-                _refund_one(redemption, part, key, earned.get(redemption.pk))
+                _refund_one(redemption, part, key)
                 by_campaign[redemption.campaign_id] = by_campaign.get(redemption.campaign_id, 0) + part
+            grants.reduce(redemption, benefit_of(redemption.reservation), earned.get(redemption.pk))
         counters.give_back(by_campaign)
         return sum(parts)
 
 
 def _parts(redemptions: list[Redemption], amount_minor: int | None, earned: Mapping[int, Discount]) -> list[int]:
-    """Return what each redemption gives back."""
-    left = [row.amount_minor - row.refunded_minor - grants.granted_minor(row) for row in redemptions]
-    if earned:
+    """Return what each redemption gives back: nothing of what has been granted for good."""
+    granted = grants.granted_minor(redemptions)
+    left = [max(row.amount_minor - row.refunded_minor - granted.get(row.pk, 0), 0) for row in redemptions]
+    if amount_minor is None or earned:
         return [
             min(max(row.amount_minor - row.refunded_minor - earned[row.pk].cost_minor, 0), most)
             for row, most in zip(redemptions, left, strict=True)
         ]
-    wanted = sum(left) if amount_minor is None else amount_minor
+    wanted = amount_minor
     if not 0 <= wanted <= sum(left):
         raise RefundRefused
     parts = []
@@ -269,28 +278,39 @@ def _parts(redemptions: list[Redemption], amount_minor: int | None, earned: Mapp
     return parts
 
 
-def _earned(redemptions: list[Redemption], kept: Basket) -> dict[int, Discount]:
-    """Return redemption → what its offer would have given on what is kept, all offers of the order together."""
+def _earned(redemptions: list[Redemption], amount_minor: int | None, kept: Basket | None) -> dict[int, Discount]:
+    """Return redemption → what its offer would have given on what is kept; empty where an amount is asked for.
+
+    Offers of one quote are computed together, as they were given; a coupon that was reserved by itself is alone.
+    """
+    if kept is None:
+        return {row.pk: Discount(0, ()) for row in redemptions} if amount_minor is None else {}
+    if any(row.reservation.offer.campaign.currency != kept.currency for row in redemptions):
+        raise RefundRefused("This offer is in another currency.", reason="currency")
 
     def applied(row: Redemption) -> tuple[Any, ...]:
         offer = row.reservation.offer
         candidate = Candidate("", offer.terms(), offer.campaign.priority)
         return *application_order(candidate), row.reservation.created_at, row.pk
 
-    rows = sorted(redemptions, key=applied)
-    found = after_return([(row.reservation.offer.terms(), benefit_of(row.reservation)) for row in rows], kept)
-    return {row.pk: discount for row, discount in zip(rows, found, strict=True)}
+    together: dict[Any, list[Redemption]] = {}
+    for row in sorted(redemptions, key=applied):
+        together.setdefault(row.reservation.basket_key or row.pk, []).append(row)
+    earned: dict[int, Discount] = {}
+    for rows in together.values():
+        found = after_return([(row.reservation.offer.terms(), benefit_of(row.reservation)) for row in rows], kept)
+        earned.update({row.pk: discount for row, discount in zip(rows, found, strict=True)})
+    return earned
 
 
-def _refund_one(redemption: Redemption, amount: int, key: str, earned: Discount | None) -> None:
+def _refund_one(redemption: Redemption, amount: int, key: str) -> None:
     moved = Redemption.objects.filter(pk=redemption.pk, amount_minor__gte=F("refunded_minor") + amount).update(
         refunded_minor=F("refunded_minor") + amount
     )
     if not moved:
         raise RefundRefused
+    redemption.refunded_minor += amount
     counters.write(redemption.reservation, LedgerEntry.Kind.REFUND, key, 0, -amount)
-    if earned is not None or redemption.refunded_minor + amount == redemption.amount_minor:
-        grants.reduce(redemption, earned)
 
 
 def _find(reservation_id: str | uuid.UUID) -> Reservation:

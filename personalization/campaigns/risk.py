@@ -6,7 +6,8 @@ can be seen to share a device, and nobody can read which. Rules are rows; decisi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -135,13 +136,17 @@ def judge(reservation: Reservation, facts: Facts | None, now: datetime) -> Suspi
     return Suspicion(reservation, score, hits)
 
 
-def stop(suspicion: Suspicion, now: datetime) -> None:
-    """Let a suspicious reservation wait for somebody's decision; what the budget reserved stays reserved."""
-    reservation = suspicion.reservation
-    reservation.state, reservation.expires_at = State.REVIEW, now + timedelta(hours=conf.get().review_hours)
-    reservation.save(update_fields=["state", "expires_at"])
-    RiskReview.objects.create(reservation=reservation, score=suspicion.score, hits=suspicion.hits, created_at=now)
-    _count(suspicion.hits, "fired_count")
+def stop(suspicions: Sequence[Suspicion], now: datetime) -> None:
+    """Let suspicious reservations wait for somebody's decision; what the budget reserved stays reserved.
+
+    All of a basket in one call: the rules are counted in one order then.
+    """
+    for suspicion in suspicions:
+        reservation = suspicion.reservation
+        reservation.state, reservation.expires_at = State.REVIEW, now + timedelta(hours=conf.get().review_hours)
+        reservation.save(update_fields=["state", "expires_at"])
+        RiskReview.objects.create(reservation=reservation, score=suspicion.score, hits=suspicion.hits, created_at=now)
+    _count([hit for suspicion in suspicions for hit in suspicion.hits], "fired_count")
 
 
 def _given(facts: Facts | None) -> dict[str, str]:
@@ -337,9 +342,9 @@ def lapse(now: datetime | None = None) -> int:
 
 
 def _count(hits: list[dict[str, Any]], counter: str) -> None:
-    kinds = {str(hit["rule"]) for hit in hits if isinstance(hit, dict) and "rule" in hit}
-    for kind in sorted(kinds):  # in one order, so that two decisions cannot wait for each other in a ring
-        RiskRule.objects.filter(kind=kind).update(**{counter: F(counter) + 1})
+    kinds = Counter(str(hit["rule"]) for hit in hits if isinstance(hit, dict) and "rule" in hit)
+    for kind, times in sorted(kinds.items()):  # in one order, so that nobody waits for the others in a ring
+        RiskRule.objects.filter(kind=kind).update(**{counter: F(counter) + times})
 
 
 # --- Learning from decisions ------------------------------------------------------------------------------------------

@@ -38,9 +38,12 @@ from personalization.models import (
     SupportAction,
     UsageSlot,
 )
-from personalization.tracking.identity import batches
+from personalization.tracking.identity import batches, lock
 from personalization.tracking.storage import tombstone
 
+SUMMARY = tuple(
+    field.attname for field in ShopperSummary._meta.concrete_fields if field.name not in {"shopper", "population"}
+)
 EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "events": (
         Event,
@@ -58,7 +61,7 @@ EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "redemptions": (Redemption, ("order_label", "order_id", "amount_minor", "redeemed_at")),
     "gift_cards": (GiftCard, ("id", "kind", "currency", "balance_minor", "created_at", "expires_at")),
     "usage": (UsageSlot, ("offer_id", "number")),
-    "summary": (ShopperSummary, ("as_of", "orders", "spent_minor", "stage", "segment", "churn_risk", "top_category")),
+    "summary": (ShopperSummary, SUMMARY),
     "interests": (ShopperInterest, ("category", "share")),
     "audiences": (AudienceMember, ("campaign_id",)),
     "occasions": (Occurrence, ("trigger_id", "key", "at", "open_until")),
@@ -106,6 +109,7 @@ def erase(shopper: Shopper) -> dict[str, int]:
     counts: dict[str, int] = {}
     with transaction.atomic():
         people = _people(shopper)
+        lock(people)
         _bury_events(people)
         _blank_words(people)
         counts["events"] = Event.objects.filter(shopper__in=people)._raw_delete("default")

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -194,6 +195,7 @@ def merge(visitor: Shopper, account: Shopper) -> None:
     if visitor.pk == account.pk:
         return
     with transaction.atomic():
+        lock([visitor.pk, account.pk])
         for model in (Event, QuarantinedEvent, Decision, Exposure, Reservation, Redemption, ShopperAlias):
             model._default_manager.filter(shopper=visitor).update(shopper=account)
         _move_coupons(visitor, account)
@@ -218,10 +220,27 @@ def merge(visitor: Shopper, account: Shopper) -> None:
         )
 
 
+def lock(people: Iterable[int]) -> None:
+    """Lock shoppers and their share of the money, each table in the order in which everybody else locks it.
+
+    For whoever moves or deletes all that is known of somebody: call it first, inside the transaction. Rows that only
+    point to a shopper may still be added meanwhile.
+    """
+    mine = list(people)
+    tables: tuple[tuple[QuerySet[Any], tuple[str, ...]], ...] = (
+        (Shopper.objects.filter(pk__in=mine), ("pk",)),
+        (Reservation.objects.filter(shopper__in=mine), ("coupon_id", "pk")),
+        (Redemption.objects.filter(shopper__in=mine), ("coupon_id", "pk")),
+        (Coupon.objects.filter(shopper__in=mine), ("pk",)),
+    )
+    for rows, order in tables:
+        list(rows.select_for_update(no_key=True).order_by(*order).values_list("pk", flat=True))
+
+
 def _move_coupons(visitor: Shopper, account: Shopper) -> None:
     """Hand the visitor's coupons over; one that the account already holds for an offer stays where it is."""
     held = set(Coupon.objects.filter(shopper=account).values_list("offer_id", "claim_no"))
-    for coupon in Coupon.objects.filter(shopper=visitor):
+    for coupon in Coupon.objects.filter(shopper=visitor).order_by("pk"):
         if (coupon.offer_id, coupon.claim_no) not in held:
             Coupon.objects.filter(pk=coupon.pk).update(shopper=account)
 

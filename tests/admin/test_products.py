@@ -56,6 +56,7 @@ def test_the_search_finds_by_title_or_id_in_this_shops_catalogue(marketer):
     assert search("k-1") == [("k-1", "Kettle")]
     assert [item for item, _title in search("")] == ["t-1", "t-2", "k-1"]
     assert search("samovar") == []
+    assert search("chai\x00") == [("t-1", "Chai Blend Gift Tin")]  # PostgreSQL has no such character
     (hidden,) = marketer.get(reverse(SEARCH), {"term": "green"}).json()["results"]
     assert hidden["about"].startswith("tea · ")
     assert hidden["about"].endswith("not visible")

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from django.core import signing
 from django.urls import reverse
+from django.utils import timezone
 
 from personalization import api
-from personalization.models import Event, Shopper
+from personalization.campaigns import outbox, triggers
+from personalization.models import Event, Occurrence, OutboxMessage, Shopper, Trigger
+from personalization.tracking import identity
 from personalization.types import Purpose
-from tests.personalization.builders import Browser, make_account, make_offer, make_order, make_request
+from tests.personalization.builders import Browser, make_account, make_offer, make_order, make_request, make_shopper
 from tests.personalization.conftest import Committing
 
 pytestmark = pytest.mark.django_db
@@ -122,3 +125,22 @@ def test_the_page_does_not_tell_scripts_who_the_visitor_is() -> None:
         assert told not in {browser.visitor(), str(browser.shopper().key), browser.shopper().key.hex}
         owners.add(told)
     assert len(owners) == 2
+
+
+def test_a_visitor_who_turns_out_to_be_an_account_gets_a_launch_once() -> None:
+    """Both agreed to messages and both were written to; the login comes before the messages go out."""
+    visitor, account = make_shopper(), make_shopper(user=make_account())
+    offer, other = make_offer(), make_offer()
+    both = Trigger.objects.create(campaign=offer.campaign, kind="launch", channels=["webhook"])
+    assert triggers.evaluate(both) == 2
+    alone = Trigger.objects.create(campaign=other.campaign, kind="launch", channels=["webhook"])
+    moment = timezone.now()
+    occurrence = Occurrence.objects.create(trigger=alone, shopper=visitor, key="launch", open_until=moment)
+    OutboxMessage.objects.create(
+        occurrence=occurrence, campaign=other.campaign, shopper=visitor, channel="webhook", dedupe_key="alone"
+    )
+    identity.merge(visitor, account)
+    to_account = OutboxMessage.objects.filter(shopper=account)
+    assert sorted(to_account.values_list("campaign_id", flat=True)) == sorted([offer.campaign_id, other.campaign_id])
+    left = OutboxMessage.objects.select_related("shopper", "campaign", "occurrence__trigger").get(shopper=visitor)
+    assert outbox.judge(left, timezone.now()).reason == "not_a_person"

@@ -11,7 +11,14 @@ from tests.concurrency.conftest import BACKENDS
 from tests.concurrency.verdict import assert_guard_matters
 from tests.support.scale import rounds
 
-RACES = ("SpentOrExpired", "TwoOrders", "RefundedTwice", "RefundedWhileRedeemed", "PartlyRefundedAtOnce")
+RACES = (
+    "SpentOrExpired",
+    "TwoOrders",
+    "RefundedTwice",
+    "RefundedWhileRedeemed",
+    "PartlyRefundedAtOnce",
+    "GrantedWhileRefunded",
+)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

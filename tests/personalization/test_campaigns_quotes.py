@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import uuid
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core import signing
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from time_machine import travel
 
 from personalization.campaigns import coupons, quotes, redemption, risk
 from personalization.campaigns.ledger import verify_ledger
-from personalization.exceptions import CouponRefused, QuoteChanged, UnderReview
-from personalization.models import Campaign, Coupon, Offer, Redemption, Reservation, RiskReview, Shopper
+from personalization.exceptions import CouponRefused, QuoteChanged, ReservationGone, UnderReview
+from personalization.models import (
+    Campaign,
+    Coupon,
+    Offer,
+    Redemption,
+    Reservation,
+    RiskReview,
+    RiskRule,
+    Shopper,
+    UsageSlot,
+)
 from personalization.types import Basket, BasketLine
 from tests.personalization import builders
 
@@ -264,3 +277,59 @@ def test_a_return_is_computed_for_all_offers_of_the_order_together(shopper: Shop
     assert given_back == hold.off_minor - (750 + 75)
     for campaign in Campaign.objects.all():
         assert verify_ledger(campaign) == []
+
+
+def test_a_basket_of_which_one_hold_is_gone_spends_none_even_where_the_order_goes_on(shopper: Shopper) -> None:
+    """A host that catches the refusal inside its order's transaction commits what was done until then."""
+    automatic(percent=10)
+    hold = take(quotes.quote(shopper=shopper, basket=BASKET, coupon_ids=[owned(shopper, amount_minor=500)]), shopper)
+    last = max(hold.holds, key=lambda held: held.coupon_id)
+    assert redemption.release(last.reservation_id)
+    with transaction.atomic(), contextlib.suppress(ReservationGone):
+        quotes.redeem_basket(hold.basket_key, order_label="shop.order", order_id="1001")
+    assert sorted(Reservation.objects.values_list("state", flat=True)) == ["held", "released"]
+    assert not Redemption.objects.exists()
+    for campaign in Campaign.objects.all():
+        assert verify_ledger(campaign) == []
+
+
+def test_a_reservation_that_is_named_twice_is_spent_once(shopper: Shopper) -> None:
+    automatic(percent=10)
+    (held,) = take(quotes.quote(shopper=shopper, basket=BASKET), shopper).holds
+    with transaction.atomic():
+        twice = redemption.redeem_all([held.reservation_id] * 2, order_label="shop.order", order_id="1001")
+    assert twice == held.discount.off_minor == 650
+
+
+def test_usage_slots_are_taken_by_offer_whatever_their_codes_are(shopper: Shopper) -> None:
+    """Two baskets of one shopper, with other codes of the same two offers, would else wait for each other."""
+    offers = [builders.make_offer(percent=0, amount_minor=100) for _ in range(2)]
+    keys = sorted(uuid.uuid4() for _ in offers)
+    for key, offer in zip(keys, reversed(offers), strict=True):
+        Coupon.objects.create(pk=key, offer=offer, code_digest=key.hex, code_ciphertext="", max_uses=9)
+    take(quotes.quote(shopper=shopper, basket=BASKET, coupon_ids=[str(key) for key in keys]), shopper)
+    assert list(UsageSlot.objects.order_by("pk").values_list("offer_id", flat=True)) == [offer.pk for offer in offers]
+
+
+def test_rules_that_stop_several_offers_of_a_basket_are_counted_in_one_order(shopper: Shopper) -> None:
+    risk.ensure_defaults()
+    RiskRule.objects.filter(kind="velocity").update(threshold=1, points=100)
+    own, referred = (owned(shopper, percent=0, amount_minor=100) for _ in range(2))
+    Offer.objects.filter(coupons__pk=referred).update(attributes={"referrer": shopper.key.hex})
+    both = quotes.quote(shopper=shopper, basket=BASKET, coupon_ids=[own, referred])
+    with CaptureQueriesContext(connection) as asked, pytest.raises(UnderReview):
+        take(both, shopper)
+    counted = [query["sql"] for query in asked if query["sql"].startswith('UPDATE "personalization_riskrule"')]
+    assert ["self_referral" in sql for sql in counted] == [True, False]
+    fired = RiskRule.objects.filter(fired_count__gt=0)
+    assert dict(fired.values_list("kind", "fired_count")) == {"self_referral": 1, "velocity": 2}
+
+
+def test_an_offer_that_applies_by_itself_does_so_on_its_campaigns_sites(shopper: Shopper) -> None:
+    automatic(percent=10, campaign=builders.running(sites=["a.example"]))
+
+    def off(host: str) -> int:
+        request = builders.make_request(headers={"host": host}) if host else None
+        return quotes.quote(shopper=shopper, basket=BASKET, request=request).off_minor
+
+    assert [off(host) for host in ("a.example", "b.example", "")] == [650, 0, 650]  # a program names no site

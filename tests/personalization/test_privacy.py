@@ -148,6 +148,13 @@ def test_every_table_with_a_shopper_is_exported_and_erased() -> None:
 # --- Export -----------------------------------------------------------------------------------------------------------
 
 
+def test_all_that_is_computed_of_a_shopper_is_told(known: Shopper) -> None:
+    ShopperSummary.objects.filter(shopper=known).update(device="tablet", cluster="weekend", last_seen_at=timezone.now())
+    (summary,) = api.export(known)["summary"]
+    assert (summary["device"], summary["cluster"]) == ("tablet", "weekend")
+    assert {field.attname for field in ShopperSummary._meta.fields} - set(summary) == {"shopper_id", "population"}
+
+
 def test_the_export_is_complete(known: Shopper) -> None:
     given = api.export(known)
     for name, (model, _fields) in EXPORTED.items():

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from unittest import mock
 from uuid import uuid4
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from personalization.campaigns import redemption
+from personalization.campaigns import giftcards, grants, redemption
 from personalization.campaigns.coupons import claim
 from personalization.campaigns.ledger import verify_ledger
 from personalization.campaigns.redemption import expire_reservations, redeem, refund, release, reserve
@@ -168,3 +168,35 @@ class PartlyRefundedAtOnce(RefundedTwice):
 
     def faults(self) -> list[str]:
         return verify_ledger(self.campaign)
+
+
+class GrantedWhileRefunded(arena.Race):
+    """Cash-back comes due while the order comes back: the shopper has it or the budget, whichever was first."""
+
+    def prepare(self) -> None:
+        offer, self.shopper = build.offer(kind="cash_back", percent=10), build.shopper()
+        self.campaign, self.order_id = offer.campaign, uuid4().hex
+        coupon_id = claim(offer.pk, shopper=self.shopper).coupon_id
+        held = reserve(shopper=self.shopper, basket=build.basket(), coupon_id=coupon_id, idempotency_key=uuid4().hex)
+        _redeem(held.reservation_id, self.order_id)
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        later = timezone.now() + timedelta(days=90)
+        whole = partial(refund, order_label=LABEL, order_id=self.order_id, operation_id=self.order_id)
+        return [*[partial(grants.grant_due, later)] * 3, *[whole] * 3]
+
+    def overruns(self) -> list[str]:
+        had = sum(card.available_minor for card in giftcards.cards_of(self.shopper))
+        spent = Campaign.objects.get(pk=self.campaign.pk).spent_minor
+        return [f"{had} given, {spent} paid"] if had > spent else []
+
+    def faults(self) -> list[str]:
+        return verify_ledger(self.campaign)
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        looked = mock.patch.object(grants, "granted_minor", arena.pausing(grants.granted_minor))
+        in_an_order = mock.patch.object(redemption, "connection", mock.Mock(in_atomic_block=True))
+        alone = arena.without_transactions() if connection.vendor == "sqlite" else nullcontext()
+        with arena.without_row_locks(), looked, in_an_order, alone:
+            yield

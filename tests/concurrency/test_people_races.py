@@ -1,0 +1,17 @@
+"""Somebody is erased or merged while their baskets end: nobody waits in a ring; without the order of locks, they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.concurrency.verdict import assert_guard_matters
+from tests.support.scale import rounds
+
+
+@pytest.mark.parametrize("race", ["Erased", "Merged"])
+def test_race(race: str, play: Callable[..., dict[str, Any]]) -> None:
+    """On PostgreSQL: SQLite locks no rows."""
+    assert_guard_matters(play(f"people.{race}", "postgres", rounds(10, 300)))

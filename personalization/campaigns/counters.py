@@ -11,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import UUIDField
 from django.db.utils import IntegrityError
 
 from personalization.campaigns import liability
 from personalization.exceptions import CouponRefused
 from personalization.models import Campaign, Coupon, LedgerEntry, Reservation, UsageSlot
+from personalization.models.prepared import insert
 from personalization.pure.pacing import allowed_minor
 from personalization.types import Discount
 
@@ -44,7 +47,7 @@ def hold(items: Sequence[Item]) -> None:
     for item in items:
         _take_coupon(item)
     for item in items:
-        item.reservation.save(force_insert=True)
+        insert(item.reservation)
     # By offer: two baskets of one shopper, with other codes of the same offers, would else wait in a ring.
     for item in sorted(items, key=lambda item: item.coupon.offer_id):
         _take_slot(item)
@@ -68,15 +71,16 @@ def charge(items: Sequence[Item], now: datetime) -> None:
 
 
 def _move(statement: str, **parameters: Any) -> bool:
-    """Run one UPDATE of a counter and return whether its conditions held. A coupon's key is given as its UUID."""
-    if "coupon" in parameters:
-        parameters["coupon"] = _COUPON_KEY.get_db_prep_value(parameters["coupon"], connection)
+    """Run one UPDATE and return whether its conditions held; UUIDs are given as such."""
+    for name, value in parameters.items():
+        if isinstance(value, UUID):
+            parameters[name] = _UUID.get_db_prep_value(value, connection)
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return bool(cursor.rowcount)
 
 
-_COUPON_KEY = Coupon._meta.get_field("id")
+_UUID = UUIDField()
 # The statements are written out: they are what holds the limits, and Django would take longer to compose them than the
 # database to run them.
 _TAKE_COUPON = """
@@ -94,6 +98,7 @@ WHERE id = %(campaign)s AND status = 'running'
   AND (budget_minor IS NULL OR budget_minor >= reserved_minor + spent_minor + %(amount)s)
 """
 _TAKE_PACED_BUDGET = f"{_TAKE_BUDGET}  AND %(open_now)s >= reserved_minor + spent_minor + %(amount)s"
+_SPEND = "UPDATE personalization_reservation SET state = 'redeemed' WHERE id = %(reservation)s AND state = 'held'"
 _SETTLE_COUPON = """
 UPDATE personalization_coupon SET reserved_count = reserved_count - 1, used_count = used_count + 1
 WHERE id = %(coupon)s
@@ -162,6 +167,11 @@ def _take_budget(campaign: Campaign, amount: int, share: int, now: datetime) -> 
         raise CouponRefused(reason="budget")
 
 
+def spend(reservation: Reservation) -> bool:
+    """Mark a held reservation as redeemed; of several who try, one does. Then call :func:`settle`."""
+    return _move(_SPEND, reservation=reservation.pk)
+
+
 def settle(reservations: Sequence[Reservation]) -> None:
     """Move reservations that have just become redeemed from reserved to spent."""
     for row in _by_coupon(reservations):
@@ -216,11 +226,13 @@ def _sums(reservations: Sequence[Reservation], key: str, value: str = "") -> lis
 
 def write(reservation: Reservation, kind: LedgerEntry.Kind, key: str, reserved: int, spent: int) -> None:
     """Append one movement to the ledger; its operation id makes it happen once."""
-    LedgerEntry.objects.create(
-        operation_id=key,
-        kind=kind,
-        campaign_id=reservation.campaign_id,
-        reservation=reservation,
-        reserved_delta=reserved,
-        spent_delta=spent,
+    insert(
+        LedgerEntry(
+            operation_id=key,
+            kind=kind,
+            campaign_id=reservation.campaign_id,
+            reservation=reservation,
+            reserved_delta=reserved,
+            spent_delta=spent,
+        )
     )

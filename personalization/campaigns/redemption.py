@@ -23,7 +23,7 @@ from personalization.campaigns.counters import Item, let_go
 from personalization.campaigns.coupons import usable_coupon
 from personalization.exceptions import BasketNotEligible, CouponRefused, RefundRefused, ReservationGone, UnderReview
 from personalization.models import Coupon, LedgerEntry, Redemption, Reservation, Shopper
-from personalization.models.prepared import Prepared
+from personalization.models.prepared import Prepared, insert
 from personalization.pure.benefits import discount_for
 from personalization.pure.returns import after_return
 from personalization.pure.stacking import Candidate, application_order
@@ -147,7 +147,7 @@ def _redeem(row: Reservation, order_label: str, order_id: str) -> bool:
     """Make a reservation part of an order; False if it is already. What it moves is settled afterwards."""
     if not _spend(row, order_label, order_id):
         return False
-    redemption = Redemption.objects.create(
+    redemption = Redemption(
         reservation=row,
         coupon_id=row.coupon_id,
         offer_id=row.offer_id,
@@ -158,6 +158,7 @@ def _redeem(row: Reservation, order_label: str, order_id: str) -> bool:
         amount_minor=row.amount_minor,
         off_minor=row.off_minor,
     )
+    insert(redemption)
     grants.promise(redemption, benefit_of(row), row.offer)
     _track_redemption(row)
     return True
@@ -170,7 +171,7 @@ def _spend(reservation: Reservation, order_label: str, order_id: str) -> bool:
     several = reservation.coupon.max_uses > 1
     if several and of_order.filter(coupon=reservation.coupon).exclude(reservation=reservation).exists():
         raise ReservationGone
-    if Reservation.objects.filter(pk=reservation.pk, state=State.HELD).update(state=State.REDEEMED):
+    if counters.spend(reservation):
         return True
     if not of_order.filter(reservation=reservation).exists():
         raise ReservationGone

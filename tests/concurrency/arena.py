@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from unittest import mock
+from uuid import UUID
 
 from django.db import connection, connections, models
 from django.db.backends.signals import connection_created
@@ -25,7 +26,6 @@ from django.db.models import QuerySet
 
 from personalization.campaigns import counters
 from personalization.exceptions import PersonalizationError
-from personalization.models import Coupon
 
 PAUSE_SECONDS = 0.002
 """Between the check and the act of a contender whose guard was taken away."""
@@ -164,8 +164,9 @@ def check_then_act() -> Iterator[None]:
 
 def _naive_move(statement: str, **parameters: Any) -> bool:
     """Do what ``counters._move`` does, as above: ask whether the conditions hold, wait, and write regardless."""
-    for name in {"coupon", "reservation"} & parameters.keys():
-        parameters[name] = Coupon._meta.pk.get_db_prep_value(parameters[name], connection)
+    for name, value in parameters.items():
+        if isinstance(value, UUID):
+            parameters[name] = models.UUIDField().get_db_prep_value(value, connection)
     found = _UPDATE.fullmatch(statement.strip())
     assert found, f"This is no plain UPDATE: {statement}"
     table, changes, conditions = found.groups()

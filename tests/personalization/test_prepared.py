@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.forms.models import model_to_dict
 from django.test.utils import CaptureQueriesContext
 
 from personalization.campaigns import coupons, redemption
-from personalization.models import Coupon, Reservation
-from personalization.models.prepared import Prepared
+from personalization.models import Coupon, LedgerEntry, Reservation
+from personalization.models.prepared import Prepared, insert
 from tests.personalization.builders import make_offer, make_shopper
 from tests.support import build
 
@@ -74,3 +74,27 @@ def test_it_is_composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_query_with_parameters_of_its_own_is_refused() -> None:
     with pytest.raises(ImproperlyConfigured, match="its key alone"):
         Prepared(lambda: Reservation.objects.filter(state="held")).get(uuid.uuid4())
+
+
+def test_a_row_is_written_as_save_writes_it() -> None:
+    """JSON, moments, foreign keys and a key of the row's own; and one that the database gives."""
+    row = reservation()
+    twin = Reservation.objects.get(pk=row.pk)
+    twin.pk, twin.idempotency_key, twin.per_line_minor = uuid.uuid4(), "twin", [1, 2]
+    twin._state.adding = True
+    insert(twin)
+    assert not twin._state.adding
+    stored = Reservation.objects.get(pk=twin.pk)
+    for field in Reservation._meta.concrete_fields:
+        assert getattr(stored, field.attname) == getattr(twin, field.attname)
+
+    def entry() -> LedgerEntry:
+        given = {"campaign_id": row.campaign_id, "reservation": row, "reserved_delta": 1, "spent_delta": 0}
+        return LedgerEntry(operation_id="x", kind="reserve", **given)
+
+    written = entry()
+    insert(written)
+    assert written.pk is not None
+    assert LedgerEntry.objects.get(operation_id="x") == written
+    with pytest.raises(IntegrityError), transaction.atomic():
+        insert(entry())

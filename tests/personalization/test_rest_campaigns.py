@@ -378,6 +378,8 @@ def test_an_account_needs_its_csrf_token(marketer: Browser) -> None:
 
 
 def test_a_refusal_that_quotes_half_a_character_can_be_read(marketer: Browser) -> None:
-    refused = call(marketer, "post", "campaigns", body=draft_body(pacing="\ud800", offers=[{**OFFER, "kind": "\udfff"}]))
+    refused = call(
+        marketer, "post", "campaigns", body=draft_body(pacing="\ud800", offers=[{**OFFER, "kind": "\udfff"}])
+    )
     assert refused.status_code == 400
     assert set(refused.json()["errors"]) == {"pacing", "offers"}

@@ -16,11 +16,12 @@ from typing import Any
 
 from django.core import signing
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
 from django.utils import timezone
 
 from personalization import conf
-from personalization.campaigns import counters, redemption, risk, sites, switch
+from personalization.campaigns import counters, redemption, risk, sites, switch, triggers
 from personalization.campaigns.coupons import (
     by_id,
     closed_reason,
@@ -145,16 +146,18 @@ def _coupons(
 
 
 def _automatic(shopper: Shopper | None, host: str | None, now: datetime) -> list[Offer]:
-    """Return the offers that apply by themselves on this site and that this shopper has not used up."""
+    """Return the offers that apply by themselves here, for this shopper, at this moment, and are not used up."""
     population = shopper.population if shopper is not None else conf.get().population
     if switch.engaged_now(population):
         return []
     offers = list(
-        Offer.objects.select_related("campaign").filter(
+        Offer.objects.select_related("campaign")
+        .filter(
             application=Offer.Application.AUTOMATIC,
             campaign__status=Campaign.Status.RUNNING,
             campaign__population=population,
         )
+        .annotate(triggered=Exists(triggers.opening().filter(campaign=OuterRef("campaign"))))
     )
     offers = [
         offer
@@ -162,6 +165,8 @@ def _automatic(shopper: Shopper | None, host: str | None, now: datetime) -> list
         if sites.shows_on(offer.campaign, host)
         and not (closed_reason(offer, now) or ineligible_reason(offer, shopper, now))
     ]
+    waiting = triggers.without_occasion(offers, shopper, now)
+    offers = [offer for offer in offers if offer.pk not in waiting]
     if shopper is None or not offers:
         return offers
     spent: dict[int, int] = {}

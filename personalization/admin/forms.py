@@ -282,9 +282,9 @@ class OfferFormSet(BaseInlineFormSet):
 
     @cached_property
     def titles(self) -> dict[str, str]:
-        """Return id → title of the products that the stored offers name, read at once."""
-        rows = self.get_queryset()
-        return products.titles(str(item) for offer in rows for item in _stored(offer, "item_ids", "gift_item_id"))
+        """Return id → title of the products that the stored offers name, read at once; empty for what is gone."""
+        named = [str(item) for offer in self.get_queryset() for item in _stored(offer, "item_ids", "gift_item_id")]
+        return {**dict.fromkeys(named, ""), **products.titles(named)}
 
 
 class FindCodeForm(forms.Form):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,11 +17,12 @@ from typing import Any
 
 from django.core import signing
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, F, OuterRef, Q
 from django.http import HttpRequest
 from django.utils import timezone
 
 from personalization import conf
-from personalization.campaigns import counters, redemption, risk, sites, switch
+from personalization.campaigns import counters, redemption, risk, sites, switch, triggers
 from personalization.campaigns.coupons import (
     by_id,
     closed_reason,
@@ -145,16 +147,18 @@ def _coupons(
 
 
 def _automatic(shopper: Shopper | None, host: str | None, now: datetime) -> list[Offer]:
-    """Return the offers that apply by themselves on this site and that this shopper has not used up."""
+    """Return the offers that apply by themselves here, for this shopper, at this moment, and are not used up."""
     population = shopper.population if shopper is not None else conf.get().population
     if switch.engaged_now(population):
         return []
-    offers = list(
-        Offer.objects.select_related("campaign").filter(
+    offers: list[Offer] = list(
+        Offer.objects.select_related("campaign")
+        .filter(
             application=Offer.Application.AUTOMATIC,
             campaign__status=Campaign.Status.RUNNING,
             campaign__population=population,
         )
+        .annotate(triggered=Exists(triggers.opening().filter(campaign=OuterRef("campaign"))))
     )
     offers = [
         offer
@@ -162,13 +166,16 @@ def _automatic(shopper: Shopper | None, host: str | None, now: datetime) -> list
         if sites.shows_on(offer.campaign, host)
         and not (closed_reason(offer, now) or ineligible_reason(offer, shopper, now))
     ]
+    waiting = triggers.without_occasion(offers, shopper, now)
+    offers = [offer for offer in offers if offer.pk not in waiting]
     if shopper is None or not offers:
         return offers
-    spent: dict[int, int] = {}
-    own = Coupon.objects.filter(shopper=shopper, offer__in=offers)
-    for offer_id, busy, most in own.values_list("offer_id", "used_count", "max_uses"):
-        spent[offer_id] = spent.get(offer_id, 0) + int(busy >= most)
-    return [offer for offer in offers if spent.get(offer.pk, 0) < offer.per_shopper]
+    # What waits for a review or was refused as abuse would only have the whole basket refused.
+    waits = Exists(Reservation.objects.filter(coupon=OuterRef("pk"), state=State.REVIEW))
+    gone = Q(used_count__gte=F("max_uses")) | Q(voided_at__isnull=False) | Q(waits)
+    own = Coupon.objects.filter(gone, shopper=shopper, offer__in=offers)
+    spent = Counter(own.values_list("offer_id", flat=True))
+    return [offer for offer in offers if spent[offer.pk] < offer.per_shopper]
 
 
 def _candidate(key: str, offer: Offer) -> Candidate:

@@ -290,9 +290,9 @@ def _earned(redemptions: list[Redemption], amount_minor: int | None, kept: Baske
         raise RefundRefused("This offer is in another currency.", reason="currency")
 
     def applied(row: Redemption) -> tuple[Any, ...]:
-        offer = row.reservation.offer
-        candidate = Candidate("", offer.terms(), offer.campaign.priority)
-        return *application_order(candidate), row.reservation.created_at, row.pk
+        # Their own order, in which they were written: a priority may have been edited since.
+        phase, *_rest = application_order(Candidate("", row.reservation.offer.terms()))
+        return phase, row.reservation.created_at, row.pk
 
     together: dict[Any, list[Redemption]] = {}
     for row in sorted(redemptions, key=applied):

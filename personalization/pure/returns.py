@@ -23,6 +23,8 @@ def after_return(granted: Sequence[tuple[Terms, Discount]], kept: Basket) -> lis
             found = discount_for(terms, replace(kept, shipping_minor=shipping), taken)
         except BasketNotEligible:
             found = Discount(0, (0,) * len(kept.lines))
+        if found.points == given.points:  # what a point costs may be another sum by now
+            found = replace(found, points_cost_minor=given.points_cost_minor)
         if found.cost_minor > given.cost_minor:
             lines = allocate(min(given.amount_minor, found.amount_minor), found.per_line_minor)
             found = replace(given, amount_minor=sum(lines), per_line_minor=lines)

@@ -52,9 +52,18 @@ def _problem(exc: Exception, data: Any) -> Any:
     if isinstance(exc, ValidationError):
         fields = ", ".join(exc.detail) if isinstance(exc.detail, dict) else ""
         message = f"These fields are not valid: {fields}." if fields else "The request is not valid."
-        return {"code": exc.default_code, "message": message, "errors": exc.detail}
+        return {"code": exc.default_code, "message": message, "errors": _writable(exc.detail)}
     detail = data.get("detail") if isinstance(data, dict) else None
     return {"code": detail.code, "message": str(detail)} if isinstance(detail, ErrorDetail) else data
+
+
+def _writable(told: Any) -> Any:
+    """Return what is wrong with half characters replaced: a refusal quotes what was sent, and must be sent itself."""
+    if isinstance(told, dict):
+        return {name: _writable(each) for name, each in told.items()}
+    if isinstance(told, list):
+        return [_writable(each) for each in told]
+    return str(told).encode(errors="replace").decode()
 
 
 def _wait(scope: str, identity: str) -> int:

@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from personalization.campaigns import coupons, giftcards, grants, redemption
+from personalization.campaigns import coupons, giftcards, grants, quotes, redemption
 from personalization.campaigns.ledger import verify_ledger
 from personalization.exceptions import RefundRefused
 from personalization.models import Campaign, Grant, LedgerEntry, Offer, Redemption, Shopper
@@ -93,3 +93,24 @@ def test_points_of_no_value_are_not_booked_for_an_order_that_came_back(settings:
     buy(make_shopper(), make_basket(10_000), make_offer(kind="points", percent=0, points=100))
     assert refund("a") == 0
     assert Grant.objects.get().state == "cancelled"
+
+
+def test_a_priority_that_is_edited_after_the_order_takes_nothing_back() -> None:
+    first, second = make_offer(application="automatic", percent=50), make_offer(application="automatic", percent=10)
+    Campaign.objects.filter(pk=first.campaign_id).update(priority=9)
+    shopper, basket = make_shopper(), make_basket(6500)
+    token = quotes.quote(shopper=shopper, basket=basket).token
+    held = quotes.reserve_quote(token, shopper=shopper, basket=basket, idempotency_key="1001")
+    with transaction.atomic():
+        assert quotes.redeem_basket(held.basket_key, order_label="shop.order", order_id="1001") == 3250 + 325
+    Campaign.objects.filter(pk=second.campaign_id).update(priority=99)
+    assert refund("nothing came back", kept=basket) == 0
+
+
+def test_points_whose_value_is_changed_after_the_order_stay(settings: Any) -> None:
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "POINT_VALUE_MINOR": 10}
+    basket = make_basket(10_000)
+    buy(make_shopper(), basket, make_offer(kind="points", percent=0, points=100))
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "POINT_VALUE_MINOR": 5}
+    assert refund("nothing came back", kept=basket) == 0
+    assert (Grant.objects.get().amount, spent()) == (100, 1000)

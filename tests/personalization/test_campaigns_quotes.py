@@ -21,12 +21,14 @@ from personalization.exceptions import CouponRefused, QuoteChanged, ReservationG
 from personalization.models import (
     Campaign,
     Coupon,
+    Occurrence,
     Offer,
     Redemption,
     Reservation,
     RiskReview,
     RiskRule,
     Shopper,
+    Trigger,
     UsageSlot,
 )
 from personalization.types import Basket, BasketLine
@@ -333,3 +335,37 @@ def test_an_offer_that_applies_by_itself_does_so_on_its_campaigns_sites(shopper:
         return quotes.quote(shopper=shopper, basket=BASKET, request=request).off_minor
 
     assert [off(host) for host in ("a.example", "b.example", "")] == [650, 0, 650]  # a program names no site
+
+
+@pytest.mark.parametrize(
+    ("kind", "came", "off"), [("birthday", False, 0), ("birthday", True, 650), ("launch", False, 650)]
+)
+def test_an_offer_that_applies_by_itself_waits_for_its_occasion(
+    shopper: Shopper, kind: str, came: bool, off: int
+) -> None:
+    offer = automatic(percent=10)
+    trigger = Trigger.objects.create(campaign=offer.campaign, kind=kind)
+    if came:
+        until = timezone.now() + timedelta(days=1)
+        Occurrence.objects.create(trigger=trigger, shopper=shopper, key="2026", open_until=until)
+    assert quotes.quote(shopper=shopper, basket=BASKET).off_minor == off
+    assert quotes.quote(shopper=None, basket=BASKET).off_minor == (650 if kind == "launch" else 0)
+
+
+def test_a_stopped_offer_that_applies_by_itself_stops_no_later_order(shopper: Shopper) -> None:
+    """It is left out while it waits and after it was rejected; approved, it is there again."""
+    plain, stopped = automatic(percent=10), automatic(percent=0, amount_minor=500)
+    Offer.objects.filter(pk=stopped.pk).update(attributes={"referrer": shopper.key.hex})
+    risk.ensure_defaults()
+
+    def buy(number: str) -> list[int]:
+        quote = quotes.quote(shopper=shopper, basket=BASKET)
+        order(take(quote, shopper, key=number), number)
+        return [item.offer_id for item in quote.applied]
+
+    with pytest.raises(UnderReview):
+        buy("1001")
+    assert buy("1002") == [plain.pk]
+    Offer.objects.filter(pk=plain.pk).update(per_shopper=9)
+    assert risk.reject(RiskReview.objects.get())
+    assert buy("1003") == [plain.pk]

@@ -375,3 +375,11 @@ def test_an_account_needs_its_csrf_token(marketer: Browser) -> None:
     address = reverse("personalization:api-campaigns")
     problem(marketer.post(address, json.dumps(draft_body()), content_type="application/json"), 403)
     assert not Campaign.objects.exists()
+
+
+def test_a_refusal_that_quotes_half_a_character_can_be_read(marketer: Browser) -> None:
+    refused = call(
+        marketer, "post", "campaigns", body=draft_body(pacing="\ud800", offers=[{**OFFER, "kind": "\udfff"}])
+    )
+    assert refused.status_code == 400
+    assert set(refused.json()["errors"]) == {"pacing", "offers"}

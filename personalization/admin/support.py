@@ -37,6 +37,7 @@ REFUSALS = {
     "campaign_not_running": _("The campaign does not run any more."),
     "outside_campaign_dates": _("The campaign does not run at this moment."),
     "outside_window": _("The offer’s window is closed."),
+    "used_up": _("The coupon is used up: nothing of it is left to be issued again. Goodwill may help."),
     "in_basket_or_void": _("The coupon is void, or an open basket holds it at this moment."),
     "liability": _("The campaign’s budget does not cover another coupon."),
     "other_gift": _("This form was sent before with other figures. Open the page again."),

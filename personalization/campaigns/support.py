@@ -101,7 +101,7 @@ def reissue(coupon: Coupon, *, by: Any, reason: str) -> Coupon:
     """Void a coupon and issue another of the same offer for its shopper; repeated it returns the one issued.
 
     The offer's limits count the new one like any other. Raises ClaimRefused, with a reason for staff: the campaign is
-    over, all are issued, the code is for many, or a basket holds the coupon right now.
+    over, all are issued, the code is for many, the coupon is used up, or a basket holds it right now.
     """
     done = _replacement(coupon)
     if done is not None:
@@ -126,9 +126,10 @@ def _replacement(coupon: Coupon) -> Coupon | None:
 
 
 def _reissue(coupon: Coupon, by: Any, reason: str) -> Coupon:
-    unused = Coupon.objects.filter(pk=coupon.pk, voided_at=None, reserved_count=0)
+    unused = Coupon.objects.filter(pk=coupon.pk, voided_at=None, reserved_count=0, max_uses__gt=F("used_count"))
     if not unused.update(voided_at=timezone.now()):
-        raise ClaimRefused(reason="in_basket_or_void")
+        spent = Coupon.objects.filter(pk=coupon.pk, max_uses__lte=F("used_count")).exists()
+        raise ClaimRefused(reason="used_up" if spent else "in_basket_or_void")
     # The offer before its campaign, as everywhere: dropping the old one's liability locks the campaign.
     offer = Offer.objects.select_for_update(of=("self",)).select_related("campaign").get(pk=coupon.offer_id)
     coupon.refresh_from_db()
@@ -137,7 +138,7 @@ def _reissue(coupon: Coupon, by: Any, reason: str) -> Coupon:
         offer,
         shopper=coupon.shopper,
         origin=Coupon.Origin.SUPPORT,
-        max_uses=max(coupon.max_uses - coupon.used_count, 1),
+        max_uses=coupon.max_uses - coupon.used_count,
         claim_key=f"reissue:{coupon.pk}",
         replaces=coupon,
     )

@@ -29,6 +29,7 @@ from personalization.features.frames import (
     milliseconds,
 )
 from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper, ShopperAlias
+from personalization.pure.benefits import nominal
 from personalization.pure.money import exponent
 
 CHUNK = 20_000
@@ -136,14 +137,15 @@ def _offers(population: str, category_code: dict[str, int]) -> tuple[Offers, int
     found = list(Offer.objects.select_related("campaign").filter(campaign__population=population).order_by("pk"))
     digits = exponent(found[0].campaign.currency) if found else 2
     scale = 10.0**digits
+    benefits = [nominal(offer.terms()) for offer in found]
     channels = [[float(bool(offer.attributes.get(name))) for name in ("web", "mobile", "social")] for offer in found]
     return (
         Offers(
             ids=np.array([offer.pk for offer in found], dtype=np.int64),
             names=[offer.name for offer in found],
             kinds=[offer.kind for offer in found],
-            amount=np.array([offer.amount_minor / scale for offer in found]),
-            percent=np.array([float(offer.percent) for offer in found]),
+            amount=np.array([amount / scale for _, amount in benefits]),
+            percent=np.array([float(percent) for percent, _ in benefits]),
             threshold=np.array([offer.threshold_minor / scale for offer in found]),
             max_discount=np.array(
                 [np.inf if offer.max_discount_minor is None else offer.max_discount_minor / scale for offer in found]

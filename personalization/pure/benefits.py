@@ -378,6 +378,20 @@ def expected_benefit(terms: Terms, basket_minor: float) -> float:
     return float(benefit_on(terms, spend))
 
 
+def nominal(terms: Terms) -> tuple[Decimal, int]:
+    """Return the percentage of a basket, else the amount in minor units, that stands for what the terms cost.
+
+    For models, which know baskets only by their sum: as in :func:`expected_benefit`, free pieces and delivery are a
+    share, gifts, gift cards and points what they cost, and steps begin with the first.
+    """
+    if terms.kind in {OfferKind.GIFT, OfferKind.GIFT_CARD, OfferKind.POINTS}:
+        return Decimal(0), worst_case(terms) or 0
+    if terms.kind in {OfferKind.N_FOR_M, OfferKind.FREE_SHIPPING}:
+        return Decimal(str(round(100 * _free_share(terms), 2))), 0
+    step = min(terms.steps, key=lambda step: step.threshold_minor, default=None)
+    return (terms.percent, terms.amount_minor) if step is None else (step.percent, step.amount_minor)
+
+
 def _free_share(terms: Terms) -> float:
     if terms.kind == OfferKind.N_FOR_M and terms.buy_quantity:
         return (terms.buy_quantity - terms.pay_quantity) / terms.buy_quantity

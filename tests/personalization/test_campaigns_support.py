@@ -129,7 +129,7 @@ def test_a_budget_that_covers_all_coupons_covers_the_replacement(customer: Shopp
     assert Campaign.objects.get(pk=offer.campaign_id).liability_minor == 500
 
 
-@pytest.mark.parametrize("kind", ["in_basket", "void", "shared", "over"])
+@pytest.mark.parametrize("kind", ["in_basket", "void", "shared", "over", "used_up"])
 def test_what_cannot_be_reissued_stays_as_it_is(kind: str, customer: Shopper, agent: Any, offer: Offer) -> None:
     shared = {"code": "FOR-EVERYBODY", "max_uses": 9} if kind == "shared" else {}
     old = issued(offer, None if shared else customer, **shared)
@@ -137,6 +137,8 @@ def test_what_cannot_be_reissued_stays_as_it_is(kind: str, customer: Shopper, ag
         reserve(old)
     elif kind == "void":
         coupons.void(old)
+    elif kind == "used_up":
+        redeem(old)
     elif kind == "over":
         Campaign.objects.update(status="ended")
     old = Coupon.objects.select_related("offer__campaign").get(pk=old.pk)

@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from personalization.exceptions import BasketNotEligible
-from personalization.pure.benefits import allocate_within, covers, discount_for, rounded, worst_case
+from personalization.pure.benefits import (
+    allocate_within,
+    covers,
+    discount_for,
+    expected_benefit,
+    nominal,
+    rounded,
+    worst_case,
+)
 from personalization.pure.returns import after_return
 from personalization.pure.stacking import Candidate, resolve
 from personalization.types import Basket, BasketLine, Discount, Gift, OfferKind, Step, Terms
@@ -217,3 +225,14 @@ def test_filling_up_line_after_line_is_quick() -> None:
     began = time.process_time()
     assert sum(allocate_within(sum(rooms) - 1, [10**6] * 1000, rooms)) == sum(rooms) - 1
     assert time.process_time() - began < 0.5
+
+
+@settings(max_examples=300, deadline=None)
+@given(terms())
+def test_plain_numbers_stand_for_terms_of_every_kind(rules: Terms) -> None:
+    """A forecast by plain numbers costs something wherever the terms do."""
+    percent, amount = nominal(rules)
+    assert 0 <= percent <= 100
+    assert amount >= 0
+    if rules.kind != OfferKind.ANNOUNCEMENT and expected_benefit(rules, 5000) >= 1:
+        assert percent or amount

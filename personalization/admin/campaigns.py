@@ -21,6 +21,7 @@ from personalization.admin import revisions as revision_pages
 from personalization.admin import switch as switch_pages
 from personalization.admin.campaign_list import CampaignList
 from personalization.admin.display import badge, money
+from personalization.admin.fields import MomentField
 from personalization.admin.forms import CampaignForm, friendly_formfield
 from personalization.admin.offers import CLOSED, OPEN, OfferInline
 from personalization.admin.triggers import TriggerInline
@@ -50,6 +51,9 @@ COLUMNS = (
 @admin.register(Campaign)
 class CampaignAdmin(CampaignList):
     form = CampaignForm
+    formfield_overrides = {
+        models.DateTimeField: {"form_class": MomentField, "help_text": _("Without a time: at midnight.")}
+    }
     inlines = (OfferInline, TriggerInline)
     save_on_top = False
     change_form_template = "admin/personalization/campaign/change_form.html"

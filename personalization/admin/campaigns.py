@@ -16,11 +16,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
-from personalization.admin import audience, calendar, conflicts, forecasts, lifecycle, parts, preview, products
+from personalization.admin import audience, calendar, conflicts, forecasts, lifecycle, moments, parts, preview, products
 from personalization.admin import revisions as revision_pages
 from personalization.admin import switch as switch_pages
 from personalization.admin.campaign_list import CampaignList
-from personalization.admin.display import badge, money
+from personalization.admin.display import money
 from personalization.admin.fields import MomentField
 from personalization.admin.forms import CampaignForm, friendly_formfield
 from personalization.admin.offers import CLOSED, OPEN, OfferInline
@@ -293,7 +293,7 @@ class CampaignAdmin(CampaignList):
             steps = lifecycle.steps(request, stored)
             before_launch = any(lifecycle.needs_checklist(stored, step.to) for step in steps)
             context.update(
-                state_badge=badge(stored.get_status_display(), stored.status),
+                state_badge=moments.state_badge(stored),
                 steps=steps,
                 checks=lifecycle.checklist(stored, found) if before_launch else [],
                 history=lifecycle.history(stored),

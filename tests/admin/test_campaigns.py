@@ -151,24 +151,6 @@ def test_contradictions_are_said_beside_their_field(client, marketer, changes, c
     assert not Campaign.objects.exists()
 
 
-def test_a_day_without_a_time_is_its_midnight(client, marketer):
-    day_only = {"starts_at_1": "", "ends_at_1": "", "offers-0-ends_at_0": "2030-03-08", "offers-0-ends_at_1": ""}
-    page = client.get(reverse("admin:personalization_campaign_add")).content.decode()
-    assert "Without a time: at midnight." in page
-    response = client.post(reverse("admin:personalization_campaign_add"), {**new_campaign_data(), **day_only})
-    assert response.status_code == 302, response.context["errors"]
-    campaign, offer = Campaign.objects.get(), Offer.objects.get()
-    shown = [timezone.localtime(moment) for moment in (campaign.starts_at, campaign.ends_at, offer.ends_at)]
-    assert [(at.month, at.day, at.hour, at.minute) for at in shown] == [(3, 1, 0, 0), (4, 1, 0, 0), (3, 8, 0, 0)]
-
-
-def test_a_time_without_a_day_is_no_moment(client, marketer):
-    data = {**new_campaign_data(), "starts_at_0": "", "starts_at_1": "09:00"}
-    response = client.post(reverse("admin:personalization_campaign_add"), data)
-    assert response.status_code == 200
-    assert "starts_at" in response.context["adminform"].form.errors
-
-
 @pytest.mark.parametrize("status", ["draft", "review", "scheduled", "running", "paused"])
 def test_saving_an_untouched_page_changes_nothing(client, marketer, status):
     campaign = make_campaign(

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.template import Context, Template
+from django.urls import reverse
 from django.utils import timezone
 
 from personalization.admin.checklist import further
@@ -77,6 +78,17 @@ def test_the_checklist_tells_what_is_open(client):
         "The number of coupons is bounded": False,
         "It gets along with other campaigns": True,
     }
+
+
+def test_an_open_line_says_in_words_that_it_is_open(client):
+    client.force_login(make_user(*MARKETER, "launch_campaign"))
+    campaign = make_campaign(budget_minor=None)
+    make_offer(campaign)
+    launch = reverse("admin:personalization_campaign_state", args=[campaign.pk, "running"])
+    for address in (change_url(campaign), launch):
+        page = " ".join(client.get(address).content.decode().split())
+        assert "<strong>Open:</strong> It has a budget" in page
+        assert '<span class="visually-hidden">Done:</span> It has offers' in page
 
 
 def test_a_campaign_to_be_sent_needs_an_occasion_and_a_channel_that_works(settings):

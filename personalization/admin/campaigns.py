@@ -16,7 +16,18 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
-from personalization.admin import audience, calendar, conflicts, forecasts, lifecycle, moments, parts, preview, products
+from personalization.admin import (
+    audience,
+    calendar,
+    checklist,
+    conflicts,
+    forecasts,
+    lifecycle,
+    moments,
+    parts,
+    preview,
+    products,
+)
 from personalization.admin import revisions as revision_pages
 from personalization.admin import switch as switch_pages
 from personalization.admin.campaign_list import CampaignList
@@ -296,6 +307,7 @@ class CampaignAdmin(CampaignList):
                 state_badge=moments.state_badge(stored),
                 steps=steps,
                 checks=lifecycle.checklist(stored, found) if before_launch else [],
+                unsendable=checklist.unsendable(stored),
                 history=lifecycle.history(stored),
                 panel=forecasts.panel(request, stored),
                 conflicts=conflicts.of_campaign(stored),

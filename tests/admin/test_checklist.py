@@ -107,6 +107,21 @@ def test_a_campaign_to_be_sent_needs_an_occasion_and_a_channel_that_works(settin
     assert lines(campaign)[ready] is False
 
 
+@pytest.mark.parametrize("status", ["scheduled", "running", "paused"])
+def test_the_page_of_a_launched_mailing_says_that_nobody_is_reached(client, settings, status):
+    client.force_login(make_user(*MARKETER))
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "CONTACTS": "", "PUBLIC_URL": ""}
+    campaign = make_campaign(delivery="sent", status=status)
+    Trigger.objects.create(campaign=campaign, kind="launch", channels=["email"])
+    told = "These settings are empty, so nobody is reached. email: CONTACTS, PUBLIC_URL."
+    assert told in client.get(change_url(campaign)).content.decode()
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, **reach.PATHS}
+    assert "nobody is reached" not in client.get(change_url(campaign)).content.decode()
+    Campaign.objects.filter(pk=campaign.pk).update(status="ended")
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "CONTACTS": ""}
+    assert "nobody is reached" not in client.get(change_url(campaign)).content.decode()
+
+
 def test_an_on_page_campaign_is_not_asked_how_it_is_sent():
     assert not {"It is sent to its shoppers", "Its channels are set up"} & set(lines(make_campaign()))
 

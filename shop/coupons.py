@@ -74,10 +74,6 @@ class Quote:
         return sum(priced.discount_minor for priced in self.lines)
 
     @property
-    def negative_discount_minor(self) -> int:
-        return -self.discount_minor
-
-    @property
     def total_minor(self) -> int:
         return self.subtotal_minor - self.discount_minor
 

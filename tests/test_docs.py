@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from django.core.management import load_command_class
 from django.urls import URLPattern
 
 from personalization import api, exceptions
@@ -197,6 +198,33 @@ def test_the_readme_names_both_commands_and_its_picture_is_small() -> None:
     assert pictures
     assert all((ROOT / picture).stat().st_size < 200_000 for picture in pictures)
     assert "simulated" in readme
+
+
+def test_the_readme_tells_another_port_that_the_demo_takes() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r'make demo DEMO_FLAGS="(--[a-z-]+) (\d+)"', readme)
+    assert found
+    parser = load_command_class("shop", "demo").create_parser("manage.py", "demo")
+    assert parser.parse_args([found[1], found[2]]).port == int(found[2])
+
+
+@pytest.mark.parametrize(
+    ("page", "button"),
+    [
+        ("tutorial", "New campaign"),
+        ("how-to/campaigns", "New campaign"),
+        ("how-to/campaigns", "New from a template"),
+        ("how-to/campaigns", "Submit for review"),
+        ("how-to/campaigns", "Back to draft"),
+        ("how-to/campaigns", "Archive"),
+        ("how-to/campaigns", "Revisions"),
+    ],
+)
+def test_a_button_that_a_page_names_is_one_of_the_admins(page: str, button: str) -> None:
+    assert button in (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    admin = ROOT / "personalization"
+    written = [*(admin / "admin").glob("*.py"), *(admin / "templates/admin").rglob("*.html")]
+    assert any(f'"{button}"' in path.read_text(encoding="utf-8") for path in written)
 
 
 def test_every_make_target_is_listed() -> None:

@@ -16,7 +16,8 @@ from django.utils.formats import date_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from personalization.admin.display import TONES, badge, change_url, day
+from personalization.admin import moments
+from personalization.admin.display import change_url
 from personalization.models import Campaign
 
 if TYPE_CHECKING:
@@ -81,10 +82,9 @@ def _row(campaign: Campaign, first: date, last: date) -> Row:
         before=(shown_from - first).days,
         days=(shown_to - shown_from).days + 1,
         after=(last - shown_to).days,
-        words=_("%(first)s to %(last)s")
-        % {"first": day(campaign.starts_at), "last": day(campaign.ends_at - timedelta(microseconds=1))},
-        state=badge(campaign.get_status_display(), campaign.status),
-        tone=TONES.get(campaign.status, "quiet"),
+        words=_("%(first)s to %(last)s") % {"first": moments.starts(campaign), "last": moments.ends(campaign)},
+        state=moments.state_badge(campaign),
+        tone=moments.tone(campaign),
         from_earlier=starts < first,
         goes_on=ends > last,
     )

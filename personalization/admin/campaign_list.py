@@ -20,10 +20,10 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from personalization.admin import lifecycle
+from personalization.admin import lifecycle, moments
 from personalization.admin.base import PersonalizationAdmin
 from personalization.admin.csv import BATCH, CsvAdmin, stream
-from personalization.admin.display import DASH, badge, budget_bar, day, number, percent
+from personalization.admin.display import DASH, budget_bar, number, percent
 from personalization.campaigns import lifecycle as states
 from personalization.exceptions import PersonalizationError
 from personalization.models import Campaign, Exposure, Forecast, Offer
@@ -108,12 +108,12 @@ class CampaignList(CsvAdmin, PersonalizationAdmin):
     @admin.display(description=_("state"), ordering="status")
     def state(self, campaign: Campaign) -> Any:
         place = _("on page") if campaign.delivery == Campaign.Delivery.ON_PAGE else _("sent")
-        shown = badge(campaign.get_status_display(), campaign.status)
-        return format_html('{}<span class="pz-hint">{}</span>', shown, place)
+        return format_html('{}<span class="pz-hint">{}</span>', moments.state_badge(campaign), place)
 
     @admin.display(description=_("dates"), ordering="starts_at")
     def dates(self, campaign: Campaign) -> Any:
-        return format_html('<span class="pz-figure">{} –<br>{}</span>', day(campaign.starts_at), day(campaign.ends_at))
+        first, last = moments.starts(campaign), moments.ends(campaign)
+        return format_html('<span class="pz-figure pz-figure--wraps">{} –<br>{}</span>', first, last)
 
     @admin.display(description=_("budget used"), ordering="spent_minor")
     def budget(self, campaign: Campaign) -> Any:

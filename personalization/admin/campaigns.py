@@ -16,11 +16,23 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
-from personalization.admin import audience, calendar, conflicts, forecasts, lifecycle, parts, preview, products
+from personalization.admin import (
+    audience,
+    calendar,
+    checklist,
+    conflicts,
+    forecasts,
+    lifecycle,
+    moments,
+    parts,
+    preview,
+    products,
+)
 from personalization.admin import revisions as revision_pages
 from personalization.admin import switch as switch_pages
 from personalization.admin.campaign_list import CampaignList
-from personalization.admin.display import badge, money
+from personalization.admin.display import money
+from personalization.admin.fields import MomentField
 from personalization.admin.forms import CampaignForm, friendly_formfield
 from personalization.admin.offers import CLOSED, OPEN, OfferInline
 from personalization.admin.triggers import TriggerInline
@@ -50,6 +62,9 @@ COLUMNS = (
 @admin.register(Campaign)
 class CampaignAdmin(CampaignList):
     form = CampaignForm
+    formfield_overrides = {
+        models.DateTimeField: {"form_class": MomentField, "help_text": _("Without a time: at midnight.")}
+    }
     inlines = (OfferInline, TriggerInline)
     save_on_top = False
     change_form_template = "admin/personalization/campaign/change_form.html"
@@ -289,9 +304,10 @@ class CampaignAdmin(CampaignList):
             steps = lifecycle.steps(request, stored)
             before_launch = any(lifecycle.needs_checklist(stored, step.to) for step in steps)
             context.update(
-                state_badge=badge(stored.get_status_display(), stored.status),
+                state_badge=moments.state_badge(stored),
                 steps=steps,
                 checks=lifecycle.checklist(stored, found) if before_launch else [],
+                unsendable=checklist.unsendable(stored),
                 history=lifecycle.history(stored),
                 panel=forecasts.panel(request, stored),
                 conflicts=conflicts.of_campaign(stored),

@@ -38,6 +38,13 @@ def further(campaign: Campaign, offers: list[Offer], now: datetime) -> list[Chec
     ]
 
 
+def unsendable(campaign: Campaign) -> list[str]:
+    """Return why a campaign that is past its launch sends nothing, or not everything; nothing for another state."""
+    if campaign.status not in (Campaign.Status.SCHEDULED, Campaign.Status.RUNNING, Campaign.Status.PAUSED):
+        return []
+    return [check.hint for check in _of_sending(campaign) if not check.ok]
+
+
 def _of_offers(campaign: Campaign, offers: list[Offer]) -> list[Check]:
     wordless = [offer.name for offer in offers if not offer.headline or not (offer.body or offer.body_html)]
     known = set(conf.get().slots)
@@ -77,8 +84,7 @@ def _of_sending(campaign: Campaign) -> list[Check]:
         hint = _("Nothing would be sent: add a trigger with a channel. “Launch” sends it once to the whole audience.")
         checks.append(Check(bool(used), _("It is sent to its shoppers"), hint))
     if used:
-        lacking = {name: channels.lacks(name) for name in sorted(used)}
-        told = "; ".join(f"{name}: {', '.join(settings)}" for name, settings in lacking.items() if settings)
+        told = channels.in_words(channels.lacking(used))
         hint = _("These settings are empty, so nobody is reached. %(channels)s.") % {"channels": told}
         checks.append(Check(not told, _("Its channels are set up"), hint))
     return checks

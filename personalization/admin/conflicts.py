@@ -12,7 +12,8 @@ from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from personalization import conf
-from personalization.admin.display import change_url, day, words_of
+from personalization.admin.display import change_url, words_of
+from personalization.admin.moments import moment
 from personalization.exceptions import PersonalizationError
 from personalization.features import audiences
 from personalization.models import Campaign, Offer
@@ -99,8 +100,8 @@ def _places(campaign: Campaign, mine: list[Offer], other: Campaign, theirs: list
         return []
     names = conf.get().slots
     days = _("%(first)s to %(last)s") % {
-        "first": day(max(campaign.starts_at, other.starts_at)),
-        "last": day(min(campaign.ends_at, other.ends_at)),
+        "first": moment(max(campaign.starts_at, other.starts_at), campaign.time_zone),
+        "last": moment(min(campaign.ends_at, other.ends_at), campaign.time_zone),
     }
     sentence = _("It wants the same place (%(slots)s) from %(days)s. Each shopper gets what is predicted to suit them.")
     return [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
 from django.db.models import Model
@@ -66,11 +66,11 @@ def percent(share: Any, decimals: int = 1) -> str:
     return f"{number_format(share * 100, decimals)} %"
 
 
-def day(moment: datetime | None) -> str:
-    """Return a day as short text, with its year only where that is not this one."""
+def day(moment: datetime | None, place: tzinfo | None = None) -> str:
+    """Return a day (of the page's time zone, or another) as short text; its year only where that is not this one."""
     if moment is None:
         return DASH
-    local = timezone.localtime(moment)
+    local = timezone.localtime(moment, place)
     style = "MONTH_DAY_FORMAT" if local.year == timezone.localtime().year else "DATE_FORMAT"
     return str(date_format(local, style))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from django import forms
+from django.contrib.admin.widgets import AdminSplitDateTime
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -229,6 +230,17 @@ def from_zone(wall: datetime, zone: str) -> datetime:
     if meant.astimezone(UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None) != wall:
         raise ValidationError(_("There is no such hour in %(zone)s on that day."), params={"zone": zone})
     return meant
+
+
+class MomentField(forms.SplitDateTimeField):
+    """A day and a time of day; a day alone means its midnight, so that *Today* is enough."""
+
+    widget = AdminSplitDateTime
+
+    def clean(self, value: Any) -> datetime | None:
+        if isinstance(value, list | tuple) and len(value) == 2 and value[0] and not value[1]:
+            value = [value[0], time.min]
+        return super().clean(value)
 
 
 class CountField(forms.IntegerField):

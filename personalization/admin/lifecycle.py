@@ -18,6 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from personalization.admin import moments
 from personalization.admin.audience import AudienceView
 from personalization.admin.checklist import Check, further
 from personalization.campaigns import lifecycle
@@ -108,10 +109,16 @@ def step_label(campaign: Campaign, to: str) -> str:
 def consequence(campaign: Campaign, to: str) -> str:
     """Return what the confirmation page says will happen."""
     if is_launch(campaign, to):
-        words = _(
-            "Shoppers will see the offers, coupons can be claimed, and the forecast is frozen. "
-            "From then on the audience and the offers’ terms cannot be changed."
-        )
+        if campaign.starts_at > timezone.now():
+            words = _(
+                "From %(start)s on shoppers see the offers and can claim coupons; until then nothing is shown. "
+                "The forecast is frozen at once, and the audience and the offers’ terms cannot be changed any more."
+            ) % {"start": moments.starts(campaign)}
+        else:
+            words = _(
+                "Shoppers will see the offers, coupons can be claimed, and the forecast is frozen. "
+                "From then on the audience and the offers’ terms cannot be changed."
+            )
         if campaign.triggers.filter(kind=Trigger.Kind.LAUNCH, active=True).exists():
             words += " " + _("Its messages go out to the whole audience; what is sent cannot be taken back.")
         return words
@@ -188,7 +195,7 @@ def move(request: HttpRequest, model_admin: CampaignAdmin, campaign: Campaign, t
     model_admin.log_change(request, campaign, label)
     model_admin.message_user(
         request,
-        _("“%(name)s” is now %(state)s.") % {"name": campaign.name, "state": campaign.get_status_display()},
+        _("“%(name)s” is now %(state)s.") % {"name": campaign.name, "state": moments.state_words(campaign)},
         messages.SUCCESS,
     )
     return True

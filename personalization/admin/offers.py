@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from personalization import conf
 from personalization.admin import products
 from personalization.admin.display import DASH, money, number, words_of
+from personalization.admin.fields import MomentField
 from personalization.admin.forms import OfferForm, OfferFormSet, friendly_formfield
 from personalization.campaigns import revisions
 from personalization.models import Campaign, Offer
@@ -89,6 +90,9 @@ class OfferInline(admin.StackedInline):
     model = Offer
     form = OfferForm
     formset = OfferFormSet
+    formfield_overrides = {
+        models.DateTimeField: {"form_class": MomentField, "help_text": _("Without a time: at midnight.")}
+    }
     template = "admin/personalization/campaign/lines.html"
     classes = ("pz-offers",)
     opens_alone = True

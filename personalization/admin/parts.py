@@ -7,8 +7,8 @@ from typing import Any
 
 from django.utils.translation import gettext
 
-from personalization.admin import audience
-from personalization.admin.display import day, money
+from personalization.admin import audience, moments
+from personalization.admin.display import money
 from personalization.models import Campaign
 
 AUDIENCE = {*audience.FIELDS, "audience_mode"}
@@ -51,7 +51,7 @@ def parts(form: Any, formsets: Any, stored: Campaign | None, reach: str) -> list
 def _summaries(campaign: Campaign, reach: str) -> dict[str, str]:
     limit = gettext("no limit") if campaign.budget_minor is None else money(campaign.budget_minor, campaign.currency)
     facts = {
-        "goal": [f"{day(campaign.starts_at)} – {day(campaign.ends_at)}", campaign.goal],
+        "goal": [f"{moments.starts(campaign)} – {moments.ends(campaign)}", campaign.goal],
         "audience": [*audience.in_words(campaign.audience), reach],
         "budget": [limit, campaign.get_pacing_display()],
     }

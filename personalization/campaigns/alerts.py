@@ -19,8 +19,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from personalization import conf
-from personalization.campaigns import risk
-from personalization.models import Alert, Campaign, CampaignTransition, Exposure, OutboxMessage
+from personalization.campaigns import channels, risk
+from personalization.models import Alert, Campaign, CampaignTransition, Exposure, OutboxMessage, Trigger
 from personalization.ports.money import money as money_text
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ USED = F("reserved_minor") + F("spent_minor")
 def check(now: datetime | None = None) -> int:
     """Raise what is new and mail it; returns how many alerts are new. Call it outside of any transaction."""
     now = now or timezone.now()
-    wanted = [*_budget(), *_silent(now), *_liability(), *_review(now), *_push(now)]
+    wanted = [*_budget(), *_silent(now), *_liability(), *_review(now), *_push(now), *_unsendable()]
     known = set(Alert.objects.filter(key__in=[alert.key for alert in wanted]).values_list("key", flat=True))
     new = [alert for alert in wanted if alert.key not in known]
     for alert in new:
@@ -111,6 +111,19 @@ def _push(now: datetime) -> Iterator[Alert]:
         yield Alert(campaign_id=row["campaign"], kind=Kind.PUSH, key=key, figures={"failed": row["failed"]})
 
 
+def _unsendable() -> Iterator[Alert]:
+    """Once a campaign, and again when something else is lacking: it runs over channels that are not set up."""
+    of = Trigger.objects.filter(active=True, campaign__in=_campaigns().filter(status=Status.RUNNING))
+    used: dict[int, set[str]] = {}
+    for campaign, names in of.order_by("campaign").values_list("campaign", "channels"):
+        used.setdefault(campaign, set()).update(map(str, names))
+    for campaign, names in used.items():
+        lacking = channels.lacking(names)
+        if lacking:
+            key = f"channels:{campaign}:{channels.in_words(lacking)}"[:100]
+            yield Alert(campaign_id=campaign, kind=Kind.PUSH, key=key, figures={"lacking": lacking})
+
+
 def _today(now: datetime) -> str:
     return timezone.localdate(now).isoformat()
 
@@ -155,6 +168,9 @@ def text(alert: Alert) -> str:
         case Kind.REVIEW:
             count = int(figures.get("waiting") or 0)
             return ngettext("%(count)d redemption waits.", "%(count)d redemptions wait.", count) % {"count": count}
+        case _ if isinstance(figures.get("lacking"), dict):
+            told = channels.in_words(figures["lacking"])
+            return _("These settings are empty, so nobody is reached. %(channels)s.") % {"channels": told}
         case _:
             count = int(figures.get("failed") or 0)
             return ngettext("%(count)d message failed.", "%(count)d messages failed.", count) % {"count": count}

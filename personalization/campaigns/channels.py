@@ -12,6 +12,7 @@ import smtplib
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, cast
@@ -195,6 +196,17 @@ def lacks(name: str) -> list[str]:
     else:
         return ["CHANNELS"]
     return [setting for setting in needed if not getattr(configured, setting.lower())]
+
+
+def lacking(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return those of these channels that reach nobody yet, in order, with what each :func:`lacks`."""
+    found = {name: lacks(name) for name in sorted(set(names))}
+    return {name: settings for name, settings in found.items() if settings}
+
+
+def in_words(lacking: Mapping[str, Sequence[str]]) -> str:
+    """Return which settings are empty, channel by channel."""
+    return "; ".join(f"{name}: {', '.join(settings)}" for name, settings in lacking.items())
 
 
 def _forget(*, setting: str, **kwargs: object) -> None:

@@ -54,9 +54,13 @@ def readiness(population: str = "shop", until: datetime | None = None) -> Readin
         ready_response=exposures >= need and positives >= MIN_POSITIVES,
         ready_preference=orders >= MIN_ORDERS,
         sentences=[
-            _("%(have)s of %(need)s exposures whose outcome is known")
-            % {"have": f"{exposures:,}", "need": f"{need:,}"},
-            _("%(have)s of %(need)s redemptions among them") % {"have": f"{positives:,}", "need": f"{MIN_POSITIVES:,}"},
-            _("%(have)s of %(need)s orders with consent") % {"have": f"{orders:,}", "need": f"{MIN_ORDERS:,}"},
+            _told(_("%(have)s exposures whose outcome is known (%(need)s needed)"), exposures, need),
+            _told(_("%(have)s redemptions among them (%(need)s needed)"), positives, MIN_POSITIVES),
+            _told(_("%(have)s orders with consent (%(need)s needed)"), orders, MIN_ORDERS),
         ],
     )
+
+
+def _told(words: str, have: int, need: int) -> str:
+    counted = words % {"have": f"{have:,}", "need": f"{need:,}"}
+    return (_("%(counted)s: enough") if have >= need else _("%(counted)s: not enough yet")) % {"counted": counted}

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.template import Context, Template
+from django.urls import reverse
 from django.utils import timezone
 
 from personalization.admin.checklist import further
@@ -79,6 +80,17 @@ def test_the_checklist_tells_what_is_open(client):
     }
 
 
+def test_an_open_line_says_in_words_that_it_is_open(client):
+    client.force_login(make_user(*MARKETER, "launch_campaign"))
+    campaign = make_campaign(budget_minor=None)
+    make_offer(campaign)
+    launch = reverse("admin:personalization_campaign_state", args=[campaign.pk, "running"])
+    for address in (change_url(campaign), launch):
+        page = " ".join(client.get(address).content.decode().split())
+        assert "<strong>Open:</strong> It has a budget" in page
+        assert '<span class="visually-hidden">Done:</span> It has offers' in page
+
+
 def test_a_campaign_to_be_sent_needs_an_occasion_and_a_channel_that_works(settings):
     campaign = make_campaign(delivery="sent")
     sent, ready = "It is sent to its shoppers", "Its channels are set up"
@@ -93,6 +105,21 @@ def test_a_campaign_to_be_sent_needs_an_occasion_and_a_channel_that_works(settin
     assert lines(campaign)[ready]
     Trigger.objects.filter(pk=launch.pk).update(channels=["drum"])
     assert lines(campaign)[ready] is False
+
+
+@pytest.mark.parametrize("status", ["scheduled", "running", "paused"])
+def test_the_page_of_a_launched_mailing_says_that_nobody_is_reached(client, settings, status):
+    client.force_login(make_user(*MARKETER))
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "CONTACTS": "", "PUBLIC_URL": ""}
+    campaign = make_campaign(delivery="sent", status=status)
+    Trigger.objects.create(campaign=campaign, kind="launch", channels=["email"])
+    told = "These settings are empty, so nobody is reached. email: CONTACTS, PUBLIC_URL."
+    assert told in client.get(change_url(campaign)).content.decode()
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, **reach.PATHS}
+    assert "nobody is reached" not in client.get(change_url(campaign)).content.decode()
+    Campaign.objects.filter(pk=campaign.pk).update(status="ended")
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "CONTACTS": ""}
+    assert "nobody is reached" not in client.get(change_url(campaign)).content.decode()
 
 
 def test_an_on_page_campaign_is_not_asked_how_it_is_sent():

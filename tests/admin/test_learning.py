@@ -44,7 +44,7 @@ def test_starting_needs_a_post_and_the_permission(client, operator):
 
 def test_the_list_says_what_is_missing(client, operator):
     html = client.get(reverse(LIST)).content.decode()
-    assert "0 of 5,000 exposures" in html
+    assert "0 exposures whose outcome is known (5,000 needed): not enough yet" in html
     assert "http-equiv" not in html
     Job.objects.create(kind="train", state="running", progress=0.42, stage="epoch 2")
     html = client.get(reverse(LIST)).content.decode()

@@ -48,15 +48,15 @@ def test_an_empty_shop_is_told_what_it_needs() -> None:
     assert not ready.ready_response
     assert not ready.ready_preference
     assert ready.sentences == [
-        "0 of 3 exposures whose outcome is known",
-        "0 of 1 redemptions among them",
-        "0 of 2 orders with consent",
+        "0 exposures whose outcome is known (3 needed): not enough yet",
+        "0 redemptions among them (1 needed): not enough yet",
+        "0 orders with consent (2 needed): not enough yet",
     ]
 
 
 def test_large_numbers_are_grouped(settings: Any) -> None:
     settings.PERSONALIZATION = {**settings.PERSONALIZATION, "MIN_EXPOSURES": 5000}
-    assert readiness().sentences[0] == "0 of 5,000 exposures whose outcome is known"
+    assert readiness().sentences[0] == "0 exposures whose outcome is known (5,000 needed): not enough yet"
 
 
 def test_a_shop_with_enough_is_ready(offer: Offer) -> None:
@@ -69,6 +69,19 @@ def test_a_shop_with_enough_is_ready(offer: Offer) -> None:
     assert ready.ready_response
     assert ready.ready_preference
     assert (ready.exposures, ready.positives, ready.orders) == (3, 1, 2)
+    assert ready.sentences == [
+        "3 exposures whose outcome is known (3 needed): enough",
+        "1 redemptions among them (1 needed): enough",
+        "2 orders with consent (2 needed): enough",
+    ]
+
+
+def test_more_than_enough_is_said_to_be_enough(offer: Offer) -> None:
+    for number in range(4):
+        expose(build.shopper(), offer, redeemed=number == 0)
+    sentences = readiness(until=NOW).sentences
+    assert sentences[0] == "4 exposures whose outcome is known (3 needed): enough"
+    assert sentences[2].endswith("not enough yet")
 
 
 def test_exposures_without_any_redemption_are_not_enough(offer: Offer) -> None:

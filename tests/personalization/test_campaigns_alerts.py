@@ -110,6 +110,21 @@ def test_what_waits_and_what_failed_is_told_of_daily() -> None:
     ]
 
 
+def test_a_channel_that_is_not_set_up_is_told_of_once(settings: Settings) -> None:
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "CONTACTS": "", "PUBLIC_URL": ""}
+    mute, drafted = running(delivery="sent"), running(delivery="sent", status="draft")
+    for campaign in (mute, drafted):
+        Trigger.objects.create(campaign=campaign, kind="launch", channels=["email"])
+    Trigger.objects.create(campaign=running(), kind="launch", channels=["email"], active=False)
+    assert alerts.check() == 1
+    assert alerts.check() == 0
+    (raised,) = Alert.objects.all()
+    assert (raised.kind, raised.campaign) == ("push", mute)
+    assert alerts.text(raised) == "These settings are empty, so nobody is reached. email: CONTACTS, PUBLIC_URL."
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "PUBLIC_URL": "https://shop.example"}
+    assert alerts.check() == 1
+
+
 def test_one_mail_tells_of_all_once(settings: Settings) -> None:
     running(name="Autumn", budget_minor=1000, spent_minor=900)
     running(name="Winter", budget_minor=1000, spent_minor=900)

@@ -104,7 +104,12 @@ def test_a_coupon_shows_its_discount_per_line(
     assert (quote.subtotal_minor, quote.discount_minor, quote.total_minor) == (2500, 250, 2250)
     assert [priced.discount_minor for priced in quote.lines] == [200, 50]
     assert quote.coupon_ids == (str(coupon.pk),)
-    assert "€2.50" in page.content.decode()
+    summary = page.content.decode().partition('<dl class="totals">')[2].partition("</dl>")[0]
+    assert summary.count("−€2.50") + summary.count("-€2.50") == 1, "what is taken off is taken off once"
+    before, total, after = summary.partition("€22.50")
+    assert total
+    assert "You save" not in before
+    assert "<dt>You save</dt><dd>€2.50</dd>" in after
 
 
 def test_offers_add_up_and_one_coupon_is_taken_off_alone(

@@ -90,7 +90,7 @@ def blocks(
     users: NDArray[Any], catalogue: Catalogue, owned: Rows | None, *, start: int, threads: int | None
 ) -> Generator[tuple[int, Ids, Floats], None, None]:
     """Yield (first user, ids [b, k], scores [b, k]) in order; at most two blocks a thread are under way."""
-    from threadpoolctl import threadpool_limits  # comes with scikit-learn; a GPU machine may go without
+    from threadpoolctl import threadpool_limits  # here, since a machine that ranks on its GPU may go without
 
     threads = threads or cores()
     own = local()

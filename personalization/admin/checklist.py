@@ -12,7 +12,7 @@ from personalization.admin import conflicts
 from personalization.admin.display import words_of
 from personalization.campaigns import channels
 from personalization.models import Campaign, Job, Offer
-from personalization.pure.benefits import worst_case
+from personalization.pure.costs import worst_case
 from personalization.types import JobKind, JobState, OfferKind
 
 FRESH = timedelta(days=7)

@@ -14,7 +14,7 @@ from django.db.models import F, Q, Sum
 from django.utils import timezone
 
 from personalization.models import Campaign, Coupon, Offer
-from personalization.pure.benefits import worst_case
+from personalization.pure.costs import worst_case
 
 BATCH = 500
 

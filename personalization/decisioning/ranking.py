@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from personalization import conf
 from personalization.decisioning.scores import Scores
 from personalization.models import Offer
-from personalization.pure.benefits import expected_benefit
+from personalization.pure.costs import expected_benefit
 from personalization.types import HEADS
 
 REDEEM, PURCHASE = HEADS.index("redeem"), HEADS.index("purchase")

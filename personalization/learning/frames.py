@@ -29,7 +29,7 @@ from personalization.features.frames import (
     milliseconds,
 )
 from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper, ShopperAlias
-from personalization.pure.benefits import nominal
+from personalization.pure.costs import nominal
 from personalization.pure.money import exponent
 
 CHUNK = 20_000

@@ -92,7 +92,7 @@ class Prepared:
 
     def __init__(self, terms: Terms, board: Board, cover: Cover | None = None) -> None:
         kind = terms.kind
-        present = kind == OfferKind.GIFT or _is_present(terms)
+        present = kind == OfferKind.GIFT or is_present(terms)
         self.terms = terms
         self.cover = cover or Cover(terms, board)
         self.gifts = (terms.gift,) if present and terms.gift else ()
@@ -154,13 +154,13 @@ def _require_threshold(terms: Terms, spend: int) -> None:
 
 def _off_lines(terms: Terms, board: Board, cover: Cover) -> Effect:
     """A percentage or an amount off the covered lines; a gift where the terms name one."""
-    if _is_present(terms):
+    if is_present(terms):
         return _nothing_off
     step = reached_step(terms, cover.spend)
     listed = cover.weights(board.lists) if terms.list_price else None
     if step.percent:
         return _percent_off(terms, step, cover, listed)
-    amount = _limited(terms, step.amount_minor)
+    amount = limited(terms, step.amount_minor)
 
     def effect(left: Sequence[int], shipping: int) -> Gain:
         shares = allocate_within(amount, listed or cover.weights(left), cover.room(left))
@@ -173,14 +173,14 @@ def _nothing_off(left: Sequence[int], shipping: int) -> Gain:
     return 0, None, 0, 0
 
 
-def _is_present(terms: Terms) -> bool:
+def is_present(terms: Terms) -> bool:
     """Return whether terms that could take something off lines give their gift instead."""
     money = terms.percent or terms.amount_minor or terms.steps
     return terms.kind not in _FAMILIES and terms.gift is not None and not money
 
 
 def _percent_off(terms: Terms, step: Step, cover: Cover, listed: list[int] | None) -> Effect:
-    benefit = _benefit(step, terms.rounding_minor)
+    benefit = benefit_of(step, terms.rounding_minor)
     most, floored = terms.max_discount_minor, cover.floors is not None or listed is not None
 
     def effect(left: Sequence[int], shipping: int) -> Gain:
@@ -208,7 +208,7 @@ def reached_step(terms: Terms, spend: int) -> Step:
     return Step(terms.threshold_minor, terms.percent, terms.amount_minor)
 
 
-def _benefit(step: Step, rounding_minor: int) -> Callable[[int], int]:
+def benefit_of(step: Step, rounding_minor: int) -> Callable[[int], int]:
     """Return what computes the benefit on a covered sum; percentages are rounded half up, as in :func:`rounded`."""
     if not step.percent:
         return lambda covered_minor: step.amount_minor
@@ -217,7 +217,7 @@ def _benefit(step: Step, rounding_minor: int) -> Callable[[int], int]:
     return lambda covered_minor: (2 * covered_minor * above + below) // (2 * below) * rounding_minor
 
 
-def _limited(terms: Terms, amount: int) -> int:
+def limited(terms: Terms, amount: int) -> int:
     return amount if terms.max_discount_minor is None else min(amount, terms.max_discount_minor)
 
 
@@ -240,11 +240,11 @@ def _bundle(terms: Terms, board: Board, cover: Cover) -> Effect:
         used.append(min(free.get(line.item_id, 0), line.quantity))
         free[line.item_id] = free.get(line.item_id, 0) - used[-1]
     parts = [(many, line.quantity or 1) for many, line in zip(used, lines, strict=True)]
-    benefit = _benefit(Step(0, terms.percent, terms.amount_minor * sets), terms.rounding_minor)
+    benefit = benefit_of(Step(0, terms.percent, terms.amount_minor * sets), terms.rounding_minor)
 
     def effect(left: Sequence[int], shipping: int) -> Gain:
         weights = [most * many // whole for most, (many, whole) in zip(left, parts, strict=True)]
-        amount = _limited(terms, benefit(sum(weights)))
+        amount = limited(terms, benefit(sum(weights)))
         shares = allocate_within(amount, weights, list(map(min, cover.room(left), weights)))
         return sum(shares), shares, 0, 0
 
@@ -252,40 +252,46 @@ def _bundle(terms: Terms, board: Board, cover: Cover) -> Effect:
 
 
 def _n_for_m(terms: Terms, board: Board, cover: Cover) -> Effect:
-    """Of every ``buy_quantity`` covered pieces, dearest first, ``pay_quantity`` are paid: the cheapest are free."""
-    lines = board.basket.lines
-    runs = [(at, lines[at].quantity) for at, covered in enumerate(cover.mask) if covered and lines[at].quantity > 0]
-    pieces = sum(many for _, many in runs)
-    whole = pieces - pieces % terms.buy_quantity if terms.buy_quantity > 0 else 0
-    if whole <= 0 or terms.pay_quantity >= terms.buy_quantity:
-        raise BasketNotEligible(
-            "Put %(count)s pieces of this offer into the basket.",
-            reason="too_few_pieces",
-            params={"count": terms.buy_quantity},
-        )
+    freed = free_pieces(terms, board, cover)
 
     def effect(left: Sequence[int], shipping: int) -> Gain:
-        off, start = [0] * len(left), 0
-        for price, at, many in sorted((-(left[at] // many), at, many) for at, many in runs):
-            end = min(start + many, whole)
-            off[at] = -price * (_free_pieces(terms, end) - _free_pieces(terms, start))
-            start = end
-        shares = allocate_within(_limited(terms, sum(off)), off, list(map(min, off, cover.room(left))))
+        off = freed(left)
+        shares = allocate_within(limited(terms, sum(off)), off, list(map(min, off, cover.room(left))))
         return sum(shares), shares, 0, 0
 
     return effect
 
 
-def _free_pieces(terms: Terms, count: int) -> int:
-    """Return how many of the first ``count`` pieces are free: the last ones of each full group."""
-    groups, rest = divmod(count, terms.buy_quantity)
-    return groups * (terms.buy_quantity - terms.pay_quantity) + max(0, rest - terms.pay_quantity)
+def free_pieces(terms: Terms, board: Board, cover: Cover) -> Callable[[Sequence[int]], list[int]]:
+    """Return what computes, from what is left of each line, the price of its free pieces.
+
+    Of every ``buy_quantity`` covered pieces, dearest first, ``pay_quantity`` are paid: the cheapest are free.
+    """
+    lines, buy, pay = board.basket.lines, terms.buy_quantity, terms.pay_quantity
+    runs = [(at, lines[at].quantity) for at, covered in enumerate(cover.mask) if covered and lines[at].quantity > 0]
+    pieces = sum(many for _, many in runs)
+    whole = pieces - pieces % buy if buy > 0 else 0
+    if whole <= 0 or pay >= buy:
+        raise BasketNotEligible(
+            "Put %(count)s pieces of this offer into the basket.", reason="too_few_pieces", params={"count": buy}
+        )
+
+    def freed(left: Sequence[int]) -> list[int]:
+        off, place, free = [0] * len(left), 0, 0
+        for price, at, many in sorted([(-(left[at] // many), at, many) for at, many in runs]):
+            place = min(place + many, whole)
+            groups, rest = divmod(place, buy)
+            so_far = groups * (buy - pay) + max(0, rest - pay)
+            off[at], free = price * (free - so_far), so_far
+        return off
+
+    return freed
 
 
 def _free_shipping(terms: Terms, board: Board, cover: Cover) -> Effect:
     if board.basket.shipping_minor <= 0:
         raise BasketNotEligible("This basket is delivered for nothing already.", reason="no_shipping")
-    return lambda left, shipping: (0, None, _limited(terms, shipping), 0)
+    return lambda left, shipping: (0, None, limited(terms, shipping), 0)
 
 
 def _present(terms: Terms, board: Board, cover: Cover) -> Effect:
@@ -297,11 +303,11 @@ def _later(terms: Terms, board: Board, cover: Cover) -> Effect:
     """Cash-back on what is really paid for the covered lines, or a gift card of a fixed value."""
     if terms.kind == OfferKind.GIFT_CARD:
         return lambda left, shipping: (0, None, 0, terms.amount_minor)
-    benefit = _benefit(Step(0, terms.percent, terms.amount_minor), terms.rounding_minor)
+    benefit = benefit_of(Step(0, terms.percent, terms.amount_minor), terms.rounding_minor)
 
     def effect(left: Sequence[int], shipping: int) -> Gain:
         paid = sum(cover.weights(left))
-        return 0, None, 0, _limited(terms, min(benefit(paid), paid))
+        return 0, None, 0, limited(terms, min(benefit(paid), paid))
 
     return effect
 
@@ -335,64 +341,3 @@ def ceiling(prepared: Prepared, board: Board) -> int:
         alone = prepared.effect(board.totals, shipping)[0]
         return min(most, alone + 2 * len(board.totals) + prepared.terms.rounding_minor)
     return most
-
-
-def benefit_on(terms: Terms, covered_minor: int) -> int:
-    """Return the benefit on a covered spend, threshold ignored: never negative, never above the spend."""
-    amount = _limited(terms, _benefit(reached_step(terms, covered_minor), terms.rounding_minor)(covered_minor))
-    return max(0, min(amount, covered_minor))
-
-
-def worst_case(terms: Terms) -> int | None:
-    """Return the most that one redemption can cost the budget; None if the terms set no bound."""
-    if terms.kind == OfferKind.ANNOUNCEMENT:
-        return 0
-    if terms.kind == OfferKind.POINTS:
-        return rounded(terms.points * terms.point_value_minor)
-    if terms.kind == OfferKind.GIFT or _is_present(terms):
-        return terms.gift.value_minor if terms.gift is not None else 0
-    if terms.kind == OfferKind.GIFT_CARD:
-        return terms.amount_minor
-    if terms.max_discount_minor is not None:
-        return terms.max_discount_minor
-    unbounded = terms.kind in {OfferKind.FREE_SHIPPING, OfferKind.N_FOR_M, OfferKind.BUNDLE}
-    if unbounded or terms.percent or any(step.percent for step in terms.steps):
-        return None
-    return max([terms.amount_minor, *(step.amount_minor for step in terms.steps)])
-
-
-def expected_benefit(terms: Terms, basket_minor: float) -> float:
-    """Return what a redemption is expected to cost, for a shopper whose basket is usually this large.
-
-    Whoever redeems reaches the threshold, so the basket counts as at least that. Kinds that give something else than
-    money off cost their worst case; where they have none (free pieces, delivery) a fifth of the basket is assumed.
-    """
-    first = min((step.threshold_minor for step in terms.steps), default=0)
-    spend = round(max(basket_minor, terms.threshold_minor, first, 1))
-    if terms.kind in {OfferKind.GIFT, OfferKind.GIFT_CARD, OfferKind.POINTS}:
-        return float(worst_case(terms) or 0)
-    if terms.kind in {OfferKind.N_FOR_M, OfferKind.FREE_SHIPPING}:
-        bound = terms.max_discount_minor
-        assumed = _free_share(terms) * spend
-        return float(assumed if bound is None else min(assumed, bound))
-    return float(benefit_on(terms, spend))
-
-
-def nominal(terms: Terms) -> tuple[Decimal, int]:
-    """Return the percentage of a basket, else the amount in minor units, that stands for what the terms cost.
-
-    For models, which know baskets only by their sum: as in :func:`expected_benefit`, free pieces and delivery are a
-    share, gifts, gift cards and points what they cost, and steps begin with the first.
-    """
-    if terms.kind in {OfferKind.GIFT, OfferKind.GIFT_CARD, OfferKind.POINTS}:
-        return Decimal(0), worst_case(terms) or 0
-    if terms.kind in {OfferKind.N_FOR_M, OfferKind.FREE_SHIPPING}:
-        return Decimal(str(round(100 * _free_share(terms), 2))), 0
-    step = min(terms.steps, key=lambda step: step.threshold_minor, default=None)
-    return (terms.percent, terms.amount_minor) if step is None else (step.percent, step.amount_minor)
-
-
-def _free_share(terms: Terms) -> float:
-    if terms.kind == OfferKind.N_FOR_M and terms.buy_quantity:
-        return (terms.buy_quantity - terms.pay_quantity) / terms.buy_quantity
-    return 0.2

@@ -10,12 +10,12 @@ only decides how long the search takes. ``docs/explanation/stacking.md`` tells w
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log1p
 from operator import mul
 
-from personalization.pure.benefits import Board, Effect, Prepared, ceiling, reached_step
+from personalization.pure.benefits import Board, Prepared, ceiling, free_pieces, limited, reached_step
 from personalization.types import OfferKind
 
 _OTHER_FAMILIES = frozenset(
@@ -29,10 +29,17 @@ _OTHER_FAMILIES = frozenset(
         OfferKind.POINTS,
     }
 )
+_TIGHT = 0.1
+"""A line that may lose less than this share of its price is a tight one: what it has left to give is added once."""
 _STEEPEST = 0.99
 """Percentages above this share have no useful logarithm; they count with what they are worth now."""
+_AtMost = Callable[[Sequence[int]], int]
 Option = tuple[int, int, int]
 """The most that sets which begin with an offer can add, minor units and below a cent, and the offer's position."""
+_Entry = tuple[int, float, int, int, float, float, float, float, list[int], _AtMost | None]
+"""Position, ceiling, group, span, share, slack, log, shifted, rests for each number of places, at_most: see Part."""
+_NEIGHBOURS = 5
+"""Positions in a row that share a tangent: to find one takes as long as to use it several times."""
 _Tangent = tuple[list[float], list[float]]
 _ABOVE, _CRUMB = 1 + 1e-12, 1e-6
 """What keeps errors of floating point on the safe side."""
@@ -42,8 +49,8 @@ _ABOVE, _CRUMB = 1 + 1e-12, 1e-6
 class Part:
     """One offer as the bound sees it: its worth alone at most, what it adds below a cent, the bit of its group, the
     lines it can take something off, the share of them that it is worth (0: unknown), whether it takes that share off
-    each of them, the most that rounding adds to its worth, and to what all offers together take; and its effect, if
-    that is never more when less is left."""
+    each of them, the most that rounding adds to its worth, and to what all offers together take; and what bounds its
+    worth where less is left, never more than where more is."""
 
     ceiling_minor: int
     rest: int
@@ -53,7 +60,7 @@ class Part:
     bites: bool = False
     slack: float = 0.5
     shifted: float = 0.5
-    effect: Effect | None = None
+    at_most: _AtMost | None = None
 
 
 def part_of(prepared: Prepared, board: Board, rest: int, group: int) -> Part:
@@ -66,43 +73,51 @@ def part_of(prepared: Prepared, board: Board, rest: int, group: int) -> Part:
         return Part(most, rest, group, mask, float(terms.percent) / 100, False, slack)
     if terms.kind == OfferKind.N_FOR_M:
         # The free pieces are the cheapest of each group, so they are worth their part of it at most.
-        return Part(most, rest, group, mask, 1 - terms.pay_quantity / terms.buy_quantity, False, slack)
+        share, freed = 1 - terms.pay_quantity / terms.buy_quantity, free_pieces(terms, board, cover)
+        return Part(most, rest, group, mask, share, slack=slack, at_most=lambda left: limited(terms, sum(freed(left))))
     percent = reached_step(terms, cover.spend).percent
     if terms.kind in _OTHER_FAMILIES or prepared.gifts:
         return Part(most, rest, group, mask)
     if not percent:
         return Part(most, rest, group, mask, 1.0, False, 0)
     if terms.list_price:
-        return Part(most, rest, group, mask, effect=None if most == terms.max_discount_minor else prepared.effect)
+        listed = None if most == terms.max_discount_minor else lambda left: prepared.effect(left, 0)[0]
+        return Part(most, rest, group, mask, at_most=listed)
     if cover.floors is not None:
         # What stands at its cost loses nothing; what it would have lost is not moved to other lines.
-        mask = tuple(int(room > 0) for room in cover.room(board.totals))
+        tight = tight_lines(board)
+        mask = tuple(int(room > 0 and at not in tight) for at, room in enumerate(cover.room(board.totals)))
         slack = shifted if mask != cover.mask else slack
     share = float(percent) / 100
     return Part(most, rest, group, mask, share, share < _STEEPEST, slack, shifted)
 
 
+def tight_lines(board: Board) -> dict[int, int]:
+    """Return index → cost of the lines that can hardly lose anything before they stand at their cost."""
+    lines = enumerate(zip(board.totals, board.costs, strict=True))
+    return {at: cost for at, (total, cost) in lines if total * (1 - _TIGHT) < cost < total}
+
+
 class Bounds:
     """Bounds for every rest of the offers. Lines that the same offers cover are summed up: a cell."""
 
-    def __init__(self, parts: Sequence[Part], slots: int) -> None:
-        self._parts = parts
+    def __init__(self, parts: Sequence[Part], slots: int, tight: Mapping[int, int]) -> None:
+        self._tight = list(tight.items())
         columns = list(zip(*(part.mask for part in parts), strict=True))
         kinds = sorted(set(columns))
         self._cells = [[at for at, column in enumerate(columns) if column == kind] for kind in kinds]
         spans = sorted({tuple(int(part.mask[cell[0]]) for cell in self._cells) for part in parts})
         self._spans = [[at for at, inside in enumerate(span) if inside] for span in spans]
-        self._entries = []
-        for part in parts:
+        entries = []
+        for at, part in enumerate(parts):
             span = spans.index(tuple(int(part.mask[cell[0]]) for cell in self._cells))
             log = -log1p(-part.share) if part.bites else 0.0
             shifted = part.shifted if len(self._spans[span]) > 1 else part.slack
-            self._entries.append((float(part.ceiling_minor), part.group, span, part.share, part.slack, log, shifted))
-        self._rests = [
-            [part.rest + most for most in [0, *_largest([other.rest for other in parts[at + 1 :]], slots - 1)]]
-            for at, part in enumerate(parts)
-        ]
-        self._listed = {at: part.effect for at, part in enumerate(parts) if part.effect is not None}
+            more = [0, *_largest([other.rest for other in parts[at + 1 :]], slots - 1)]
+            rests = [part.rest + rest for rest in more]
+            most = float(part.ceiling_minor)
+            entries.append((at, most, part.group, span, part.share, part.slack, log, shifted, rests, part.at_most))
+        self._backwards: list[_Entry] = entries[::-1]
         self._tangents: dict[tuple[int, int], _Tangent] = {}
 
     def options(self, position: int, groups: int, slots: int, left: Sequence[int], least: int) -> list[Option]:
@@ -113,77 +128,112 @@ class Bounds:
         """
         cells = [sum([left[at] for at in cell]) for cell in self._cells]
         now = [sum([cells[at] for at in span]) for span in self._spans]
-        found = self._last(position, groups, now, left, least) if slots == 1 else []
-        if slots > 1:
-            caps: dict[int, float] = {at: effect(left, 0)[0] for at, effect in self._listed.items() if at >= position}
-            key = (position, slots)
-            if key not in self._tangents:
-                self._tangents[key] = self._tangent(position, groups, slots, cells)
-            decay, offset = self._tangents[key]
-            base = sum(map(mul, offset, cells))
+        spare = sum([max(left[at] - cost, 0) for at, cost in self._tight])
+        entries = self._backwards[: len(self._backwards) - position]
+        if slots == 1:
+            found = _last(entries, groups, now, left, least, spare)
+        else:
+            decay, offset = self._touch(entries, groups, slots, cells)
+            base = spare + sum(map(mul, offset, cells))
             faded = list(map(mul, cells, decay))
             later = [sum([faded[at] for at in span]) for span in self._spans]
-            tops: list[float] = []
-            of_group: dict[int, float] = {}
-            for at in range(len(self._entries) - 1, position - 1, -1):
-                worth, group, span, share, slack, log, shifted = self._entries[at]
-                if group:
-                    if group & groups:
-                        continue
-                    if group in of_group:
-                        tops.remove(of_group[group])
-                if not share:
-                    worth = caps.get(at, worth)
-                else:
-                    worth = min(worth, share * now[span] + slack)
-                    if log:
-                        worth = min(worth, log * later[span] + shifted)
-                minor = int((base + worth + sum(tops[1 - slots :])) * _ABOVE + _CRUMB)
-                if minor >= least:
-                    found.append((minor, self._rests[at][slots], at))
-                if group:
-                    of_group[group] = worth = max(worth, of_group.get(group, worth))
-                insort(tops, worth)
+            found = _first(entries, groups, slots, (now, later), left, (base, least))
         found.sort(reverse=True)
         return found
 
-    def _last(self, position: int, groups: int, now: Sequence[int], left: Sequence[int], least: int) -> list[Option]:
-        """Return the same for the last place: what each offer is worth now, ``now`` being what is left of each span."""
-        found = []
-        for at in range(position, len(self._entries)):
-            worth, group, span, share, slack, _, _ = self._entries[at]
-            if share:
-                worth = min(worth, share * now[span] + slack)
-            elif worth >= least and at in self._listed:
-                worth = self._listed[at](left, 0)[0]
-            if worth * _ABOVE + _CRUMB >= least and not group & groups:
-                found.append((int(worth * _ABOVE + _CRUMB), self._parts[at].rest, at))
-        return found
+    def _touch(self, entries: Sequence[_Entry], groups: int, slots: int, cells: Sequence[int]) -> _Tangent:
+        """Return a tangent for these offers; any is sound, so one serves a few neighbours as well."""
+        key = (len(entries) // _NEIGHBOURS, slots)
+        if key not in self._tangents:
+            self._tangents[key] = self._tangent(entries, groups, slots, cells)
+        return self._tangents[key]
 
-    def _tangent(self, position: int, groups: int, slots: int, cells: Sequence[int]) -> _Tangent:
+    def _tangent(self, entries: Sequence[_Entry], groups: int, slots: int, cells: Sequence[int]) -> _Tangent:
         """Return where to touch the curve: at the set that taking the largest again and again would choose.
 
         Any point is sound; a good one is near the set that turns out to be the best.
         """
         left = [float(cell) for cell in cells]
         logs = [0.0] * len(cells)
-        open_ = [entry for entry in self._entries[position:] if not entry[1] & groups]
+        open_ = [entry for entry in entries if not entry[2] & groups]
         for _ in range(slots):
             sums = [sum([left[at] for at in span]) for span in self._spans]
             best, chosen = 0.0, None
             for entry in open_:
-                worth = min(entry[0], entry[3] * sums[entry[2]]) if entry[3] else entry[0]
+                worth = min(entry[1], entry[4] * sums[entry[3]]) if entry[4] else entry[1]
                 if worth > best:
                     best, chosen = worth, entry
             if chosen is None:
                 break
-            open_ = [each for each in open_ if each is not chosen and not (each[1] & chosen[1])]
-            if chosen[5] and best < chosen[0] + 1:
-                for at in self._spans[chosen[2]]:
-                    left[at] *= 1 - chosen[3]
-                    logs[at] += chosen[5]
+            open_ = [each for each in open_ if each is not chosen and not (each[2] & chosen[2])]
+            if chosen[6] and best < chosen[1] + 1:
+                for at in self._spans[chosen[3]]:
+                    left[at] *= 1 - chosen[4]
+                    logs[at] += chosen[6]
         decay = [exp(-log) for log in logs]
         return decay, [1 - rate * (1 + log) for rate, log in zip(decay, logs, strict=True)]
+
+
+def _first(
+    entries: Sequence[_Entry],
+    groups: int,
+    slots: int,
+    sums: tuple[Sequence[int], Sequence[float]],
+    left: Sequence[int],
+    money: tuple[float, int],
+) -> list[Option]:
+    """Return the options while more than one place is left. ``entries``: the last offer first. ``sums``: what is left
+    of each span, and what the tangent makes of it; ``money``: the tangent's constant, and the least that counts."""
+    (now, later), (base, least) = sums, money
+    keep = 1 - slots
+    found: list[Option] = []
+    tops: list[float] = []
+    of_group: dict[int, float] = {}
+    for at, worth, group, span, share, slack, log, shifted, rests, at_most in entries:
+        if group:
+            if group & groups:
+                continue
+            if group in of_group:
+                tops.remove(of_group[group])
+        if share:
+            limit = share * now[span] + slack
+            if limit < worth:
+                worth = limit
+            if log:
+                limit = log * later[span] + shifted
+                if limit < worth:
+                    worth = limit
+        if at_most is not None:
+            limit = at_most(left)
+            if limit < worth:
+                worth = limit
+        minor = int((base + worth + sum(tops[keep:])) * _ABOVE + _CRUMB)
+        if minor >= least:
+            found.append((minor, rests[slots], at))
+        if group:
+            of_group[group] = worth = max(worth, of_group.get(group, worth))
+        insort(tops, worth)
+    return found
+
+
+def _last(
+    entries: Sequence[_Entry], groups: int, now: Sequence[int], left: Sequence[int], least: int, spare: int
+) -> list[Option]:
+    """Return the options for the last place: what each offer is worth now, ``now`` being what is left of each span."""
+    found = []
+    for at, worth, group, span, share, slack, _, _, rests, at_most in entries:
+        if worth < least - 1 or group & groups:
+            continue
+        if share:
+            limit = share * now[span] + slack + spare
+            if limit < worth:
+                worth = limit
+        if at_most is not None and worth >= least - 1:
+            worth = min(worth, at_most(left))
+        minor = int(worth * _ABOVE + _CRUMB)
+        if minor >= least:
+            found.append((minor, rests[0], at))
+    return found
 
 
 def _largest(values: Sequence[int], slots: int) -> list[int]:

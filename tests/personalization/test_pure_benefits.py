@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from personalization.exceptions import BasketNotEligible
-from personalization.pure.benefits import allocate, benefit_on, covers, discount_for, expected_benefit
+from personalization.pure.benefits import allocate, covers, discount_for
+from personalization.pure.costs import benefit_on, expected_benefit
 from personalization.types import Basket, BasketLine, OfferKind, Terms
 
 CATEGORIES = ("", "tea", "coffee")

@@ -16,11 +16,9 @@ from personalization.pure.benefits import (
     allocate_within,
     covers,
     discount_for,
-    expected_benefit,
-    nominal,
     rounded,
-    worst_case,
 )
+from personalization.pure.costs import expected_benefit, nominal, worst_case
 from personalization.pure.returns import after_return
 from personalization.pure.stacking import Candidate, resolve
 from personalization.types import Basket, BasketLine, Discount, Gift, OfferKind, Step, Terms

@@ -167,6 +167,11 @@ class Order(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("shop:order", args=[self.number])
 
+    @property
+    def subtotal_minor(self) -> int:
+        """What the products cost before discounts."""
+        return self.total_minor + self.discount_minor
+
 
 class OrderLine(models.Model):
     """One product of an order, at the price of that moment; ``discount_minor`` is for the whole line."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest
 from django.utils.formats import date_format
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization.admin.base import ReadOnlyAdmin
@@ -55,6 +53,7 @@ class AllowanceAdmin(ReadOnlyAdmin):
     list_filter = ("month", "currency")
     list_select_related = ("user",)
     ordering = ("-month", "user")
+    raced = _("Nothing is saved: meanwhile more than this has been given. Check it again.")
     fields = ("user", "month_name", "bar", "limit_minor")
     readonly_fields = ("user", "month_name", "bar", "limit")
 
@@ -71,21 +70,6 @@ class AllowanceAdmin(ReadOnlyAdmin):
     def save_model(self, request: HttpRequest, obj: Allowance, form: Any, change: bool) -> None:
         """Write the limit and nothing else: a gift may move the rest at this moment."""
         obj.save(update_fields=["limit_minor"])
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        """Show or save; a gift between our check and our write is told, and nothing is saved."""
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except IntegrityError:
-            text = gettext("Nothing is saved: meanwhile more than this has been given. Check it again.")
-        self.message_user(request, text, messages.ERROR)
-        return HttpResponseRedirect(request.get_full_path())
 
     @admin.display(description=_("month"), ordering="month")
     def month_name(self, allowance: Allowance) -> str:

@@ -8,11 +8,15 @@ from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.core.paginator import Paginator
+from django.db import IntegrityError
 from django.db.models import Model
 from django.forms.widgets import Media, Script
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
+
+from personalization.exceptions import PersonalizationError
+from personalization.ports.messages import explain
 
 NEWEST = 10_000
 ASSETS = Media(
@@ -36,11 +40,35 @@ class NewestPaginator(Paginator):
 
 
 class PersonalizationAdmin(admin.ModelAdmin):
-    """The base of our pages: it brings the stylesheet and the small script along."""
+    """The base of our pages: it brings the stylesheet and the small script along.
+
+    ``raced``: what is said if the database refuses a form, because what it was checked against has changed meanwhile.
+    """
+
+    raced: ClassVar[Any] = ""
 
     @property
     def media(self) -> Media:
         return super().media + ASSETS
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """Show or save; what cannot be saved is told, and nothing is."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except IntegrityError:
+            if not self.raced:
+                raise
+            text = str(self.raced)
+        except PersonalizationError as error:
+            text = explain(error)
+        self.message_user(request, text, messages.ERROR)
+        return HttpResponseRedirect(request.get_full_path())
 
     def gone(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Answer a request for a row that is not there, as the admin's own pages do."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db import IntegrityError, models
+from django.db import models
 from django.forms import Field
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
@@ -37,9 +37,8 @@ from personalization.admin.forms import CampaignForm, friendly_formfield
 from personalization.admin.offers import CLOSED, OPEN, OfferInline
 from personalization.admin.triggers import TriggerInline
 from personalization.campaigns import revisions
-from personalization.exceptions import InvalidTransition, PersonalizationError
+from personalization.exceptions import InvalidTransition
 from personalization.models import Campaign
-from personalization.ports.messages import explain
 
 COLUMNS = (
     "name",
@@ -67,6 +66,7 @@ class CampaignAdmin(CampaignList):
     }
     inlines = (OfferInline, TriggerInline)
     save_on_top = False
+    raced = _("Nothing is saved: meanwhile a limit or the budget has been used further. Check it again.")
     change_form_template = "admin/personalization/campaign/change_form.html"
 
     # -- what may be edited when
@@ -161,24 +161,6 @@ class CampaignAdmin(CampaignList):
         return _bullets(audience.in_words({"all": audience.split(campaign.audience)[1]}))
 
     # -- saving
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        """Show or save a campaign; whoever edits an outdated page is told so and nothing is saved."""
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except IntegrityError:
-            # A checkout has used up what this form wanted to take away, between our check and our write.
-            text = gettext("Nothing is saved: meanwhile a limit or the budget has been used further. Check it again.")
-        except PersonalizationError as error:
-            text = explain(error)
-        self.message_user(request, text, messages.ERROR)
-        return HttpResponseRedirect(request.get_full_path())
 
     def save_model(self, request: HttpRequest, obj: Campaign, form: Any, change: bool) -> None:
         """Write what the form edits and nothing else: checkouts move the counters of the same row."""

@@ -59,6 +59,10 @@ def _of_offers(campaign: Campaign, offers: list[Offer]) -> list[Check]:
     if strange:
         hint = _("The shop does not declare %(slots)s: nothing is shown there.") % {"slots": ", ".join(strange)}
         checks.append(Check(False, _("Every slot exists"), hint))
+    aimless = [offer.name for offer in offers if _is_aimless(offer)]
+    if aimless:
+        hint = _("Nothing is claimed there, and there is no link: pages leave the button of %(names)s out.")
+        checks.append(Check(False, _("Every button leads somewhere"), hint % {"names": ", ".join(aimless)}))
     beneficial = [offer for offer in offers if offer.kind != OfferKind.ANNOUNCEMENT]
     unlimited = [offer.name for offer in beneficial if offer.max_issued is None and offer.max_redemptions is None]
     if beneficial:
@@ -74,6 +78,12 @@ def _of_offers(campaign: Campaign, offers: list[Offer]) -> list[Check]:
         hint = _("Set a largest discount for: %(names)s.") % {"names": ", ".join(boundless)}
         checks.append(Check(not boundless, _("The budget can cover every coupon"), hint))
     return checks
+
+
+def _is_aimless(offer: Offer) -> bool:
+    """Return whether a button has words, but nothing to do: it claims nothing and leads nowhere."""
+    claims = offer.kind != OfferKind.ANNOUNCEMENT and offer.application == Offer.Application.CLAIM
+    return bool(offer.cta_label) and not claims and not offer.cta_url
 
 
 def _of_sending(campaign: Campaign) -> list[Check]:

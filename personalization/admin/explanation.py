@@ -119,6 +119,7 @@ def reason_in_words(code: Any) -> str:
         "average_of_kind": _("the average of this kind of offer"),
         "recent_interest": _("recent interest in its category"),
         "known_interest": _("known interest in its category"),
+        "holds_coupon": _("the shopper has its coupon already"),
     }
     return words.get(str(code)) or str(code).replace("_", " ")
 

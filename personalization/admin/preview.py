@@ -143,7 +143,8 @@ def as_if_running(campaign: Campaign) -> list[Offer]:
     now = timezone.now()
     stage.status = Campaign.Status.RUNNING
     stage.starts_at = min(stage.starts_at, now)
-    stage.ends_at = max(stage.ends_at, now + (campaign.ends_at - campaign.starts_at))
+    if stage.ends_at <= now:
+        stage.ends_at = now + (campaign.ends_at - campaign.starts_at)
     offers = list(campaign.offers.order_by("pk"))
     for offer in offers:
         offer.campaign = stage

@@ -60,8 +60,18 @@ def target_of(offer: Offer) -> str:
 
 
 def _is_ours(target: str, campaign: Campaign) -> bool:
-    hosts = {urlsplit(conf.get().public_url).netloc, *campaign.sites} - {""}
-    return bool(target) and url_has_allowed_host_and_scheme(target, allowed_hosts=hosts)
+    hosts = {_host(conf.get().public_url), *(_host(f"//{site}") for site in campaign.sites)} - {""}
+    if not target:
+        return False
+    plain = urlsplit(target)._replace(netloc=_host(target)).geturl()
+    return url_has_allowed_host_and_scheme(plain, allowed_hosts=hosts)
+
+
+def _host(address: str) -> str:
+    """Return the host of an address as browsers compare it: small letters, the usual port left out."""
+    parts = urlsplit(address)
+    usual = {"http": ":80", "https": ":443"}.get(parts.scheme, "")
+    return parts.netloc.lower().removesuffix(usual) if usual else parts.netloc.lower()
 
 
 def read(signed: str) -> Link:

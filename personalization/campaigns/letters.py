@@ -56,7 +56,8 @@ def render(message: OutboxMessage, offer: Offer, coupon: Coupon | None, address:
 def language_of(attributes: dict[str, Any]) -> str:
     """Return the shopper's own language (attribute ``language``) where the shop speaks it, else the shop's."""
     wanted = attributes.get("language")
-    return wanted if wanted in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE
+    spoken = isinstance(wanted, str) and wanted in dict(settings.LANGUAGES)
+    return wanted if spoken else settings.LANGUAGE_CODE
 
 
 def coupon_for(message: OutboxMessage, offer: Offer, now: datetime) -> Coupon | None:

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from personalization import conf
 from personalization.campaigns import sites, switch
 from personalization.decisioning import candidates, eligibility, scores, session
-from personalization.decisioning.ranking import Ranked, rank
+from personalization.decisioning.ranking import HOLDS_COUPON, Ranked, rank
 from personalization.exceptions import UnknownSlot
 from personalization.models import Decision, Exposure, Offer, Shopper
 from personalization.pure import assignment, policy
@@ -111,9 +111,9 @@ def judged(
     ``personal``: the shopper agreed to personalisation; otherwise the decision is about nobody.
     """
     population = shopper.population if shopper is not None else conf.get().population
-    eligible, excluded = eligibility.split(offers, shopper, personal=personal, recent=recent, now=now)
+    eligible, excluded, held = eligibility.split(offers, shopper, personal=personal, recent=recent, now=now)
     predictions = scores.for_shopper(shopper if personal else None, population)
-    ranked = rank(eligible, predictions, recent.interest)
+    ranked = rank(eligible, predictions, recent.interest, held)
     kept = [item for item in ranked if item.value_minor is None or item.value_minor > 0]
     excluded.update({item.offer.pk: "predicted_loss" for item in ranked if item not in kept})
     arm, how = _arm(shopper if personal else None), _assignment(limit)
@@ -264,13 +264,16 @@ def sketch(offer: Offer) -> RankedOffer:
 def _as_offer(item: Ranked, position: int, propensity: float) -> RankedOffer:
     offer = item.offer
     claimable = offer.kind != OfferKind.ANNOUNCEMENT and offer.application == Offer.Application.CLAIM
+    label = offer.cta_label or (_("Get the coupon") if claimable else _("Have a look"))
+    if claimable and HOLDS_COUPON in item.reasons:
+        label = _("Show my coupon")
     return RankedOffer(
         offer_id=offer.pk,
         campaign_id=offer.campaign_id,
         kind=offer.kind,
         headline=offer.headline or offer.name,
         body=offer.body,
-        cta_label=offer.cta_label or (_("Get the coupon") if claimable else _("Have a look")),
+        cta_label=label,
         cta_url=offer.cta_url,
         position=position,
         propensity=propensity,

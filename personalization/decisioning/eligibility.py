@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 
 from personalization.campaigns import snapshots, triggers
@@ -28,19 +29,22 @@ REASONS = {
 
 def split(
     offers: list[Offer], shopper: Shopper | None, *, personal: bool, recent: Session, now: datetime
-) -> tuple[list[Offer], dict[int, str]]:
-    """Return the eligible offers and, for the others, offer id → reason code.
+) -> tuple[list[Offer], dict[int, str], frozenset[int]]:
+    """Return the eligible offers; for the others, offer id → reason code; and whose coupon waits for the shopper.
 
     ``personal`` False (no consent): loyalty terms still hold, since they are part of the offer, but audience rules
     match only everybody.
     """
     excluded: dict[int, str] = {}
-    used = _used_offers(shopper, offers)
+    used, held = _own_coupons(shopper, offers, now)
     members = snapshots.memberships(shopper if personal else None, (offer.campaign for offer in offers))
     waiting = triggers.without_occasion(offers, shopper if personal else None, now)
     eligible: list[Offer] = []
     for offer in offers:
-        reason = closed_reason(offer, now) or _personal_reason(offer, shopper, personal, now, members)
+        reason = closed_reason(offer, now)
+        if reason == "all_issued" and offer.pk in held:
+            reason = ""
+        reason = reason or _personal_reason(offer, shopper, personal, now, members)
         if not reason and offer.pk in waiting:
             reason = triggers.REASON
         if not reason and offer.pk in used:
@@ -51,7 +55,7 @@ def split(
             excluded[offer.pk] = reason
         else:
             eligible.append(offer)
-    return eligible, excluded
+    return eligible, excluded, held
 
 
 def _personal_reason(
@@ -71,13 +75,19 @@ def _is_unwanted(offer: Offer, recent: Session) -> bool:
     return bool(offer.item_ids) and recent.unwanted_items.issuperset(map(str, offer.item_ids))
 
 
-def _used_offers(shopper: Shopper | None, offers: list[Offer]) -> set[int]:
-    """Return the offers of which the shopper has spent every coupon they can get (one query)."""
+def _own_coupons(shopper: Shopper | None, offers: list[Offer], now: datetime) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the offers of which the shopper got every coupon they can get: all spent, and at least one of use."""
     if shopper is None or not offers:
-        return set()
+        return frozenset(), frozenset()
     limits = {offer.pk: offer.per_shopper for offer in offers}
-    spent: dict[int, int] = {}
-    rows = Coupon.objects.filter(shopper=shopper, offer_id__in=limits).values_list("offer_id", "used_count", "max_uses")
-    for offer_id, used, most in rows:
-        spent[offer_id] = spent.get(offer_id, 0) + int(used >= most)
-    return {offer_id for offer_id, count in spent.items() if count >= limits[offer_id]}
+    got, spent, of_use = Counter[int](), Counter[int](), set[int]()
+    rows = Coupon.objects.filter(shopper=shopper, offer_id__in=limits).values_list(
+        "offer_id", "used_count", "reserved_count", "max_uses", "expires_at", "voided_at"
+    )
+    for offer_id, used, reserved, most, expires_at, voided_at in rows:
+        got[offer_id] += 1
+        spent[offer_id] += int(used >= most)
+        if used + reserved < most and voided_at is None and (expires_at is None or expires_at > now):
+            of_use.add(offer_id)
+    complete = {offer_id for offer_id, count in got.items() if count >= limits[offer_id]}
+    return frozenset(key for key in complete if spent[key] >= limits[key]), frozenset(complete & of_use)

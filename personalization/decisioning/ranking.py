@@ -7,7 +7,8 @@ strategy gives this kind to this shopper than to the average one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from personalization import conf
 from personalization.decisioning.scores import Scores
@@ -17,6 +18,8 @@ from personalization.types import HEADS
 
 REDEEM, PURCHASE = HEADS.index("redeem"), HEADS.index("purchase")
 FRESH_BOOST = 0.5
+HOLDS_COUPON = "holds_coupon"
+"""Reason of an offer whose coupon waits for the shopper: to claim it again gives the same one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,17 @@ class Ranked:
     reasons: tuple[str, ...]
 
 
-def rank(offers: list[Offer], scores: Scores, fresh_interest: dict[str, float]) -> list[Ranked]:
-    """Return the offers by falling value; without predictions by the campaigns' priority."""
+def rank(
+    offers: list[Offer], scores: Scores, fresh_interest: dict[str, float], held: Collection[int] = ()
+) -> list[Ranked]:
+    """Return the offers by falling value; without predictions by the campaigns' priority.
+
+    ``held``: offers whose coupon the shopper has already; it is said, and changes nothing else.
+    """
     ranked = [_judge(offer, scores, fresh_interest) for offer in offers]
+    ranked = [
+        replace(item, reasons=(*item.reasons, HOLDS_COUPON)) if item.offer.pk in held else item for item in ranked
+    ]
     return sorted(
         ranked,
         key=lambda item: (

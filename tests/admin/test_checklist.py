@@ -43,6 +43,22 @@ def test_a_slot_that_the_shop_does_not_declare_is_named():
     assert lines(campaign)["Every slot exists"] is False
 
 
+@pytest.mark.parametrize(
+    ("terms", "told"),
+    [
+        ({"application": "automatic"}, True),
+        ({"application": "automatic", "cta_url": "/sale/"}, False),
+        ({"application": "claim"}, False),
+        ({"application": "automatic", "cta_label": ""}, False),
+    ],
+    ids=["automatic", "with a link", "claimed", "without words"],
+)
+def test_a_button_that_leads_nowhere_is_told(terms: dict[str, str], told: bool):
+    campaign = make_campaign()
+    make_offer(campaign, **{"cta_label": "To the sale", "cta_url": ""} | terms)
+    assert ("Every button leads somewhere" in lines(campaign)) is told
+
+
 def test_an_outdated_page_saves_nothing(client):
     client.force_login(make_user(*MARKETER))
     campaign = make_campaign()

@@ -18,6 +18,7 @@ NAMES = (
     "redeem",
     "redeem_sql",
     "stacking",
+    "codes",
     "audiences",
     "triggers",
     "score",

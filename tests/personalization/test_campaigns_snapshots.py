@@ -30,7 +30,9 @@ def launched(**fields: Any) -> Campaign:
 def verdict(shopper: Shopper, *campaigns: Campaign, personal: bool = True) -> list[str]:
     offers = [offer for campaign in campaigns for offer in campaign.offers.select_related("campaign")]
     shopper = Shopper.objects.get(pk=shopper.pk)
-    _eligible, excluded = eligibility.split(offers, shopper, personal=personal, recent=Session(), now=timezone.now())
+    _eligible, excluded, _held = eligibility.split(
+        offers, shopper, personal=personal, recent=Session(), now=timezone.now()
+    )
     return [excluded.get(offer.pk, "") for offer in offers]
 
 

@@ -162,6 +162,17 @@ def test_a_page_on_another_of_the_campaigns_sites_is_ours(committing: Any) -> No
     assert Event.objects.count() == 1
 
 
+@pytest.mark.parametrize("page", ["https://SECOND.example/sale/", "https://second.example:443/sale/"])
+def test_hosts_are_compared_as_browsers_do(page: str, committing: Any) -> None:
+    offer = make_offer(cta_url=page)
+    Campaign.objects.update(sites=["Second.Example"])
+    offer.refresh_from_db()
+    queue(reachable(), offer=offer)
+    outbox.send_due()
+    assert follow(urlsplit(loft.sent[0].link).path, committing) == page
+    assert Event.objects.count() == 1
+
+
 def test_the_mail_and_the_webhook_carry_it() -> None:
     sent()
     assert channels._payload(loft.sent[0])["link"] == loft.sent[0].link

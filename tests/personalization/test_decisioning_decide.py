@@ -128,6 +128,22 @@ def test_a_spent_coupon_is_not_offered_again(shopper: Shopper) -> None:
 
 
 @pytest.mark.usefixtures("plain")
+def test_a_coupon_that_waits_is_shown_even_after_the_last_was_issued(shopper: Shopper) -> None:
+    """The claim gives it again; somebody else is told that all are gone."""
+    offer = make_offer(max_issued=1, cta_label="Get 5 euros")
+    assert api.decide(SLOT, shopper=shopper).offers[0].cta_label == "Get 5 euros"
+    mine = api.claim(offer.pk, shopper=shopper)
+    candidates.forget()
+    (waiting,) = api.decide(SLOT, shopper=shopper).offers
+    assert waiting.cta_label == "Show my coupon"
+    assert "holds_coupon" in waiting.reasons
+    assert api.claim(offer.pk, shopper=shopper).coupon_id == mine.coupon_id
+    assert reasons(make_shopper()) == {str(offer.pk): "all_issued"}
+    Coupon.objects.update(voided_at=timezone.now())
+    assert reasons(shopper) == {str(offer.pk): "all_issued"}
+
+
+@pytest.mark.usefixtures("plain")
 def test_what_was_dismissed_stays_away(shopper: Shopper) -> None:
     one, other = make_offer(), make_offer()
     make_event(shopper, "offer_dismissed", offer=one)

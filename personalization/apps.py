@@ -32,9 +32,11 @@ class PersonalizationConfig(AppConfig):
         from personalization.insight import feedback
         from personalization.learning import chores, handlers, summarise
         from personalization.ports.signals import shoppers_merged
-        from personalization.tracking import limits, quarantine, receivers
+        from personalization.privacy import logs
+        from personalization.tracking import audit, limits, quarantine, receivers
         from personalization.types import JobKind
 
+        logs.install()
         receivers.connect()
         shoppers_merged.connect(merging.take_over, dispatch_uid="personalization.merging")
         chores.register("reservations", redemption.expire_reservations)
@@ -48,6 +50,7 @@ class PersonalizationConfig(AppConfig):
         chores.register("reviews", risk.lapse)
         chores.register("alerts", alerts.check)
         post_migrate.connect(groups.after_migrate, sender=self)
+        post_migrate.connect(audit.after_migrate, sender=self, dispatch_uid="personalization.audit")
         chores.register("campaigns", lifecycle.tick)
         chores.register("outcomes", feedback.join_outcomes)
         chores.register("rate_counts", limits.forget_old)

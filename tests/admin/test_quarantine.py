@@ -10,7 +10,8 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
-from personalization.admin.quarantine import MASK, mask, unmask
+from personalization.admin.masking import MASK, unmask
+from personalization.admin.masking import mask_payload as mask
 from personalization.models import Event, QuarantinedEvent, Shopper
 from personalization.tracking import quarantine, schema
 from personalization.tracking.ingest import ingest

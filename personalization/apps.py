@@ -16,6 +16,7 @@ class PersonalizationConfig(AppConfig):
             alerts,
             batches,
             choices,
+            codes,
             exports,
             giftcards,
             grants,
@@ -46,6 +47,7 @@ class PersonalizationConfig(AppConfig):
         chores.register("triggers", triggers.queue_hourly)
         chores.register("outbox", outbox.send_due)
         choices.register(push.choose)
+        codes.register_rooms()
         handlers.register(JobKind.TRIGGERS, triggers.run)
         chores.register("reviews", risk.lapse)
         chores.register("alerts", alerts.check)

@@ -62,7 +62,7 @@ def _clean_cache() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="session")
 def _audit_log_can_be_emptied() -> Iterator[None]:
     """SQLite empties a table row by row, and the audit log lets none go: after a transactional test it must."""
-    empty = TransactionTestCase._fixture_teardown
+    empty = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
     def unguarded(self: Any) -> None:
         if connection.vendor == "sqlite":

@@ -13,7 +13,7 @@ from personalization.admin.display import DASH, json_block, money
 from personalization.admin.masking import MASK, mask_properties, masked_source
 from personalization.admin.personal import PersonalAdmin, is_shown
 from personalization.models import CatalogItem, Event, EventImport, Shopper
-from personalization.tracking import schema
+from personalization.tracking import schema, sealing
 
 
 class TypeFilter(ChoiceFilter):
@@ -63,7 +63,9 @@ class EventAdmin(PersonalAdmin[Event]):
 
     @admin.display(description=_("properties"))
     def properties_text(self, event: Event) -> Any:
-        return json_block(event.properties if is_shown(event) else mask_properties(event.type, event.properties))
+        if is_shown(event):
+            return json_block(sealing.open_properties(event.properties))
+        return json_block(mask_properties(event.type, event.properties))
 
     @admin.display(description=_("source"), ordering="source")
     def sender(self, event: Event) -> str:

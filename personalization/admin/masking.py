@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from personalization.tracking import quarantine, schema
+from personalization.tracking import schema
 
 MASK = "•••"
 SHOWN = {"type", "channel", "occurred_at", "value_minor", "offer_id", "item_id", "category"}
@@ -35,7 +35,7 @@ def mask_properties(kind: Any, properties: Any) -> Any:
     """Return an event's properties without its personal values; of a type that nobody declared, without any text."""
     if not isinstance(properties, dict):
         return _mask_text(properties)
-    personal = quarantine.personal_names(kind) if isinstance(kind, str) else None
+    personal = schema.personal(kind) if isinstance(kind, str) else None
     declared = schema.get(kind) if isinstance(kind, str) else None
     known = {each.name for each in declared.properties} if declared is not None else set()
     return {

@@ -35,7 +35,7 @@ class WhyForm(forms.Form):
         label=_("Ticket or letter"),
         max_length=40,
         widget=forms.TextInput(attrs={"autocomplete": "off", "size": 16}),
-        validators=AuditEntry._meta.get_field("reference").validators,  # type: ignore[union-attr]
+        validators=AuditEntry._meta.get_field("reference").validators,
     )
 
     def answers(self) -> dict[str, str]:

@@ -100,7 +100,8 @@ class QuarantinedEventAdmin(PersonalAdmin[QuarantinedEvent]):
 
     @admin.display(description=_("payload"))
     def payload_text(self, event: QuarantinedEvent) -> Any:
-        return json_block(event.payload if is_shown(event) else mask_payload(event.payload))
+        payload = quarantine.payload_of(event)
+        return json_block(payload if is_shown(event) else mask_payload(payload))
 
     def person(self, row: QuarantinedEvent) -> Shopper | None:
         return row.shopper
@@ -124,7 +125,7 @@ class QuarantinedEventAdmin(PersonalAdmin[QuarantinedEvent]):
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         event = kwargs.get("obj")
         if event is not None and self.has_replay_permission(request):
-            initial = {"payload": pretty(mask_payload(event.payload))}
+            initial = {"payload": pretty(mask_payload(quarantine.payload_of(event)))}
             context["mend_form"] = MendForm(initial=initial, auto_id="pz-%s")
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -141,7 +142,7 @@ class QuarantinedEventAdmin(PersonalAdmin[QuarantinedEvent]):
         if not form.is_valid():
             self.message_user(request, " ".join(map(str, form.errors["payload"])), messages.ERROR)
             return HttpResponseRedirect(change_url(QuarantinedEvent, event_id))
-        result = replay.replay_one(event_id, unmask(form.cleaned_data["payload"], event.payload))
+        result = replay.replay_one(event_id, unmask(form.cleaned_data["payload"], quarantine.payload_of(event)))
         self.log_change(request, event, "replayed")
         if result.invalid:
             event.refresh_from_db()

@@ -18,6 +18,7 @@ from personalization.admin.masking import MASK, mask_attributes
 from personalization.admin.personal import PersonalAdmin, is_shown
 from personalization.admin.predictions import predictions_of
 from personalization.models import Campaign, ConsentRecord, Shopper, ShopperAlias
+from personalization.tracking import sealing
 
 RECENT = 20
 
@@ -73,7 +74,9 @@ class ShopperAdmin(PersonalAdmin[Shopper]):
 
     @admin.display(description=_("attributes"))
     def profile(self, shopper: Shopper) -> Any:
-        return json_block(shopper.attributes if is_shown(shopper) else mask_attributes(shopper.attributes))
+        if is_shown(shopper):
+            return json_block(sealing.open_properties(shopper.attributes))
+        return json_block(mask_attributes(shopper.attributes))
 
     @admin.display(description=_("account"))
     def account(self, shopper: Shopper) -> str:

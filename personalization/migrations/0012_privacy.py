@@ -7,6 +7,57 @@ from django.conf import settings
 from django.db import migrations, models
 
 
+MOST = 200_000
+"""Events that are sealed here at most: more would hold up the deployment, and ``manage.py rotate_keys`` does them."""
+
+
+def seal_existing(apps, schema_editor):
+    """Encrypt personal values that were stored in clear."""
+    from personalization.tracking import sealing
+
+    def attributes(shopper):
+        return {"attributes": sealing.seal_attributes(sealing.open_properties(shopper.attributes))}
+
+    def payload(row):
+        return {"payload": sealing.renewed(row.payload)}
+
+    def properties(event):
+        return {"properties": sealing.seal_properties(event.type, sealing.open_properties(event.properties))}
+
+    if sealing.sealed_attributes():
+        profiles = apps.get_model("personalization", "Shopper").objects.exclude(attributes={})
+        _rewrite(profiles, "attributes", attributes)
+    _rewrite(apps.get_model("personalization", "QuarantinedEvent").objects.all(), "payload", payload)
+    events = apps.get_model("personalization", "Event").objects.filter(type__in=sealing.sealed_types())
+    if events[: MOST + 1].count() <= MOST:
+        _rewrite(events, "properties", properties)
+
+
+def open_again(apps, schema_editor):
+    """Decrypt them, for a version that reads them in clear."""
+    from personalization.tracking import sealing
+
+    for model, column in (("Shopper", "attributes"), ("Event", "properties"), ("QuarantinedEvent", "payload")):
+        rows = apps.get_model("personalization", model).objects.all()
+        _rewrite(rows, column, lambda row, column=column: {column: sealing.open_properties(sealing.unseal(getattr(row, column)))})
+
+
+def _rewrite(rows, column, new_values):
+    after = 0
+    while True:
+        batch = list(rows.filter(pk__gt=after).order_by("pk")[:500])
+        if not batch:
+            return
+        changed = []
+        for row in batch:
+            new = new_values(row)[column]
+            if new != getattr(row, column):
+                setattr(row, column, new)
+                changed.append(row)
+        rows.model.objects.bulk_update(changed, [column])
+        after = batch[-1].pk
+
+
 class Migration(migrations.Migration):
 
     dependencies = [
@@ -39,4 +90,5 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(fields=['subject', 'at'], name='pz_audit_subject')],
             },
         ),
+        migrations.RunPython(seal_existing, open_again),
     ]

@@ -40,6 +40,7 @@ from personalization.ports.signals import events_rewritten
 from personalization.privacy.rooms import ANONYMISED, ERASED
 from personalization.tracking import audit
 from personalization.tracking.identity import batches, lock
+from personalization.tracking.quarantine import payload_of
 from personalization.tracking.storage import tombstone
 from personalization.types import Purpose
 
@@ -190,7 +191,7 @@ def _unowned(people: list[int]) -> list[int]:
     return [
         row.pk
         for row in QuarantinedEvent.objects.filter(shopper=None).iterator(chunk_size=SEARCHED)
-        if any(_mentions(row.payload, name) for name in names)
+        if any(_mentions(payload_of(row), name) for name in names)
     ]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.forms.models import model_to_dict
 
 from personalization.models import Shopper
 from personalization.privacy.erasure import people_of
 from personalization.privacy.rooms import EXPORTED, RELATED
-from personalization.tracking import audit
+from personalization.tracking import audit, sealing
+from personalization.types import CONSENT_PURPOSES
 
 
 def export(shopper: Shopper, *, by: Any = None, why: str = audit.Why.REQUEST, reference: str = "") -> dict[str, Any]:
@@ -19,11 +19,13 @@ def export(shopper: Shopper, *, by: Any = None, why: str = audit.Why.REQUEST, re
     ``by``: the member of staff who hands it out; the audit log then says so, with ``why`` and ``reference`` (a
     ticket's number). Shoppers who look at their own leave no line.
     """
-    profile = model_to_dict(shopper, fields=["population", "attributes"])
-    profile.update(
-        key=str(shopper.key), joined_at=shopper.joined_at, consent_analytics=shopper.consent_analytics,
-        consent_personalisation=shopper.consent_personalisation, consent_marketing=shopper.consent_marketing,
-    )  # fmt: skip
+    profile = {
+        "population": shopper.population,
+        "attributes": sealing.open_properties(shopper.attributes),
+        "key": str(shopper.key),
+        "joined_at": shopper.joined_at,
+        **{f"consent_{purpose.value}": shopper.allows(purpose) for purpose in CONSENT_PURPOSES},
+    }
     kept: dict[str, Any] = {"profile": profile}
     people = people_of(shopper)
     with transaction.atomic():
@@ -42,4 +44,11 @@ def export(shopper: Shopper, *, by: Any = None, why: str = audit.Why.REQUEST, re
 
 def _rows(model: Any, path: str, people: list[int], fields: tuple[str, ...]) -> list[dict[str, Any]]:
     rows = model._default_manager.filter(**{f"{path}__in": people}).order_by("pk")
-    return list(rows.values(*fields).iterator(chunk_size=2000))
+    return [_opened(row) for row in rows.values(*fields).iterator(chunk_size=2000)]
+
+
+def _opened(row: dict[str, Any]) -> dict[str, Any]:
+    for name in ("properties", "payload"):
+        if name in row:
+            row[name] = sealing.open_properties(sealing.unseal(row[name]))
+    return row

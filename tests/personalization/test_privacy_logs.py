@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -43,12 +44,12 @@ def test_any_text_can_be_redacted_twice(text: str) -> None:
 
 
 @pytest.fixture
-def written() -> io.StringIO:
+def written() -> Iterator[io.StringIO]:
     """What a host's handler at the root writes."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     logging.getLogger().addHandler(handler)
-    yield stream  # type: ignore[misc]
+    yield stream
     logging.getLogger().removeHandler(handler)
 
 

@@ -22,7 +22,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not 1 <= options["batch"] <= 10_000:
             raise CommandError("--batch lies between 1 and 10,000 rows.")
-        with progress_bar("Keys", self.stdout) as progress:
+        with progress_bar("Keys", self.stdout) as progress:  # type: ignore[arg-type]
             changed = rotation.rotate(progress, size=options["batch"])
         for name, count in changed.items():
             self.stdout.write(f"{name}: {count:,} encrypted anew")

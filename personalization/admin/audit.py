@@ -10,6 +10,7 @@ from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from personalization.admin.base import ReadOnlyAdmin
@@ -17,13 +18,13 @@ from personalization.admin.display import DASH, badge, json_block
 from personalization.models import AuditEntry
 from personalization.tracking import secrets
 
-SHOWN = 16
+SHOWN = 8
 """Characters of a pseudonym in the list."""
 
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
-    list_display = ("at", "action_badge", "who", "kind", "whom", "why", "reference")
+    list_display = ("at", "action_badge", "who", "kind", "whom", "reason")
     list_select_related = ("by",)
     list_filter = ("action", "why", "at")
     fields = ("at", "action_badge", "who", "kind", "subject", "why", "reference", "details_text")
@@ -55,6 +56,10 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     @admin.display(description=_("of whom"), ordering="subject")
     def whom(self, entry: AuditEntry) -> str:
         return f"{entry.subject[:SHOWN]}…" if len(entry.subject) > SHOWN else entry.subject or DASH
+
+    @admin.display(description=_("reason"), ordering="why")
+    def reason(self, entry: AuditEntry) -> Any:
+        return format_html('{}<span class="pz-hint">{}</span>', entry.get_why_display() or DASH, entry.reference)
 
     @admin.display(description=_("details"))
     def details_text(self, entry: AuditEntry) -> Any:

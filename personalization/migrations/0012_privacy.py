@@ -75,7 +75,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='at')),
-                ('action', models.CharField(choices=[('viewed', 'personal data shown'), ('exported', 'personal data given out'), ('erased', 'shopper erased'), ('unmerged', 'shoppers taken apart'), ('rotated', 'keys changed')], max_length=10, verbose_name='what')),
+                ('action', models.CharField(choices=[('viewed', 'shown'), ('exported', 'given out'), ('erased', 'erased'), ('unmerged', 'taken apart'), ('rotated', 'keys changed')], max_length=10, verbose_name='what')),
                 ('kind', models.CharField(max_length=40, verbose_name='of what')),
                 ('subject', models.CharField(blank=True, max_length=64, verbose_name='pseudonym or key')),
                 ('why', models.CharField(blank=True, choices=[('request', 'the shopper asked for it'), ('support', 'to help the shopper'), ('abuse', 'a suspicion of abuse'), ('legal', 'an authority or a court asked for it'), ('fault', 'to find a fault')], max_length=10, verbose_name='reason')),
@@ -84,8 +84,8 @@ class Migration(migrations.Migration):
                 ('by', models.ForeignKey(db_constraint=False, editable=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='by')),
             ],
             options={
-                'verbose_name': 'entry of the audit log',
-                'verbose_name_plural': 'audit log',
+                'verbose_name': 'audit log entry',
+                'verbose_name_plural': 'audit log entries',
                 'default_permissions': ('view',),
                 'indexes': [models.Index(fields=['subject', 'at'], name='pz_audit_subject')],
             },

@@ -21,10 +21,10 @@ class AuditEntry(models.Model):
     """
 
     class Action(models.TextChoices):
-        VIEWED = "viewed", _("personal data shown")
-        EXPORTED = "exported", _("personal data given out")
-        ERASED = "erased", _("shopper erased")
-        UNMERGED = "unmerged", _("shoppers taken apart")
+        VIEWED = "viewed", _("shown")
+        EXPORTED = "exported", _("given out")
+        ERASED = "erased", _("erased")
+        UNMERGED = "unmerged", _("taken apart")
         ROTATED = "rotated", _("keys changed")
 
     class Why(models.TextChoices):
@@ -57,8 +57,8 @@ class AuditEntry(models.Model):
     details = models.JSONField(_("details"), default=dict, blank=True, help_text=_("Counts and keys, no values."))
 
     class Meta:
-        verbose_name = _("entry of the audit log")
-        verbose_name_plural = _("audit log")
+        verbose_name = _("audit log entry")
+        verbose_name_plural = _("audit log entries")
         default_permissions = ("view",)
         indexes = [
             models.Index(fields=["subject", "at"], name="pz_audit_subject"),

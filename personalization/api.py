@@ -55,7 +55,8 @@ from personalization.exceptions import (
 )
 from personalization.insight.feedback import join_outcomes, record_exposures
 from personalization.insight.forecast import compare as compare_forecast
-from personalization.privacy.erasure import erase, export
+from personalization.privacy.erasure import erase
+from personalization.privacy.handout import export
 from personalization.pure.tax import Taxed, TaxedBasket
 from personalization.pure.tax import after_discounts as tax_after_discounts
 from personalization.tracking.backfill import backfill_orders, record_order

@@ -16,6 +16,7 @@ class PersonalizationConfig(AppConfig):
             alerts,
             batches,
             choices,
+            codes,
             exports,
             giftcards,
             grants,
@@ -32,9 +33,11 @@ class PersonalizationConfig(AppConfig):
         from personalization.insight import feedback
         from personalization.learning import chores, handlers, summarise
         from personalization.ports.signals import shoppers_merged
-        from personalization.tracking import limits, quarantine, receivers
+        from personalization.privacy import logs
+        from personalization.tracking import audit, limits, quarantine, receivers
         from personalization.types import JobKind
 
+        logs.install()
         receivers.connect()
         shoppers_merged.connect(merging.take_over, dispatch_uid="personalization.merging")
         chores.register("reservations", redemption.expire_reservations)
@@ -44,10 +47,12 @@ class PersonalizationConfig(AppConfig):
         chores.register("triggers", triggers.queue_hourly)
         chores.register("outbox", outbox.send_due)
         choices.register(push.choose)
+        codes.register_rooms()
         handlers.register(JobKind.TRIGGERS, triggers.run)
         chores.register("reviews", risk.lapse)
         chores.register("alerts", alerts.check)
         post_migrate.connect(groups.after_migrate, sender=self)
+        post_migrate.connect(audit.after_migrate, sender=self, dispatch_uid="personalization.audit")
         chores.register("campaigns", lifecycle.tick)
         chores.register("outcomes", feedback.join_outcomes)
         chores.register("rate_counts", limits.forget_old)

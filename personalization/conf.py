@@ -30,6 +30,10 @@ class Conf:
     """Slot code → human name. A template may only ask for these."""
     secret_keys: list[str] = field(default_factory=list)
     """Key material for coupon codes and pseudonyms, newest first; empty: derived from SECRET_KEY."""
+    personal_attributes: list[str] = field(
+        default_factory=lambda: ["name", "first_name", "last_name", "email", "phone", "address"]
+    )
+    """Profile attributes that are stored encrypted: no audience can ask for them."""
     currency: str = "EUR"
     population: str = "shop"
     """Name under which the host's own shoppers are kept apart from imported data sets."""

@@ -3,6 +3,7 @@
 from personalization.admin import (
     alerts,
     allowances,
+    audit,
     campaigns,
     coupons,
     decisions,
@@ -21,6 +22,7 @@ from personalization.admin import (
 __all__ = [
     "alerts",
     "allowances",
+    "audit",
     "campaigns",
     "coupons",
     "decisions",

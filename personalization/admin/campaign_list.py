@@ -205,7 +205,7 @@ class CampaignList(CsvAdmin, PersonalizationAdmin):
 
     # -- the file
 
-    def export(self, request: HttpRequest, rows: Any) -> StreamingHttpResponse:
+    def export(self, request: HttpRequest, rows: Any, *, in_clear: bool = False) -> StreamingHttpResponse:
         """Return the campaigns with money in major units; who was reached is counted once for all."""
         reached = exposed(rows.order_by().values("pk"))
 

@@ -19,8 +19,10 @@ from personalization.admin.base import ReadOnlyAdmin
 from personalization.admin.csv import Column, CsvAdmin
 from personalization.admin.display import badge, change_url, day, json_block, money
 from personalization.admin.forms import FindCodeForm
+from personalization.admin.masking import masked_order
+from personalization.admin.personal import PersonalAdmin, is_shown
 from personalization.campaigns import codes
-from personalization.models import Coupon, LedgerEntry, Redemption, Reservation
+from personalization.models import Coupon, LedgerEntry, Redemption, Reservation, Shopper
 from personalization.pure.money import from_minor
 
 
@@ -155,15 +157,15 @@ class ReservationAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Redemption)
-class RedemptionAdmin(CsvAdmin, ReadOnlyAdmin):
-    list_display = ("redeemed_at", "order_id", "amount", "refunded", "campaign", "offer", "coupon", "shopper")
+class RedemptionAdmin(CsvAdmin, PersonalAdmin[Redemption]):
+    list_display = ("redeemed_at", "order", "amount", "refunded", "campaign", "offer", "coupon", "shopper")
     list_select_related = ("campaign", "offer", "coupon", "shopper")
     list_filter = ("redeemed_at",)
     search_fields = ("=order_id",)
     search_help_text = _("The order’s number, exactly.")
     fields = (
         "order_label",
-        "order_id",
+        "order",
         "amount",
         "refunded",
         "campaign",
@@ -185,6 +187,14 @@ class RedemptionAdmin(CsvAdmin, ReadOnlyAdmin):
         ("amount", lambda row: _major(row.amount_minor, row)),
         ("refunded", lambda row: _major(row.refunded_minor, row)),
     ]
+    csv_personal = frozenset({"order_id"})
+
+    @admin.display(description=_("order"), ordering="order_id")
+    def order(self, redemption: Redemption) -> str:
+        return redemption.order_id if is_shown(redemption) else masked_order(redemption.order_id)
+
+    def person(self, row: Redemption) -> Shopper | None:
+        return row.shopper
 
     @admin.display(description=_("amount"), ordering="amount_minor")
     def amount(self, redemption: Redemption) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import PermissionDenied
@@ -15,8 +15,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.urls import path, reverse
 from django.utils import timezone
 
+from personalization.admin.personal import WhyForm, may_show, new_form, why_not
+from personalization.tracking import audit, secrets
+
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 BATCH = 1000
+PSEUDONYM = 16
+"""Characters of a pseudonym in a file: among a million values two are alike with a chance of 1 in 37 million."""
 Column = tuple[str, Callable[[Any], Any]]
 
 
@@ -59,9 +64,14 @@ def _lines(columns: Sequence[Column], rows: Iterable[Any]) -> Iterator[str]:
 
 
 class CsvAdmin(admin.ModelAdmin):
-    """Adds ``export/`` to a list: the rows that its filters and its search show, for whoever may view them."""
+    """Adds ``export/`` to a list: the rows that its filters and its search show, for whoever may view them.
+
+    Personal columns hold keyed pseudonyms: equal values stay equal, and nobody can be read. In clear they are sent in
+    answer to a POST with a reason, to whoever may see personal data, and it is logged.
+    """
 
     csv_columns: ClassVar[Sequence[Column]] = ()
+    csv_personal: ClassVar[frozenset[str]] = frozenset()
 
     def get_urls(self) -> list[Any]:
         export = self.admin_site.admin_view(self.export_page)
@@ -70,23 +80,40 @@ class CsvAdmin(admin.ModelAdmin):
 
     def export_page(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         """Stream the filtered list."""
-        if request.method != "GET":
-            return HttpResponseNotAllowed(["GET"])
-        if not self.has_view_permission(request):
+        in_clear = request.method == "POST" and bool(self.csv_personal)
+        if request.method != "GET" and not in_clear:
+            return HttpResponseNotAllowed(["GET", "POST"] if self.csv_personal else ["GET"])
+        if not self.has_view_permission(request) or (in_clear and not may_show(request)):
             raise PermissionDenied
+        form = WhyForm(request.POST if in_clear else None)
+        if in_clear and not form.is_valid():
+            self.message_user(request, why_not(form), messages.WARNING)
+            return HttpResponseRedirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
         try:
             rows = self.get_changelist_instance(request).get_queryset(request)
         except IncorrectLookupParameters:
             name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
             return HttpResponseRedirect(f"{reverse(name)}?{ERROR_FLAG}=1")
-        return self.export(request, rows)
+        if in_clear:
+            kind = str(self.opts.model_name)
+            audit.note(audit.Action.EXPORTED, by=request.user, kind=kind, rows=rows.count(), **form.answers())
+        return self.export(request, rows, in_clear=in_clear)
 
-    def export(self, request: HttpRequest, rows: Any) -> StreamingHttpResponse:
+    def export(self, request: HttpRequest, rows: Any, *, in_clear: bool = False) -> StreamingHttpResponse:
         """Return the download of a queryset, read in batches."""
-        return stream(str(self.opts.model_name), self.csv_columns, rows.iterator(chunk_size=BATCH))
+        columns = self.csv_columns if in_clear else [self._hidden(column) for column in self.csv_columns]
+        return stream(str(self.opts.model_name), columns, rows.iterator(chunk_size=BATCH))
+
+    def _hidden(self, column: Column) -> Column:
+        name, read = column
+        if name not in self.csv_personal:
+            return column
+        return name, lambda row: secrets.pseudonym(str(read(row)))[:PSEUDONYM] if read(row) else ""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_export")
         query = request.GET.urlencode()
         export_url = f"{address}?{query}" if query else address
-        return super().changelist_view(request, {**(extra_context or {}), "export_url": export_url})
+        why_form = new_form() if self.csv_personal and may_show(request) else None
+        context = {"export_url": export_url, "why_form": why_form, **(extra_context or {})}
+        return super().changelist_view(request, context)

@@ -9,9 +9,11 @@ from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
 from personalization.admin.base import ChoiceFilter, ReadOnlyAdmin
-from personalization.admin.display import json_block, money
-from personalization.models import CatalogItem, Event, EventImport
-from personalization.tracking import schema
+from personalization.admin.display import DASH, json_block, money
+from personalization.admin.masking import MASK, mask_properties, masked_source
+from personalization.admin.personal import PersonalAdmin, is_shown
+from personalization.models import CatalogItem, Event, EventImport, Shopper
+from personalization.tracking import schema, sealing
 
 
 class TypeFilter(ChoiceFilter):
@@ -23,7 +25,7 @@ class TypeFilter(ChoiceFilter):
 
 
 @admin.register(Event)
-class EventAdmin(ReadOnlyAdmin):
+class EventAdmin(PersonalAdmin[Event]):
     list_display = (
         "occurred_at",
         "type",
@@ -33,7 +35,7 @@ class EventAdmin(ReadOnlyAdmin):
         "offer",
         "value",
         "channel",
-        "source",
+        "sender",
         "is_bot",
     )
     list_select_related = ("shopper", "offer")
@@ -45,7 +47,7 @@ class EventAdmin(ReadOnlyAdmin):
             _("Origin"),
             {
                 "fields": (
-                    ("source", "event_id"),
+                    ("sender", "identity"),
                     ("channel", "schema_version"),
                     ("sent_at", "received_at", "clock_corrected"),
                     "is_bot",
@@ -61,7 +63,20 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("properties"))
     def properties_text(self, event: Event) -> Any:
-        return json_block(event.properties)
+        if is_shown(event):
+            return json_block(sealing.open_properties(event.properties))
+        return json_block(mask_properties(event.type, event.properties))
+
+    @admin.display(description=_("source"), ordering="source")
+    def sender(self, event: Event) -> str:
+        return (event.source if is_shown(event) else masked_source(event.source)) or DASH
+
+    @admin.display(description=_("event id"))
+    def identity(self, event: Event) -> str:
+        return event.event_id if is_shown(event) else MASK  # an order's event has its number in its id
+
+    def person(self, row: Event) -> Shopper:
+        return row.shopper
 
 
 @admin.register(EventImport)

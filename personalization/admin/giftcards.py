@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from personalization.admin.base import ReadOnlyAdmin
 from personalization.admin.csv import Column, CsvAdmin
 from personalization.admin.display import DASH, badge, change_url, day, money
+from personalization.admin.masking import masked_order
 from personalization.models import GiftCard, GiftCardEntry, Grant
 from personalization.pure.money import from_minor
 
@@ -24,7 +25,7 @@ class EntryInline(admin.TabularInline):
     """A card's movements, oldest first."""
 
     model = GiftCardEntry
-    fields = ("at", "kind", "balance", "held", "order_label", "order_id")
+    fields = ("at", "kind", "balance", "held", "order_label", "order")
     readonly_fields = fields
     ordering = ("pk",)
     extra = 0
@@ -42,6 +43,10 @@ class EntryInline(admin.TabularInline):
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.has_perm("personalization.view_giftcard"))
+
+    @admin.display(description=_("order"))
+    def order(self, entry: GiftCardEntry) -> str:
+        return masked_order(entry.order_id)
 
     @admin.display(description=_("change of balance"))
     def balance(self, entry: GiftCardEntry) -> str:
@@ -156,6 +161,7 @@ class GrantAdmin(CsvAdmin, ReadOnlyAdmin):
         ("order_id", lambda grant: grant.redemption.order_id),
         ("problem", lambda grant: grant.problem),
     ]
+    csv_personal = frozenset({"order_id"})
 
     @admin.display(description=_("amount"), ordering="amount")
     def amount_text(self, grant: Grant) -> str:

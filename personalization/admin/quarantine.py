@@ -18,63 +18,16 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from personalization.admin.base import ChoiceFilter, ReadOnlyAdmin
-from personalization.admin.display import DASH, badge, change_url, json_block, masked, number, pretty
+from personalization.admin.base import ChoiceFilter
+from personalization.admin.display import DASH, badge, change_url, json_block, number, pretty
 from personalization.admin.events import TypeFilter
-from personalization.models import QuarantinedEvent, Rejection
-from personalization.tracking import quarantine, replay, schema
+from personalization.admin.masking import mask_payload, masked_source, unmask
+from personalization.admin.personal import PersonalAdmin, is_shown
+from personalization.models import QuarantinedEvent, Rejection, Shopper
+from personalization.tracking import quarantine, replay
 
-MASK = "•••"
-SHOWN = {"type", "channel", "occurred_at", "value_minor", "offer_id", "item_id", "category"}
-"""Fields of an event that name nobody."""
 SOURCES = {"web": _("pages and API clients"), "import": _("imported files"), "server": _("the shop's server")}
 MOST_CHARACTERS = 20_000
-
-
-def mask(payload: Any) -> Any:
-    """Return a payload in which no personal value can be read.
-
-    Of a declared type that is its personal properties; of any other, and of fields that do not belong there, all text.
-    """
-    if not isinstance(payload, dict):
-        return _mask_text(payload)
-    kind = payload.get("type")
-    personal = quarantine.personal_names(kind) if isinstance(kind, str) else None
-    declared = schema.get(kind) if isinstance(kind, str) else None
-    known = {each.name for each in declared.properties} if declared is not None else set()
-    shown: dict[str, Any] = {}
-    for name, value in payload.items():
-        if name == "properties" and isinstance(value, dict):
-            shown[name] = {
-                key: item if key in known and personal is not None and key not in personal else _mask_text(item)
-                for key, item in value.items()
-            }
-        else:
-            shown[name] = value if name in SHOWN else _mask_text(value)
-    return shown
-
-
-def _mask_text(value: Any) -> Any:
-    if isinstance(value, str):
-        return MASK if value else value
-    if isinstance(value, list):
-        return [_mask_text(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _mask_text(item) for name, item in value.items()}
-    return value
-
-
-def unmask(edited: Any, original: Any) -> Any:
-    """Return an edited payload with the original value wherever the mask was left as it is."""
-    if edited == MASK:
-        return original
-    if isinstance(edited, dict):
-        before = original if isinstance(original, dict) else {}
-        return {name: unmask(value, before.get(name, value)) for name, value in edited.items()}
-    if isinstance(edited, list):
-        known = original if isinstance(original, list) and len(original) == len(edited) else edited
-        return [unmask(value, before) for value, before in zip(edited, known, strict=True)]
-    return edited
 
 
 class MendForm(forms.Form):
@@ -117,7 +70,7 @@ class SourceFilter(ChoiceFilter):
 
 
 @admin.register(QuarantinedEvent)
-class QuarantinedEventAdmin(ReadOnlyAdmin):
+class QuarantinedEventAdmin(PersonalAdmin[QuarantinedEvent]):
     list_display = ("received_at", "code_badge", "type", "reason", "sender", "shopper")
     list_select_related = ("shopper",)
     list_filter = (ReasonFilter, TypeFilter, SourceFilter, "trimmed")
@@ -143,12 +96,15 @@ class QuarantinedEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("source"), ordering="source")
     def sender(self, event: QuarantinedEvent) -> str:
-        kind, _colon, name = event.source.partition(":")
-        return f"{kind}:{masked(name)}" if name else kind or DASH
+        return (event.source if is_shown(event) else masked_source(event.source)) or DASH
 
     @admin.display(description=_("payload"))
     def payload_text(self, event: QuarantinedEvent) -> Any:
-        return json_block(mask(event.payload))
+        payload = quarantine.payload_of(event)
+        return json_block(payload if is_shown(event) else mask_payload(payload))
+
+    def person(self, row: QuarantinedEvent) -> Shopper | None:
+        return row.shopper
 
     def get_urls(self) -> list[Any]:
         mend = self.admin_site.admin_view(self.mend)
@@ -169,7 +125,7 @@ class QuarantinedEventAdmin(ReadOnlyAdmin):
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         event = kwargs.get("obj")
         if event is not None and self.has_replay_permission(request):
-            initial = {"payload": pretty(mask(event.payload))}
+            initial = {"payload": pretty(mask_payload(quarantine.payload_of(event)))}
             context["mend_form"] = MendForm(initial=initial, auto_id="pz-%s")
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -186,7 +142,7 @@ class QuarantinedEventAdmin(ReadOnlyAdmin):
         if not form.is_valid():
             self.message_user(request, " ".join(map(str, form.errors["payload"])), messages.ERROR)
             return HttpResponseRedirect(change_url(QuarantinedEvent, event_id))
-        result = replay.replay_one(event_id, unmask(form.cleaned_data["payload"], event.payload))
+        result = replay.replay_one(event_id, unmask(form.cleaned_data["payload"], quarantine.payload_of(event)))
         self.log_change(request, event, "replayed")
         if result.invalid:
             event.refresh_from_db()

@@ -13,9 +13,12 @@ from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
 from personalization.admin.base import ChoiceFilter, ReadOnlyAdmin
-from personalization.admin.display import badge, json_block, masked
+from personalization.admin.display import DASH, badge, json_block, masked
+from personalization.admin.masking import MASK, mask_attributes
+from personalization.admin.personal import PersonalAdmin, is_shown
 from personalization.admin.predictions import predictions_of
 from personalization.models import Campaign, ConsentRecord, Shopper, ShopperAlias
+from personalization.tracking import sealing
 
 RECENT = 20
 
@@ -32,11 +35,11 @@ class PopulationFilter(ChoiceFilter):
 
 
 @admin.register(Shopper)
-class ShopperAdmin(ReadOnlyAdmin):
+class ShopperAdmin(PersonalAdmin[Shopper]):
     list_display = (
         "__str__",
         "population",
-        "user",
+        "account",
         "consent_analytics",
         "consent_personalisation",
         "consent_marketing",
@@ -48,7 +51,7 @@ class ShopperAdmin(ReadOnlyAdmin):
     search_fields = ("key",)  # shows the search box; get_search_results decides
     search_help_text = _("The pseudonym, an account’s name or an imported id, exactly.")
     fieldsets = (
-        (None, {"fields": ("key", "population", "user", "joined_at", "created_at", "is_bot", "merged_into")}),
+        (None, {"fields": ("key", "population", "account", "joined_at", "created_at", "is_bot", "merged_into")}),
         (_("Profile"), {"fields": ("profile",)}),
         (_("Consent"), {"fields": (("consent_analytics", "consent_personalisation", "consent_marketing"),)}),
     )
@@ -71,7 +74,18 @@ class ShopperAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("attributes"))
     def profile(self, shopper: Shopper) -> Any:
-        return json_block(shopper.attributes)
+        if is_shown(shopper):
+            return json_block(sealing.open_properties(shopper.attributes))
+        return json_block(mask_attributes(shopper.attributes))
+
+    @admin.display(description=_("account"))
+    def account(self, shopper: Shopper) -> str:
+        if shopper.user is None:
+            return DASH
+        return str(shopper.user.get_username()) if is_shown(shopper) else MASK
+
+    def person(self, row: Shopper) -> Shopper:
+        return row
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
@@ -86,7 +100,7 @@ class ShopperAdmin(ReadOnlyAdmin):
             context.update(
                 ledger=shopper.consents.order_by("-at", "-pk")[:RECENT],
                 aliases=[
-                    (alias.get_kind_display(), masked(alias.value), alias.created_at)
+                    (alias.get_kind_display(), _alias(alias, shown=is_shown(shopper)), alias.created_at)
                     for alias in shopper.aliases.order_by("pk")[:RECENT]
                 ],
                 predictions=predictions_of(shopper) if may_see else None,
@@ -97,6 +111,11 @@ class ShopperAdmin(ReadOnlyAdmin):
                 coupons=shopper.coupons.select_related("offer").order_by("-issued_at")[:RECENT],
             )
         return super().render_change_form(request, context, *args, **kwargs)
+
+
+def _alias(alias: ShopperAlias, *, shown: bool) -> str:
+    """Return by what a shopper is known; never a cookie, with which one could go shopping as them."""
+    return alias.value if shown and alias.kind == ShopperAlias.Kind.EXTERNAL else masked(alias.value)
 
 
 @admin.register(ConsentRecord)

@@ -25,6 +25,8 @@ from personalization import conf
 from personalization.admin.base import ReadOnlyAdmin
 from personalization.admin.display import DASH, money
 from personalization.admin.fields import MoneyField
+from personalization.admin.masking import MASK, masked_order
+from personalization.admin.personal import WhyForm, may_show, new_form, note_shown, why_not
 from personalization.campaigns import support
 from personalization.exceptions import ClaimRefused, PersonalizationError
 from personalization.models import Campaign, Coupon, GiftCard, Redemption, Shopper, SupportAction
@@ -100,6 +102,7 @@ class SupportActionAdmin(ReadOnlyAdmin):
             ("desk/<int:shopper_id>/reissue/", "reissue", self.reissue),
             ("desk/<int:shopper_id>/goodwill/", "goodwill", self.goodwill),
             ("desk/<int:shopper_id>/reveal/", "reveal", self.reveal),
+            ("desk/<int:shopper_id>/unmask/", "unmask", self.unmask),
         ]
         pages = [
             path(route, never_cache(self.admin_site.admin_view(view)), name=name(ending))
@@ -142,7 +145,7 @@ class SupportActionAdmin(ReadOnlyAdmin):
             return self.gone(request, str(shopper_id))
         return self._page(request, shopper)
 
-    def _page(self, request: HttpRequest, shopper: Shopper, **more: Any) -> HttpResponse:
+    def _page(self, request: HttpRequest, shopper: Shopper, *, in_clear: bool = False, **more: Any) -> HttpResponse:
         people = support.people_of(shopper)
         coupons = Coupon.objects.select_related("offer__campaign").filter(shopper__in=people).order_by("-issued_at")
         redemptions = Redemption.objects.select_related("campaign", "offer").filter(shopper__in=people)
@@ -150,12 +153,20 @@ class SupportActionAdmin(ReadOnlyAdmin):
         left = allowance.limit_minor - allowance.granted_minor
         context = self._context(
             request,
-            gettext("Support desk: %(shopper)s") % {"shopper": shopper.user or shopper},
+            gettext("Support desk: %(shopper)s") % {"shopper": shopper},
             shopper=shopper,
+            account=_account(shopper, in_clear=in_clear),
+            is_shown=in_clear,
+            why_form=new_form() if may_show(request) else None,
             coupons=[_coupon_row(coupon) for coupon in coupons[:RECENT]],
             cards=[_card_row(card) for card in GiftCard.objects.filter(shopper__in=people).order_by("-created_at")],
             redemptions=[
-                (row, money(row.amount_minor, row.campaign.currency), money(row.refunded_minor, row.campaign.currency))
+                (
+                    row,
+                    row.order_id if in_clear else masked_order(row.order_id),
+                    money(row.amount_minor, row.campaign.currency),
+                    money(row.refunded_minor, row.campaign.currency),
+                )
                 for row in redemptions.order_by("-redeemed_at")[:RECENT]
             ],
             deeds=SupportAction.objects.select_related("by").filter(shopper__in=people).order_by("-at")[:RECENT],
@@ -239,12 +250,33 @@ class SupportActionAdmin(ReadOnlyAdmin):
         code = support.reveal(thing, by=request.user, reason=form.cleaned_data["reason"])
         return self._page(request, shopper, revealed=code)
 
+    def unmask(self, request: HttpRequest, shopper_id: int) -> HttpResponse:
+        """Show the account's name and the orders' numbers on the page that answers this POST."""
+        if not may_show(request):
+            raise PermissionDenied
+        return self._deed(request, shopper_id, self._unmask)
+
+    def _unmask(self, request: HttpRequest, shopper: Shopper) -> HttpResponse | None:
+        form = WhyForm(request.POST)
+        if not form.is_valid():
+            self.message_user(request, why_not(form), messages.WARNING)
+            return None
+        note_shown(request, shopper, shopper, form)
+        return self._page(request, shopper, in_clear=True)
+
     def _ask_reason(self, request: HttpRequest) -> None:
         self.message_user(request, gettext("Give the reason: it is kept beside what you do."), messages.WARNING)
 
 
 def _page(shopper_id: int) -> str:
     return reverse("admin:personalization_support_shopper", args=[shopper_id])
+
+
+def _account(shopper: Shopper, *, in_clear: bool) -> str:
+    """Return the account's name, hidden unless it was asked for; nothing for a shopper without an account."""
+    if shopper.user is None:
+        return ""
+    return str(shopper.user.get_username()) if in_clear else MASK
 
 
 def _own(model: type[Coupon] | type[GiftCard], shopper: Shopper, key: str | None) -> Any:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import secrets as chance
+from functools import partial
+from typing import Any
 
 from django.views.decorators.debug import sensitive_variables
 
+from personalization.models import Coupon, GiftCard
+from personalization.privacy import rotation
 from personalization.tracking import secrets
 
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXY"
@@ -42,6 +46,28 @@ def digests(code: str) -> list[str]:
 def seal(code: str) -> str:
     """Return the ciphertext of a code."""
     return secrets.encrypt(code)
+
+
+def renewed(row: Any) -> dict[str, Any]:
+    """Return the columns of a coupon or a card under the newest key; none if they are, or if no key opens its code."""
+    if not row.code_ciphertext or secrets.is_newest(row.code_ciphertext):
+        return {}
+    code = reveal(row.code_ciphertext)
+    return {"code_digest": digest(code), "code_ciphertext": seal(code)} if code else {}
+
+
+def register_rooms() -> None:
+    """Have codes renewed when the keys are."""
+    for name, model in (("coupons", Coupon), ("gift_cards", GiftCard)):
+        rows = model._default_manager.only
+        rotation.register(
+            rotation.Room(
+                name,
+                partial(rows, "pk", "code_digest", "code_ciphertext"),
+                ("code_digest", "code_ciphertext"),
+                renewed,
+            )
+        )
 
 
 def reveal(ciphertext: str) -> str:

@@ -20,6 +20,7 @@ from personalization.exceptions import InvalidTrigger, PersonalizationError
 from personalization.learning import handlers, jobs
 from personalization.models import Campaign, Job, Occurrence, Offer, Shopper, Trigger
 from personalization.models.trigger_rules import parse_params as parse_details
+from personalization.tracking import schema
 from personalization.types import JobKind
 
 RANGE = 100_000
@@ -33,9 +34,14 @@ Progress = Callable[[float], None]
 def parse_params(kind: str, raw: Any) -> dict[str, Any]:
     """Return a trigger's details with their defaults, or raise InvalidTrigger with what is wrong."""
     try:
-        return parse_details(kind, raw)
+        params = parse_details(kind, raw)
     except ValidationError as error:
         raise InvalidTrigger(" ".join(error.messages)) from error
+    if kind == Trigger.Kind.EVENT and params["property"] in schema.sealed(params["type"]):
+        raise InvalidTrigger(
+            f"{params['type']}: {params['property']} is personal and stored encrypted; a trigger cannot ask for it."
+        )
+    return params
 
 
 def evaluate(trigger: Trigger, now: datetime | None = None, *, size: int = RANGE) -> int:

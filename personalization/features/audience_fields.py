@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from personalization.features.segment_names import SEGMENTS
 from personalization.models import ShopperSummary
+from personalization.tracking import sealing
 from personalization.types import Purpose
 
 PROFILE, JOINED, SUMMARY, SINCE, COUPON = "profile", "joined", "summary", "since", "coupon"
@@ -91,4 +92,6 @@ def find(name: object) -> Field | None:
     if not name.startswith(CUSTOM):
         return FIELDS.get(name)
     own = name.removeprefix(CUSTOM)
+    if own in sealing.sealed_attributes():  # encrypted: there is nothing to compare
+        return None
     return Field(name, own, "any", PROFILE, own, most=MOST_CUSTOM) if _NAME.fullmatch(own) else None

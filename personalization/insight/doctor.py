@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.apps import apps
@@ -16,19 +15,13 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from personalization import conf
+from personalization.insight import transport
+from personalization.insight.findings import BAD, GOOD, HINT, Finding
 from personalization.learning.readiness import readiness
 from personalization.models import CatalogItem, Job, Reservation, ScoreSet
+from personalization.privacy import rotation
+from personalization.tracking import audit
 from personalization.types import JobState
-
-GOOD, HINT, BAD = "ok", "hint", "wrong"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One sentence; ``level`` is ``ok``, ``hint`` (works, could be better) or ``wrong``."""
-
-    level: str
-    text: str
 
 
 def examine() -> Iterator[Finding]:
@@ -52,7 +45,6 @@ def _database() -> Iterator[Finding]:
         yield from _sqlite(connection.settings_dict.get("OPTIONS", {}))
     else:
         yield Finding(GOOD, f"Database: {connection.display_name}.")
-        yield from _transport()
 
 
 def _sqlite(options: dict[str, object]) -> Iterator[Finding]:
@@ -63,15 +55,6 @@ def _sqlite(options: dict[str, object]) -> Iterator[Finding]:
         )
     level = GOOD if settings.DEBUG else HINT
     yield Finding(level, "Database: SQLite. Good for one machine and a small shop; PostgreSQL for more.")
-
-
-def _transport() -> Iterator[Finding]:
-    database = settings.DATABASES[DEFAULT_DB_ALIAS]
-    host = str(database.get("HOST") or "")
-    local = not host or host.startswith("/") or host in {"localhost", "127.0.0.1", "::1"}
-    mode = str(database.get("OPTIONS", {}).get("sslmode", ""))
-    if not local and mode not in {"require", "verify-ca", "verify-full"}:
-        yield Finding(BAD, f"The connection to {host} is not encrypted. Add ?sslmode=require to DATABASE_URL.")
 
 
 def _checks() -> Iterator[Finding]:
@@ -98,8 +81,19 @@ def _secrets() -> Iterator[Finding]:
             'Coupon codes are keyed from SECRET_KEY. Set PERSONALIZATION["SECRET_KEYS"] before you ever change it: '
             "without the old key issued codes are not recognised any more.",
         )
-    if not settings.DEBUG and not getattr(settings, "SESSION_COOKIE_SECURE", False):
-        yield Finding(BAD, "Session cookies travel unencrypted. Set SESSION_COOKIE_SECURE = True.")
+
+
+def _personal_data() -> Iterator[Finding]:
+    """Whether personal data is guarded cannot be told."""
+    missing = audit.missing_guards()
+    if missing:
+        yield Finding(BAD, "The audit log can be changed: its triggers are gone. Run `manage.py migrate`, and ask why.")
+    clear = rotation.in_clear()
+    if clear:
+        told = ", ".join(f"{name} ({count})" for name, count in clear.items())
+        yield Finding(HINT, f"Personal data lies in clear: {told} of the newest rows. Run `manage.py rotate_keys`.")
+    if not missing and not clear:
+        yield Finding(GOOD, "Personal data is encrypted, and the audit log append-only.")
 
 
 def _cache() -> Iterator[Finding]:
@@ -176,6 +170,8 @@ SECTIONS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _database,
     _checks,
     _secrets,
+    transport.findings,
+    _personal_data,
     _cache,
     _artifacts,
     _catalogue,

@@ -1,5 +1,6 @@
 """Nouns: the tables, one file an aggregate. Verbs live in the rooms that own them."""
 
+from personalization.models.audit import AuditEntry
 from personalization.models.campaigns import Campaign, CampaignCreation, CampaignTransition, Forecast
 from personalization.models.catalog import CatalogItem
 from personalization.models.coupons import CodeBatch, Coupon, LedgerEntry, Redemption, Reservation, UsageSlot
@@ -35,6 +36,7 @@ __all__ = [
     "Alert",
     "Allowance",
     "AudienceMember",
+    "AuditEntry",
     "Campaign",
     "CampaignCreation",
     "CampaignRevision",

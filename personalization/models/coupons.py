@@ -250,7 +250,7 @@ class Redemption(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.order_id}: {self.amount_minor}"
+        return f"{self.redeemed_at:%Y-%m-%d %H:%M}: {self.amount_minor}"  # its order is personal
 
 
 class LedgerEntry(models.Model):

@@ -134,7 +134,7 @@ class QuarantinedEvent(models.Model):
         permissions = [("replay_quarantinedevent", "Can mend and replay quarantined events")]
 
     def __str__(self) -> str:
-        return self.reason
+        return str(self.get_code_display())  # the reason may name what a stranger made up
 
 
 class RejectionCount(models.Model):

@@ -45,6 +45,7 @@ class Shopper(models.Model):
         verbose_name = _("shopper")
         verbose_name_plural = _("shoppers")
         indexes = [models.Index(fields=["population", "id"], name="pz_shopper_population")]
+        permissions = [("view_personal_data", _("Can have personal data shown, with a reason that is logged"))]
 
     def __str__(self) -> str:
         return f"{self.population}:{str(self.key)[:8]}"
@@ -73,7 +74,7 @@ class ShopperAlias(models.Model):
         constraints = [models.UniqueConstraint(fields=["kind", "value"], name="pz_alias_once")]
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.value[:8]}"
+        return f"{self.kind} #{self.pk}"
 
 
 class ConsentRecord(models.Model):

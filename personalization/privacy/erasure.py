@@ -1,117 +1,70 @@
-"""What is kept about a shopper, given out and erased. Each room's table is registered here once.
+"""What is kept about a shopper, erased. Each room's table is registered in :mod:`personalization.privacy.rooms`.
 
 Erasure deletes behaviour, scores, decisions, messages, signs of abuse and aliases; coupons, reservations, redemptions,
 gift cards and what support did lose the shopper and keep their amounts, so that the ledgers' totals do not change.
-Erased events leave tombstones: a replay stores nothing.
+Erased events leave tombstones: a replay stores nothing. The audit log keeps how many rows went, and the models that
+may have learnt from them.
 Visitors who were merged into the shopper are the same person: what stayed with them goes along.
 """
 
 from __future__ import annotations
 
+import json
+from datetime import UTC
 from typing import Any
 
+from django.apps import apps
 from django.db import transaction
-from django.forms.models import model_to_dict
+from django.db.models import CharField, Max, Min, Model, QuerySet, Value
+from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
 from personalization.models import (
-    AudienceMember,
+    CampaignRevision,
     ConsentRecord,
     Coupon,
-    Decision,
     Event,
     EventTombstone,
     Exposure,
-    GiftCard,
-    Occurrence,
-    OutboxMessage,
+    GiftCardHold,
+    ModelVersion,
+    Offer,
     QuarantinedEvent,
-    Redemption,
     Reservation,
-    RiskFact,
     RiskReview,
     Shopper,
     ShopperAlias,
-    ShopperInterest,
-    ShopperScores,
-    ShopperSummary,
     SupportAction,
-    UsageSlot,
 )
+from personalization.ports.signals import events_rewritten
+from personalization.privacy.rooms import ANONYMISED, ERASED
+from personalization.tracking import audit
 from personalization.tracking.identity import batches, lock
+from personalization.tracking.quarantine import payload_of
 from personalization.tracking.storage import tombstone
+from personalization.types import Purpose
 
-SUMMARY = tuple(
-    field.attname for field in ShopperSummary._meta.concrete_fields if field.name not in {"shopper", "population"}
-)
-EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "events": (
-        Event,
-        ("type", "item_id", "category", "offer_id", "value_minor", "properties", "occurred_at", "channel"),
-    ),
-    "set_aside": (QuarantinedEvent, ("payload", "reason", "received_at")),
-    "exposures": (
-        Exposure,
-        ("offer_id", "arm", "exposed_at", "viewed_at", "clicked_at", "redeemed_at", "purchased_at"),
-    ),
-    "decisions": (Decision, ("slot", "at", "arm", "chosen", "features", "fallback")),
-    "scores": (ShopperScores, ("offers", "kinds", "items", "values")),
-    "coupons": (Coupon, ("id", "offer_id", "issued_at", "expires_at", "used_count")),
-    "reservations": (Reservation, ("offer_id", "state", "amount_minor", "created_at", "expires_at")),
-    "redemptions": (Redemption, ("order_label", "order_id", "amount_minor", "redeemed_at")),
-    "gift_cards": (GiftCard, ("id", "kind", "currency", "balance_minor", "created_at", "expires_at")),
-    "usage": (UsageSlot, ("offer_id", "number")),
-    "summary": (ShopperSummary, SUMMARY),
-    "interests": (ShopperInterest, ("category", "share")),
-    "audiences": (AudienceMember, ("campaign_id",)),
-    "occasions": (Occurrence, ("trigger_id", "key", "at", "open_until")),
-    "messages": (OutboxMessage, ("campaign_id", "channel", "state", "sent_at", "created_at")),
-    "signs_of_abuse": (RiskFact, ("kind", "at")),
-    "support": (SupportAction, ("kind", "amount_minor", "currency", "reason", "at")),
-    "consents": (ConsentRecord, ("purpose", "granted", "wording_version", "source", "at")),
-    "known_as": (ShopperAlias, ("kind", "created_at")),
-}
-ERASED = (
-    Exposure,
-    Decision,
-    ShopperScores,
-    ShopperSummary,
-    ShopperInterest,
-    AudienceMember,
-    OutboxMessage,  # before the occurrences that they hang on
-    Occurrence,
-    RiskFact,
-    UsageSlot,
-    QuarantinedEvent,
-    ConsentRecord,
-    ShopperAlias,
-)
-ANONYMISED = (Coupon, Reservation, Redemption, GiftCard, SupportAction)
+SEARCHED = 500
+"""Rows of the quarantine that are looked through at a time."""
 
 
-def export(shopper: Shopper) -> dict[str, Any]:
-    """Return everything kept about a shopper, ready for JSON."""
-    profile = model_to_dict(shopper, fields=["population", "attributes"])
-    profile.update(
-        key=str(shopper.key), joined_at=shopper.joined_at, consent_analytics=shopper.consent_analytics,
-        consent_personalisation=shopper.consent_personalisation, consent_marketing=shopper.consent_marketing,
-    )  # fmt: skip
-    kept: dict[str, Any] = {"profile": profile}
-    people = _people(shopper)
-    for name, (model, fields) in EXPORTED.items():
-        rows = model._default_manager.filter(shopper__in=people).order_by("pk")
-        kept[name] = list(rows.values(*fields).iterator(chunk_size=2000))
-    return kept
+def erase(shopper: Shopper, *, by: Any = None, why: str = audit.Why.REQUEST, reference: str = "") -> dict[str, int]:
+    """Erase a shopper everywhere and return how many rows went, by table. Repeating it erases nothing more.
 
-
-def erase(shopper: Shopper) -> dict[str, int]:
-    """Erase a shopper everywhere and return how many rows went, by table. Repeating it erases nothing more."""
+    ``by`` is the member of staff who does it, None where the shopper does; with ``why`` and ``reference`` (a ticket's
+    number) they stand in the audit log.
+    """
     counts: dict[str, int] = {}
     with transaction.atomic():
-        people = _people(shopper)
+        people = people_of(shopper)
         lock(people)
+        learnt = may_have_learnt(people)
+        _tell_rewritten(people)
         _bury_events(people)
         _blank_words(people)
+        unowned = _unowned(people)
+        counts["logentry"] = _forget_history(people, unowned)
+        counts["set_aside_unowned"] = QuarantinedEvent.objects.filter(pk__in=unowned).delete()[0]
         counts["events"] = Event.objects.filter(shopper__in=people)._raw_delete("default")
         for model in ERASED:
             counts[model._meta.model_name or ""] = model._default_manager.filter(shopper__in=people).delete()[0]
@@ -120,20 +73,135 @@ def erase(shopper: Shopper) -> dict[str, int]:
         for kept in ANONYMISED:
             counts[kept._meta.model_name or ""] = kept._default_manager.filter(shopper__in=people).update(shopper=None)
         counts["shopper"] = Shopper.objects.filter(pk__in=people).delete()[0]
+        if counts["shopper"]:
+            gone = {name: count for name, count in counts.items() if count}
+            audit.note(
+                audit.Action.ERASED,
+                by=by,
+                subject=audit.pseudonym(shopper),
+                why=why,
+                reference=reference,
+                rows=gone,
+                models=learnt,
+            )
     return counts
 
 
-def _people(shopper: Shopper) -> list[int]:
-    """Return the shopper's key and those of the visitors merged into them."""
-    return [shopper.pk, *Shopper.objects.filter(merged_into=shopper).order_by("pk").values_list("pk", flat=True)]
+def people_of(shopper: Shopper) -> list[int]:
+    """Return the shopper's key and those of everybody merged into them, however many merges ago."""
+    people, newest = [shopper.pk], [shopper.pk]
+    while newest:
+        merged = Shopper.objects.filter(merged_into__in=newest).exclude(pk__in=people).order_by("pk")
+        newest = list(merged.values_list("pk", flat=True))
+        people += newest
+    return people
+
+
+def may_have_learnt(people: list[int]) -> list[int]:
+    """Return the keys of the model versions whose training data may have held these people.
+
+    Those of their population that were trained on data until some moment after their first event or exposure; none
+    if they never agreed to personalisation. Oldest first, retired ones included: their files may still be there.
+    """
+    agreed = Shopper.objects.filter(pk__in=people, consent_personalisation=True).exists()
+    granted = ConsentRecord.objects.filter(shopper__in=people, purpose=Purpose.PERSONALISATION.value, granted=True)
+    if not agreed and not granted.exists():
+        return []
+    first = [
+        Event.objects.filter(shopper__in=people).aggregate(at=Min("occurred_at"))["at"],
+        Exposure.objects.filter(shopper__in=people).aggregate(at=Min("exposed_at"))["at"],
+    ]
+    known = [moment for moment in first if moment is not None]
+    if not known:
+        return []
+    populations = Shopper.objects.filter(pk__in=people).values_list("population", flat=True).distinct()
+    versions = ModelVersion.objects.filter(population__in=list(populations), cutoff_at__gt=min(known))
+    return list(versions.order_by("pk").values_list("pk", flat=True))
+
+
+def _tell_rewritten(people: list[int]) -> None:
+    """Say from which days events vanish: what was counted from them is out of date."""
+    span = Event.objects.filter(shopper__in=people).aggregate(first=Min("occurred_at"), last=Max("occurred_at"))
+    if span["first"] is not None:
+        first, last = (moment.astimezone(UTC).date() for moment in (span["first"], span["last"]))
+        events_rewritten.send(sender=Event, shopper_ids=people, first_day=first, last_day=last)
 
 
 def _blank_words(people: list[int]) -> None:
-    """Take out what staff wrote about the shopper, and their name from the coupons that their referrals got."""
+    """Take out what staff wrote about the shopper, the keys that hosts chose, and their name from what others hold."""
     SupportAction.objects.filter(shopper__in=people).exclude(reason="").update(reason="")
     RiskReview.objects.filter(reservation__shopper__in=people).exclude(note="").update(note="")
+    Coupon.objects.filter(shopper__in=people).exclude(claim_key="").update(claim_key="")
+    mine = Reservation.objects.filter(shopper__in=people)
+    mine.exclude(basket_reference="").update(basket_reference="")
+    # A basket that is being paid for still finds its hold.
+    mine.exclude(state=Reservation.State.HELD).update(idempotency_key=_erased_key(), basket_key="")
+    GiftCardHold.objects.filter(card__shopper__in=people).exclude(state=GiftCardHold.State.HELD).update(
+        idempotency_key=_erased_key()
+    )
     for key in Shopper.objects.filter(pk__in=people).values_list("key", flat=True):
         Coupon.objects.filter(claim_key__startswith=f"referral:{key.hex}").update(claim_key="")
+        for spelling in (str(key), key.hex):
+            _forget_referrer(spelling)
+
+
+def _erased_key() -> Concat:
+    """Return a key in place of one that a host chose: unique as the row is, and without meaning."""
+    return Concat(Value("erased:"), Cast("pk", CharField()))
+
+
+def _forget_referrer(spelling: str) -> None:
+    """Take the name of who referred others off the offers for those, as they are and as they were."""
+    for offer in Offer.objects.filter(attributes__referrer=spelling):
+        offer.attributes.pop("referrer")
+        offer.save(update_fields=["attributes"])
+        for revision in CampaignRevision.objects.filter(campaign=offer.campaign_id):
+            for name in ("snapshot", "changes"):
+                text = json.dumps(getattr(revision, name))
+                if spelling in text:
+                    setattr(revision, name, json.loads(text.replace(spelling, "")))
+            revision.save(update_fields=["snapshot", "changes"])
+
+
+def _forget_history(people: list[int], unowned: list[int]) -> int:
+    """Delete the admin's history of what is deleted with the shopper: its lines name the rows in words."""
+    if not apps.is_installed("django.contrib.admin"):
+        return 0
+    from django.contrib.admin.models import LogEntry  # the app may run without the admin
+    from django.contrib.contenttypes.models import ContentType
+
+    gone = 0
+    for model in (Event, *ERASED, Shopper):
+        rows: QuerySet[Model] = model._default_manager.all()
+        mine = rows.filter(pk__in=people) if model is Shopper else rows.filter(shopper__in=people)
+        entries = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(model))
+        if entries.exists():
+            keys = [*mine.values_list("pk", flat=True), *(unowned if model is QuarantinedEvent else ())]
+            for batch in batches(map(str, keys)):
+                gone += entries.filter(object_id__in=batch).delete()[0]
+    return gone
+
+
+def _unowned(people: list[int]) -> list[int]:
+    """Return what was kept aside of the shopper's before it was known whose it is: it names them by an imported id."""
+    external = ShopperAlias.objects.filter(shopper__in=people, kind=ShopperAlias.Kind.EXTERNAL)
+    names = list(external.values_list("value", flat=True))
+    if not names:
+        return []
+    return [
+        row.pk
+        for row in QuarantinedEvent.objects.filter(shopper=None).iterator(chunk_size=SEARCHED)
+        if any(_mentions(payload_of(row), name) for name in names)
+    ]
+
+
+def _mentions(value: Any, name: str) -> bool:
+    """Return whether a payload holds this id: as a whole value, so that 7 is not found in 17."""
+    if isinstance(value, dict):
+        return any(_mentions(each, name) for each in value.values())
+    if isinstance(value, list):
+        return any(_mentions(each, name) for each in value)
+    return str(value) == name
 
 
 def _bury_events(people: list[int]) -> None:

@@ -191,13 +191,15 @@ class Checker:
     ``undeclared``: the type itself is unknown and kept, with whatever it brings.
     """
 
-    __slots__ = ("_checks", "_gated", "_required", "event_type", "undeclared")
+    __slots__ = ("_checks", "_gated", "_required", "event_type", "personal", "sealed", "undeclared")
 
     def __init__(self, event_type: EventType, *, undeclared: bool = False) -> None:
         self.event_type = event_type
         self.undeclared = undeclared
         self._checks = {each.name: check_of(each) for each in event_type.properties}
         self._required = tuple(each.name for each in event_type.properties if each.required)
+        self.personal = frozenset(each.name for each in event_type.properties if each.personal)
+        self.sealed = frozenset(each.name for each in event_type.properties if each.personal and not each.lookup)
         self._gated = tuple((each.name, each.purpose) for each in event_type.properties if each.purpose is not None)
 
     def __call__(self, given: Any, purposes: frozenset[Purpose]) -> dict[str, Any]:

@@ -41,7 +41,8 @@ class Property:
     """One property of an event type.
 
     ``choices`` lists all that it may be. ``least`` and ``most`` bound numbers, both included; ``max_length`` bounds
-    text, in characters. ``personal`` values are masked for staff. A ``purpose`` of its own: without consent to it the
+    text, in characters. ``personal`` values are hidden from staff and stored encrypted; with ``lookup`` they are hidden
+    only, for the database is asked for them. A ``purpose`` of its own: without consent to it the
     event is kept and this property is not. Raises ValueError for a declaration that contradicts itself.
     """
 
@@ -50,6 +51,7 @@ class Property:
     unit: str = ""
     required: bool = False
     personal: bool = False
+    lookup: bool = False
     purpose: Purpose | None = None
     choices: tuple[str | int, ...] = ()
     least: float | None = None

@@ -14,6 +14,7 @@ _PATH = Property("path")
 _OFFER = (_DECISION, _POSITION)
 _DEVICE = Property("device", max_length=60, description="mobile, tablet or desktop; read off the request if not told.")
 _MESSAGE = Property("message_channel", max_length=40, description="Of the message whose link was followed.")
+_ORDER = Property("order_id", max_length=100, personal=True, lookup=True)
 _LIST = Property("list", max_length=100, description="Which list or shelf it stood in.")
 
 PAGES = (
@@ -51,7 +52,7 @@ ORDERS = (
         "order_placed",
         purpose=Purpose.CONTRACT,
         properties=(
-            Property("order_id", max_length=100, personal=True),
+            _ORDER,
             Property("currency", max_length=3),
             Property("lines", Kind.LIST),
             Property("discount_minor", Kind.WHOLE, unit=Unit.MINOR),
@@ -61,7 +62,10 @@ ORDERS = (
     EventType(
         "order_refunded",
         purpose=Purpose.CONTRACT,
-        properties=(Property("order_id", max_length=100, personal=True), Property("currency", max_length=3)),
+        properties=(
+            _ORDER,
+            Property("currency", max_length=3),
+        ),
         description="value_minor is the amount.",
     ),
 )

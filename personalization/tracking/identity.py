@@ -33,7 +33,7 @@ from personalization.models import (
 )
 from personalization.ports import adapters
 from personalization.ports.signals import shoppers_merged
-from personalization.tracking import secrets
+from personalization.tracking import sealing, secrets
 from personalization.types import CONSENT_PURPOSES, ShopperData
 
 _CACHE = "_pz_shopper"
@@ -127,7 +127,7 @@ def shopper_for_user(user: AbstractBaseUser) -> Shopper:
                 user_id=user.pk,
                 population=conf.get().population,
                 joined_at=profile.joined_at if profile else None,
-                attributes=dict(profile.attributes) if profile else {},
+                attributes=sealing.seal_attributes(profile.attributes) if profile else {},
             )
     except IntegrityError:  # another request of the same account was first
         return Shopper.objects.get(user_id=user.pk)
@@ -311,7 +311,7 @@ def _new_shopper(row: ShopperData) -> Shopper:
         population=row.population,
         user_id=row.user_id,
         joined_at=row.joined_at,
-        attributes=dict(row.attributes),
+        attributes=sealing.seal_attributes(row.attributes),
         created_at=row.joined_at or timezone.now(),
         **{f"consent_{purpose.value}": True for purpose in row.purposes},
     )
@@ -322,8 +322,8 @@ def _refresh_attributes(rows: list[ShopperData], known: dict[str, int]) -> None:
     changed: list[Shopper] = []
     for shopper in Shopper.objects.filter(pk__in=wanted):
         row = wanted[shopper.pk]
-        if dict(row.attributes) != shopper.attributes or row.joined_at != shopper.joined_at:
-            shopper.attributes, shopper.joined_at = dict(row.attributes), row.joined_at
+        if dict(row.attributes) != sealing.open_properties(shopper.attributes) or row.joined_at != shopper.joined_at:
+            shopper.attributes, shopper.joined_at = sealing.seal_attributes(row.attributes), row.joined_at
             changed.append(shopper)
     Shopper.objects.bulk_update(changed, ["attributes", "joined_at"])
 
@@ -339,7 +339,7 @@ def sync_profiles() -> int:
         shoppers = list(Shopper.objects.filter(user_id__in=profiles))
         for shopper in shoppers:
             profile = profiles[shopper.user_id]
-            shopper.attributes, shopper.joined_at = dict(profile.attributes), profile.joined_at
+            shopper.attributes, shopper.joined_at = sealing.seal_attributes(profile.attributes), profile.joined_at
         Shopper.objects.bulk_update(shoppers, ["attributes", "joined_at"])
         count += len(shoppers)
     return count

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from personalization import conf
 from personalization.models import QuarantinedEvent, Rejection, RejectionCount
-from personalization.tracking import limits, parsing, schema, secrets
+from personalization.tracking import limits, parsing, sealing, secrets
 from personalization.tracking.checking import storable
 from personalization.tracking.parsing import Envelope
 
@@ -88,7 +88,7 @@ def _row(each: Rejected, envelope: Envelope) -> QuarantinedEvent:
         source=envelope.source,
         event_id=storable(event_id)[:100] if isinstance(event_id, str) else "",
         type=storable(kind).strip()[:40] if isinstance(kind, str) else "",
-        payload=payload,
+        payload=sealing.seal(payload),
         reason=each.reason[:300],
         code=_known(each.code),
         shopper_id=each.shopper_id,
@@ -176,6 +176,11 @@ def _count(rows: Iterable[tuple[str, str, int, int]], *, lasting: bool = True) -
         cursor.execute(statement, values)
 
 
+def payload_of(row: QuarantinedEvent) -> Any:
+    """Return what was sent, opened."""
+    return sealing.unseal(row.payload)
+
+
 def by_day(days: int = 14) -> tuple[list[date], dict[str, dict[date, tuple[int, int]]]]:
     """Return the last days, newest first, and reason → day → (rejected, kept aside)."""
     today = timezone.now().astimezone(UTC).date()
@@ -199,11 +204,3 @@ def forget_old(now: datetime | None = None) -> int:
             gone += QuarantinedEvent.objects.filter(pk__in=some).delete()[0]
         if len(some) < CHUNK:
             return gone
-
-
-def personal_names(kind: str) -> frozenset[str] | None:
-    """Return the personal properties of a type; None where nobody declared it, and any may be."""
-    found = schema.get(kind)
-    if found is None:
-        return None
-    return frozenset(each.name for each in found.properties if each.personal)

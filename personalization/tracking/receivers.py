@@ -84,7 +84,7 @@ def on_order_refunded(
     label = adapter.label if adapter is not None else "order"
     placed = Event.objects.select_related("shopper").filter(source=SOURCE, event_id=event_key(label, order_id)).first()
     if placed is None:
-        logger.warning("order_refunded: order %s is not recorded", order_id)
+        logger.warning("order_refunded: the order …%s is not recorded", str(order_id)[-2:])
         return
     track(
         "order_refunded",

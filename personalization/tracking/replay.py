@@ -14,7 +14,7 @@ from django.db import transaction
 
 from personalization.exceptions import InvalidEvent
 from personalization.models import Offer, QuarantinedEvent, Rejection, Shopper
-from personalization.tracking import parsing
+from personalization.tracking import parsing, quarantine, sealing
 from personalization.tracking.parsing import Envelope
 from personalization.tracking.storage import insert_events
 from personalization.types import CONSENT_PURPOSES, Purpose
@@ -52,11 +52,14 @@ def replay_one(key: int, payload: Any = None) -> ReplayResult:
         row = QuarantinedEvent.objects.select_for_update().filter(pk=key).first()
         if row is None:
             return ReplayResult()
-        if payload is not None:
-            row.payload, row.trimmed = payload, False
+        if payload is None:
+            payload = quarantine.payload_of(row)
+        else:
+            row.trimmed = False
         try:
-            result = _again(row)
+            result = _again(row, payload)
         except InvalidEvent as error:
+            row.payload = sealing.seal(payload)
             row.reason = error.message[:300]
             row.code = error.reason if error.reason in Rejection.values else Rejection.OTHER
             row.save(update_fields=["payload", "trimmed", "reason", "code"])
@@ -65,7 +68,7 @@ def replay_one(key: int, payload: Any = None) -> ReplayResult:
         return result
 
 
-def _again(row: QuarantinedEvent) -> ReplayResult:
+def _again(row: QuarantinedEvent, payload: Any) -> ReplayResult:
     """Store the event, or say why not; raises InvalidEvent where it is still none."""
     if row.trimmed:
         raise InvalidEvent("It was not kept whole. Complete it by hand, then replay it.", reason=row.code)
@@ -82,10 +85,10 @@ def _again(row: QuarantinedEvent) -> ReplayResult:
         is_bot=row.is_bot,
         trusted=row.trusted,
     )
-    checker = parsing.declared(row.payload)
+    checker = parsing.declared(payload)
     if parsing.purpose_of(checker, envelope) not in agreed:
         return ReplayResult(withheld=1)
-    parsed = parsing.parse(row.payload, checker, envelope, shopper.pk, default_id=f"quarantined-{row.pk}")
+    parsed = parsing.parse(payload, checker, envelope, shopper.pk, default_id=f"quarantined-{row.pk}")
     if parsed is None:  # UNKNOWN_EVENTS drops it by now
         return ReplayResult(withheld=1)
     event, mended = parsed

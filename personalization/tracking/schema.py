@@ -11,7 +11,10 @@ from personalization.tracking.checking import Checker
 from personalization.tracking.declarations import EventType, Kind, Property, Unit
 from personalization.tracking.event_types import BUILT_IN
 
-__all__ = ["Checker", "EventType", "Kind", "Property", "Unit", "checker", "get", "names", "register", "undeclared"]
+__all__ = [
+    "Checker", "EventType", "Kind", "Property", "Unit", "checker", "get", "names", "personal", "register", "sealed",
+    "undeclared",
+]  # fmt: skip
 UNDECLARED = 0
 """The version that is stored with events of a type that nobody declared."""
 _TYPES: dict[str, Checker] = {}
@@ -37,6 +40,18 @@ def checker(name: str) -> Checker | None:
 def undeclared(name: str) -> Checker:
     """Return what checks events of an unknown type where ``UNKNOWN_EVENTS`` keeps them."""
     return Checker(EventType(name, public=True), undeclared=True)
+
+
+def personal(name: str) -> frozenset[str] | None:
+    """Return the personal properties of a type; None where nobody declared it, and any may be."""
+    found = _TYPES.get(name)
+    return None if found is None else found.personal
+
+
+def sealed(name: str) -> frozenset[str]:
+    """Return the properties of a type that are stored encrypted."""
+    found = _TYPES.get(name)
+    return frozenset() if found is None else found.sealed
 
 
 def names() -> list[str]:

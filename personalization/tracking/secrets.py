@@ -18,6 +18,8 @@ from django.utils.encoding import force_bytes
 
 from personalization import conf
 
+_PSEUDONYM = "pseudonym"
+
 
 def _keys() -> list[bytes]:
     return _derived(tuple(conf.get().secret_keys) or (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
@@ -48,8 +50,23 @@ def _digest(key: bytes, value: str, purpose: str) -> str:
     return hmac.digest(key, f"{purpose}:{value}".encode(), "sha256").hex()
 
 
+def pseudonym(identity: str) -> str:
+    """Return the keyed pseudonym of somebody, for logs and exports: it tells two people apart, and leads to nobody."""
+    return digest(identity, _PSEUDONYM)
+
+
+def pseudonyms(identity: str) -> list[str]:
+    """Return the pseudonyms under every key, newest first."""
+    return digests(identity, _PSEUDONYM)
+
+
 def _cipher() -> MultiFernet:
-    return MultiFernet([_Fernet(base64.urlsafe_b64encode(key)) for key in _keys()])
+    return _cipher_of(tuple(_keys()))
+
+
+@lru_cache(maxsize=4)
+def _cipher_of(keys: tuple[bytes, ...]) -> MultiFernet:
+    return MultiFernet([_Fernet(base64.urlsafe_b64encode(key)) for key in keys])
 
 
 def encrypt(value: str) -> str:
@@ -63,3 +80,20 @@ def decrypt(token: str) -> str:
         return _cipher().decrypt(token.encode()).decode()
     except InvalidToken:
         return ""
+
+
+def rotate(token: str) -> str | None:
+    """Return the same secret encrypted under the newest key; None if no key fits any more."""
+    try:
+        return _cipher().rotate(token.encode()).decode()
+    except InvalidToken:
+        return None
+
+
+def is_newest(token: str) -> bool:
+    """Return whether the newest key opens this."""
+    try:
+        _cipher_of((_keys()[0],)).decrypt(token.encode())
+    except InvalidToken:
+        return False
+    return True

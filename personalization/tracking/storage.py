@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection
 
-from personalization.tracking import secrets
+from personalization.tracking import sealing, secrets
 from personalization.types import EventData
 
 _COLUMNS = (
@@ -99,7 +99,7 @@ def _encode(row: EventData, occurred: str, sent: str | None, received: str, corr
         row.category,
         row.offer_id,
         row.value_minor,
-        dict(row.properties),
+        sealing.seal_properties(row.type, row.properties),
         occurred,
         sent,
         received,

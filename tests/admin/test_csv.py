@@ -87,7 +87,8 @@ def test_each_file_needs_its_own_permission(client, model):
     read(response)
     for other in set(MODELS) - {model}:
         assert client.get(export_url(other)).status_code == 403
-    assert client.post(export_url(model)).status_code == 405
+    # A file with personal columns can be asked for in clear, by whoever may see personal data.
+    assert client.post(export_url(model)).status_code == (403 if model in {"redemption", "grant"} else 405)
 
 
 def test_no_file_holds_a_code(client):

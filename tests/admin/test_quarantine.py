@@ -10,11 +10,14 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
-from personalization.admin.quarantine import MASK, mask, unmask
+from personalization.admin.masking import MASK, unmask
+from personalization.admin.masking import mask_payload as mask
 from personalization.models import Event, QuarantinedEvent, Shopper
 from personalization.tracking import quarantine, schema
 from personalization.tracking.ingest import ingest
+from personalization.tracking.quarantine import payload_of
 from personalization.tracking.schema import EventType
+from personalization.tracking.sealing import open_properties
 from personalization.types import CONSENT_PURPOSES
 from tests.admin.builders import make_shopper, make_user
 
@@ -75,12 +78,13 @@ def test_personal_values_are_masked_everywhere(steward: Any, shopper: Shopper, r
 
 
 def test_a_mended_event_keeps_what_was_hidden(steward: Any, review: QuarantinedEvent) -> None:
-    shown = mask(review.payload)
+    shown = mask(payload_of(review))
     assert shown["properties"] == {"rating": 9, "text": MASK, "title": MASK}
     shown["properties"]["rating"] = 5
     assert "1 event is stored." in mend(steward, review, shown).content.decode()
     stored = Event.objects.get()
-    assert stored.properties == {"rating": 5, "text": SECRET, "title": "Nice"}
+    assert open_properties(stored.properties) == {"rating": 5, "text": SECRET, "title": "Nice"}
+    assert SECRET not in str(stored.properties)
     assert not QuarantinedEvent.objects.exists()
     entry = LogEntry.objects.get()
     assert entry.object_id == str(review.pk)
@@ -106,7 +110,7 @@ def test_what_is_no_event_is_told(steward: Any, review: QuarantinedEvent, text: 
 
 
 def test_still_invalid_the_page_says_why(steward: Any, review: QuarantinedEvent) -> None:
-    html = mend(steward, review, mask(review.payload)).content.decode()
+    html = mend(steward, review, mask(payload_of(review))).content.decode()
     assert "rating must lie between 1 and 5" in html
 
 

@@ -23,6 +23,7 @@ from django.core.management import CommandError, call_command
 
 from personalization.models import ConsentRecord, Event, EventImport, QuarantinedEvent, Shopper, ShopperAlias
 from personalization.tracking import importing, replay
+from personalization.tracking.quarantine import payload_of
 from personalization.tracking.storage import tombstone
 from tests.personalization.builders import make_account, make_shopper
 from tests.support import simulated
@@ -147,7 +148,7 @@ def test_bad_rows_are_kept_aside_once_and_can_be_replayed(run: Run, tmp_path: Pa
     assert QuarantinedEvent.objects.count() == 6
     aside = QuarantinedEvent.objects.get(event_id="dwell")
     assert aside.shopper == Shopper.objects.get(aliases__value="customer-0")
-    result = replay.replay_one(aside.pk, {**aside.payload, "properties": {"dwell_ms": 7}})
+    result = replay.replay_one(aside.pk, {**payload_of(aside), "properties": {"dwell_ms": 7}})
     assert result == replay.ReplayResult(stored=1)
     assert Event.objects.get(event_id="dwell").occurred_at == LONG_AGO
 

@@ -39,7 +39,7 @@ from personalization.models import (
     Trigger,
     UsageSlot,
 )
-from personalization.privacy.erasure import ANONYMISED, ERASED, EXPORTED
+from personalization.privacy.rooms import ANONYMISED, ERASED, EXPORTED
 from personalization.tracking import consent, identity
 from personalization.types import CONSENT_PURPOSES, EventData, Purpose
 from tests.personalization import host

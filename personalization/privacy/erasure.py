@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
 from django.forms.models import model_to_dict
 from django.utils import timezone
 
+from personalization.features import rollups
 from personalization.models import (
     AudienceMember,
     ConsentRecord,
@@ -25,16 +25,21 @@ from personalization.models import (
     GiftCard,
     Occurrence,
     OutboxMessage,
+    ProfileVersion,
     QuarantinedEvent,
     Redemption,
     Reservation,
     RiskFact,
     RiskReview,
+    RolledShopper,
     Shopper,
     ShopperAlias,
+    ShopperDay,
+    ShopperDayCategory,
     ShopperInterest,
     ShopperScores,
     ShopperSummary,
+    StaleDays,
     SupportAction,
     UsageSlot,
 )
@@ -44,6 +49,7 @@ from personalization.tracking.storage import tombstone
 SUMMARY = tuple(
     field.attname for field in ShopperSummary._meta.concrete_fields if field.name not in {"shopper", "population"}
 )
+DAYS = tuple(field.attname for field in ShopperDay._meta.concrete_fields if field.name != "shopper")
 EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "events": (
         Event,
@@ -63,6 +69,11 @@ EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "usage": (UsageSlot, ("offer_id", "number")),
     "summary": (ShopperSummary, SUMMARY),
     "interests": (ShopperInterest, ("category", "share")),
+    "days": (ShopperDay, DAYS),
+    "days_by_category": (ShopperDayCategory, ("day", "category", "item_id", "looks", "orders")),
+    "days_counted": (RolledShopper, ("shopper_id",)),
+    "days_to_count_again": (StaleDays, ("first_day", "last_day")),
+    "earlier_profiles": (ProfileVersion, ("attributes", "valid_from", "valid_to")),
     "audiences": (AudienceMember, ("campaign_id",)),
     "occasions": (Occurrence, ("trigger_id", "key", "at", "open_until")),
     "messages": (OutboxMessage, ("campaign_id", "channel", "state", "sent_at", "created_at")),
@@ -77,6 +88,11 @@ ERASED = (
     ShopperScores,
     ShopperSummary,
     ShopperInterest,
+    ShopperDay,
+    ShopperDayCategory,
+    StaleDays,
+    RolledShopper,
+    ProfileVersion,
     AudienceMember,
     OutboxMessage,  # before the occurrences that they hang on
     Occurrence,
@@ -107,7 +123,7 @@ def export(shopper: Shopper) -> dict[str, Any]:
 def erase(shopper: Shopper) -> dict[str, int]:
     """Erase a shopper everywhere and return how many rows went, by table. Repeating it erases nothing more."""
     counts: dict[str, int] = {}
-    with transaction.atomic():
+    with rollups.held():  # nothing is counted about them while they go
         people = _people(shopper)
         lock(people)
         _bury_events(people)

@@ -20,6 +20,7 @@ NAMES = (
     "stacking",
     "audiences",
     "triggers",
+    "rollup",
     "score",
     "topk",
     "train",

@@ -32,6 +32,9 @@ MARKS = 500
 PASS_SECONDS = 20.0
 WAIT_SECONDS = 2.0
 EVER = (date(1, 1, 1), date(9999, 12, 31))
+_LOOK = "SELECT through FROM personalization_rollupstate"
+_HOLD = "SELECT through, set_config('jit', 'off', true) FROM personalization_rollupstate FOR SHARE"
+"""Compiling a reader's statement takes longer than running it: its cost is estimated far above what it is."""
 Progress = Callable[[str, float], None]
 
 
@@ -46,9 +49,8 @@ def held() -> Iterator[int]:
     Readers do not wait for each other. Whoever deletes a shopper takes it too: nothing is counted for them meanwhile.
     """
     with transaction.atomic():
-        lock = " FOR SHARE" if connection.vendor == "postgresql" else ""
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT through FROM personalization_rollupstate{lock}")  # noqa: S608
+            cursor.execute(_HOLD if connection.vendor == "postgresql" else _LOOK)
             row = cursor.fetchone()
         yield row[0] if row else 0
 
@@ -96,21 +98,24 @@ def catch_up(progress: Progress = _silent, *, seconds: float | None = None) -> i
     If another process is counting, it is left to it. ``seconds`` bounds the work, not its result.
     """
     ends = None if seconds is None else time.monotonic() + seconds
-    done = 0
-    RollupState.objects.get_or_create(pk=1)
-    while moved := _recount():
-        done += moved
+    state, _new = RollupState.objects.get_or_create(pk=1)
     bound = settled()
-    began = RollupState.objects.values_list("through", flat=True).get(pk=1)
-    while ends is None or time.monotonic() < ends:
-        moved = _add(bound)
-        if not moved:
-            break
+    done = _repeat(_recount, ends)
+    for moved in _moves(lambda: _add(bound), ends):
         done += moved
-        progress("counting events", min(done / max(bound - began, 1), 1.0))
-    while moved := _recount():
-        done += moved
-    return done
+        state.refresh_from_db()
+        progress("counting events", min(state.through / max(bound, 1), 1.0))
+    return done + _repeat(_recount, ends)
+
+
+def _moves(step: Callable[[], int], ends: float | None) -> Iterator[int]:
+    """Repeat a step while it moves something and there is time; yield what it moved."""
+    while (ends is None or time.monotonic() < ends) and (moved := step()):
+        yield moved
+
+
+def _repeat(step: Callable[[], int], ends: float | None = None) -> int:
+    return sum(_moves(step, ends))
 
 
 def settled() -> int:
@@ -216,12 +221,10 @@ def tidy() -> int:
     Returns how many rows and shoppers that were.
     """
     done = profiles.forget_refused()
-    while moved := _drop():
+    done += _repeat(_drop)
+    for moved in _moves(_cover_uncounted, None):
         done += moved
-    while moved := _cover_uncounted():
-        done += moved
-        while _recount():
-            pass
+        _repeat(_recount)
     return done
 
 

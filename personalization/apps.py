@@ -30,9 +30,10 @@ class PersonalizationConfig(AppConfig):
             triggers,
         )
         from personalization.decisioning import push
+        from personalization.features import rollups
         from personalization.insight import feedback
         from personalization.learning import chores, handlers, summarise
-        from personalization.ports.signals import shoppers_merged
+        from personalization.ports.signals import events_rewritten, shoppers_merged
         from personalization.privacy import logs
         from personalization.tracking import audit, limits, quarantine, receivers
         from personalization.types import JobKind
@@ -60,5 +61,8 @@ class PersonalizationConfig(AppConfig):
         chores.register("exports", exports.delete_old)
         handlers.register(JobKind.CODES, batches.run)
         handlers.register(JobKind.EXPORT, exports.run)
+        shoppers_merged.connect(rollups.on_merged, dispatch_uid="personalization.rollups.merged")
+        events_rewritten.connect(rollups.on_rewritten, dispatch_uid="personalization.rollups.rewritten")
+        chores.register("rollups", rollups.chore)
         chores.register("summaries", summarise.queue_daily)
         handlers.register(JobKind.SUMMARY, summarise.run)

@@ -31,7 +31,7 @@ class Vocabularies:
         """Collect the values that occur in these rows, the most frequent first."""
         text: dict[str, dict[str, int]] = {}
         for name in TEXT_ATTRIBUTES:
-            values, counts = np.unique(builder.text(name, rows.shopper).astype(str), return_counts=True)
+            values, counts = np.unique(builder.text(name, rows).astype(str), return_counts=True)
             common = [str(value) for value in values[np.argsort(-counts, kind="stable")] if value][:MAX_CODES]
             text[name] = {value: code for code, value in enumerate(common, start=1)}
         frames = builder.frames
@@ -123,7 +123,7 @@ def code_text(builder: FeatureBuilder, rows: Rows, x: Floats, vocabularies: Voca
     """Fill the categorical columns of ``x`` with codes, in place."""
     for name in TEXT_ATTRIBUTES:
         codes = vocabularies.text[name]
-        values = builder.text(name, rows.shopper)
+        values = builder.text(name, rows)
         x[:, INDEX[name]] = [codes.get(value, 0) for value in values]
     ids = builder.frames.offers.ids
     of_offer = np.array([vocabularies.offers.get(str(int(pk)), 0) for pk in ids])

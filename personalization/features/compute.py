@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from personalization.features import behaviour
+from personalization.features.behaviour import Past
 from personalization.features.frames import NEVER, TYPE_CODE, Floats, Frames, Ints, Offers
 from personalization.features.series import Series
 from personalization.features.specification import INDEX, NAMES, RATE_PRIOR
@@ -93,16 +95,17 @@ class FeatureBuilder:
         return np.array([KINDS.index(kind) for kind in self.frames.offers.kinds], dtype=np.int64)
 
     def _profile_columns(self) -> tuple[dict[str, Floats], dict[str, NDArray[np.object_]]]:
-        rows = self.frames.shoppers.attributes
+        shoppers = self.frames.shoppers
+        rows = [*shoppers.attributes, *shoppers.earlier.attributes]
         numbers = {
             name: np.array([_number(row.get(name)) for row in rows], dtype=np.float64) for name in NUMBER_ATTRIBUTES
         }
         texts = {name: np.array([str(row.get(name) or "") for row in rows], dtype=object) for name in TEXT_ATTRIBUTES}
         return numbers, texts
 
-    def text(self, name: str, shopper: Ints) -> NDArray[np.object_]:
-        """Return a textual profile attribute per row (empty if missing)."""
-        return self._texts[name][shopper]
+    def text(self, name: str, rows: Rows) -> NDArray[np.object_]:
+        """Return a textual profile attribute as it was at each row's moment (empty if missing)."""
+        return self._texts[name][self.frames.shoppers.profile(rows.shopper, rows.time)]
 
     def past(self, rows: Rows) -> tuple[Ints, Ints]:
         """Return where each row's events, of whatever sort, begin and end in the frame: those before its moment."""
@@ -126,35 +129,37 @@ class FeatureBuilder:
         return out
 
     def _put_profile(self, put, rows: Rows) -> None:  # type: ignore[no-untyped-def]
+        profile = self.frames.shoppers.profile(rows.shopper, rows.time)
         for name in NUMBER_ATTRIBUTES:
-            put(name, self._numbers[name][rows.shopper])
+            put(name, self._numbers[name][profile])
         joined = self.frames.shoppers.joined[rows.shopper]
         put("tenure_days", np.where(joined == NEVER, np.nan, (rows.time - joined) / DAY))
 
-    def _observed_days(self, rows: Rows) -> Floats:
-        joined = self.frames.shoppers.joined[rows.shopper]
-        start = np.maximum(np.where(joined == NEVER, self.frames.start, joined), self.frames.start)
-        days: Floats = np.maximum((rows.time - start) / DAY, 1.0)
-        return days
-
     def _put_behaviour(self, put, rows: Rows) -> None:  # type: ignore[no-untyped-def]
+        joined = self.frames.shoppers.joined[rows.shopper]
+        days = behaviour.observed_days(rows.time, joined, self.frames.start)
+        for name, values in behaviour.features(self._past(rows), rows.time, days).items():
+            put(name, values)
+
+    def _past(self, rows: Rows) -> Past:
         shopper, time = rows.shopper, rows.time
-        count, total = self._orders.count(shopper, time), self._orders.total(shopper, time)
-        days = self._observed_days(rows)
-        put("orders_28d", count - self._orders.count(shopper, time - MONTH))
-        put("orders_7d", count - self._orders.count(shopper, time - WEEK))
-        put("spend_28d", np.round(total - self._orders.total(shopper, time - MONTH), 6))
-        put("spend_7d", np.round(total - self._orders.total(shopper, time - WEEK), 6))
-        put("spend_mean", np.where(count > 0, total / np.maximum(count, 1), np.nan))
-        put("spend_max", self._orders.maximum(shopper, time))
-        put("spend_per_day", total / days)
-        put("orders_per_day", count / days)
-        put("order_gap_hours", _gap_hours(time, self._orders.last(shopper, time)))
-        for event, name in (("product_viewed", "product_views"), ("search_performed", "searches")):
-            put(f"{name}_28d", self._within(self._by_type[event], shopper, time, MONTH))
-        put("basket_changes_28d", self._within(self._by_type["basket_changed"], shopper, time, MONTH))
-        put("product_views_7d", self._within(self._by_type["product_viewed"], shopper, time, WEEK))
-        put("event_gap_hours", _gap_hours(time, self._all.last(shopper, time)))
+        orders, views = self._orders, self._by_type["product_viewed"]
+        count, total = orders.count(shopper, time), orders.total(shopper, time)
+        return Past(
+            orders=count,
+            orders_28d=count - orders.count(shopper, time - MONTH),
+            orders_7d=count - orders.count(shopper, time - WEEK),
+            spent=total,
+            spent_28d=total - orders.total(shopper, time - MONTH),
+            spent_7d=total - orders.total(shopper, time - WEEK),
+            largest=orders.maximum(shopper, time),
+            product_views_28d=self._within(views, shopper, time, MONTH),
+            product_views_7d=self._within(views, shopper, time, WEEK),
+            searches_28d=self._within(self._by_type["search_performed"], shopper, time, MONTH),
+            basket_changes_28d=self._within(self._by_type["basket_changed"], shopper, time, MONTH),
+            last_order=orders.last(shopper, time),
+            last_event=self._all.last(shopper, time),
+        )
 
     @staticmethod
     def _within(series: Series, shopper: Ints, time: Ints, window: int) -> Floats:
@@ -180,7 +185,7 @@ class FeatureBuilder:
         put("same_view_rate", _rate(viewed_same.count(pair, time), same))
         put("same_redeem_rate", _rate(redeemed_same.count(pair, time), same))
         put("kind_redeem_rate", _rate(redeemed_kind.count(kind, time), shown_kind.count(kind, time)))
-        put("offer_gap_hours", _gap_hours(time, shown.last(shopper, time)))
+        put("offer_gap_hours", behaviour.gap_hours(time, shown.last(shopper, time)))
         # Shown before t and not closed before t: every window opens when its offer is shown.
         put("open_offers", np.maximum(received - self._closed.count(shopper, time), 0))
 
@@ -223,7 +228,3 @@ def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return float("nan")
     return float(value)
-
-
-def _gap_hours(time: Ints, last: Ints) -> Floats:
-    return np.where(last == NEVER, np.nan, (time - last) / HOUR)

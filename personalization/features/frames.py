@@ -6,7 +6,7 @@ sorted by (shopper, time). Shoppers, offers, items and categories are referred t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -38,16 +38,50 @@ def milliseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
+def _nothing() -> Ints:
+    return np.zeros(0, dtype=np.int64)
+
+
+@dataclass(slots=True)
+class EarlierProfiles:
+    """What profiles were before they changed, sorted by (shopper, until); each held up to and including ``until``."""
+
+    shopper: Ints = field(default_factory=_nothing)
+    until: Ints = field(default_factory=_nothing)
+    attributes: list[dict[str, Any]] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class Shoppers:
-    """``ids`` are primary keys, ascending; ``attributes`` the raw profile values; ``joined`` milliseconds or NEVER."""
+    """``ids`` are primary keys, ascending; ``attributes`` the raw profile values; ``joined`` milliseconds or NEVER.
+
+    ``attributes`` are those of the cut-off; ``earlier`` holds what they were before.
+    """
 
     ids: Ints
     attributes: list[dict[str, Any]]
     joined: Ints
+    earlier: EarlierProfiles = field(default_factory=EarlierProfiles)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def profile(self, shopper: Ints, time: Ints) -> Ints:
+        """Return which profile held at each moment: a place in ``[*attributes, *earlier.attributes]``.
+
+        A change counts from after its moment on, as every event does.
+        """
+        earlier = self.earlier
+        if not len(earlier.shopper):
+            return shopper
+        # A search by (shopper, moment): the first of a shopper's versions that held at the moment or later.
+        moments = np.unique(earlier.until)
+        width = np.int64(len(moments) + 1)
+        keys = earlier.shopper * width + np.searchsorted(moments, earlier.until)
+        at = np.searchsorted(keys, shopper * width + np.searchsorted(moments, time))
+        found = np.minimum(at, len(keys) - 1)
+        held = (at < len(keys)) & (earlier.shopper[found] == shopper)
+        return np.where(held, len(self.ids) + found, shopper)
 
 
 @dataclass(slots=True)

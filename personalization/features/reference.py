@@ -50,12 +50,16 @@ class OfferTerms:
 
 @dataclass(slots=True)
 class History:
-    """One shopper: profile, events (offers shown among them) and the ends of their offers' windows."""
+    """One shopper: profile, events (offers shown among them) and the ends of their offers' windows.
+
+    ``earlier`` is what the profile was before: (until when, attributes), in any order.
+    """
 
     attributes: Mapping[str, Any] = field(default_factory=dict)
     joined: int | None = None
     events: Sequence[PastEvent] = ()
     window_ends: Sequence[int] = ()
+    earlier: Sequence[tuple[int, Mapping[str, Any]]] = ()
 
 
 def reduce(history: History, offer: OfferTerms, time: int, window_end: int, start: int) -> dict[str, float]:
@@ -69,9 +73,17 @@ def reduce(history: History, offer: OfferTerms, time: int, window_end: int, star
     return features
 
 
+def profile_at(history: History, time: int) -> Mapping[str, Any]:
+    """Return the attributes as they were at a moment: a change counts from after its own moment on."""
+    held = [(until, attributes) for until, attributes in history.earlier if until >= time]
+    return min(held, key=lambda version: version[0])[1] if held else history.attributes
+
+
 def _profile(history: History, time: int) -> dict[str, float]:
+    attributes = profile_at(history, time)
+
     def number(name: str) -> float:
-        value = history.attributes.get(name)
+        value = attributes.get(name)
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else nan
 
     tenure = nan if history.joined is None else (time - history.joined) / DAY

@@ -1,5 +1,6 @@
 """Summaries of shoppers: orders, money, RFM scores, lifecycle stage, churn risk and interests, computed set-based.
 
+What the past holds comes from the daily counts (``rollups``), which are brought up to date first.
 Spans of 50,000 ids, a transaction each: memory is flat, and a run that was killed goes on where it stopped when it is
 started again for the same moment. Only shoppers who agreed to personalisation have a row; robots' events, and what
 happened at or after the moment, do not count.
@@ -15,10 +16,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 
-from personalization.features import segments
+from personalization.features import rollups, segments
 from personalization.features import summary_sql as sql
 from personalization.models import Shopper, ShopperSummary
 
@@ -41,11 +42,13 @@ def refresh(population: str, now: datetime | None = None, progress: Progress | N
     moment, show = now or timezone.now(), progress or _silent
     last = Shopper.objects.filter(population=population).order_by("-pk").values_list("pk", flat=True).first() or 0
     values = _values(population, moment)
+    rollups.catch_up(lambda what, done: show(what, 0.4 * done))
+    rollups.tidy()
     _run(sql.DROP, values)
     _run(sql.DROP_INTERESTS, values)
     after = 0
     while (low := _one(sql.NEXT, {**values, "after": after})) is not None:
-        show("reading events", 0.7 * low / max(last, 1))
+        show("summarising", 0.4 + 0.3 * low / max(last, 1))
         after = low + SPAN - 1
         _summarise({**values, "low": low, "high": after})
     _judge({**values, **_cuts(values)}, show)
@@ -58,11 +61,11 @@ def _values(population: str, now: datetime) -> dict[str, Any]:
     def stored(moment: datetime) -> Any:
         return connection.ops.adapt_datetimefield_value(moment)
 
+    edges = {"now": now, "month": now - timedelta(days=30), "season": now - timedelta(days=INTEREST_DAYS)}
     return {
         "population": population,
-        "now": stored(now),
-        "month": stored(now - timedelta(days=30)),
-        "season": stored(now - timedelta(days=INTEREST_DAYS)),
+        **{name: stored(moment) for name, moment in edges.items()},
+        **rollups.edge_days(edges),
         "least": LEAST_SHARE,
         "at_risk": AT_RISK,
         "lost": LOST,
@@ -82,10 +85,10 @@ def _one(statement: str, values: dict[str, Any]) -> Any:
 
 def _summarise(values: dict[str, Any]) -> None:
     """Write the rows and interests of one span, all or none of them."""
-    with transaction.atomic():
+    with rollups.held() as through:
         _run(sql.CLEAR_INTERESTS, values)
-        _run(sql.INTERESTS, values)
-        _run(sql.base(), values)
+        _run(sql.interests(), {**values, "through": through})
+        _run(sql.base(), {**values, "through": through})
 
 
 def _cuts(values: dict[str, Any]) -> dict[str, Any]:

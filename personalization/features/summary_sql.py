@@ -1,12 +1,14 @@
 """The statements that summarise shoppers: each works on a span of shopper ids and leaves no row in Python.
 
-Days between moments and the device are what SQLite and PostgreSQL say differently; every value is a parameter.
+The past comes from the daily counts, and from the log where they do not reach. Days between moments are what SQLite
+and PostgreSQL say differently; every value is a parameter.
 """
 
 from __future__ import annotations
 
 from django.db import connection
 
+from personalization.features import rollup_sql
 from personalization.features.segment_names import PROSPECT, SEGMENTS
 
 ELIGIBLE = "s.population = %(population)s AND s.merged_into_id IS NULL AND NOT s.is_bot AND s.consent_personalisation"
@@ -29,12 +31,6 @@ def days_since(column: str) -> str:
     return _days(_now(), column)
 
 
-def _device() -> str:
-    if connection.vendor == "postgresql":
-        return "CASE WHEN jsonb_typeof(v.properties->'device') = 'string' THEN v.properties->>'device' END"
-    return "CASE WHEN json_type(v.properties, '$.device') = 'text' THEN json_extract(v.properties, '$.device') END"
-
-
 DROP = f"""
 DELETE FROM personalization_shoppersummary WHERE population = %(population)s AND NOT EXISTS (
     SELECT 1 FROM personalization_shopper s WHERE s.id = personalization_shoppersummary.shopper_id AND {ELIGIBLE})
@@ -52,27 +48,23 @@ CLEAR_INTERESTS = f"DELETE FROM personalization_shopperinterest WHERE {SPAN}"  #
 
 
 def base() -> str:
-    """Return the one pass over the events of a span: orders, money, moments, views; interests stand already."""
-    order = "type = 'order_placed'"
+    """Return the one statement for a span's orders, money, moments, views and device; interests stand already."""
+    days = rollup_sql.days()
     return f"""
+WITH {rollup_sql.counted()}
 INSERT INTO personalization_shoppersummary (shopper_id, population, as_of, orders, spent_minor, first_order_at,
     last_order_at, last_seen_at, views_30d, cycle_days, device, stage, segment, cluster, top_category)
 SELECT s.id, s.population, {_now()}, COALESCE(e.orders, 0), COALESCE(e.spent, 0), e.first_at, e.last_at, e.seen,
     COALESCE(e.views, 0),
     CASE WHEN e.orders > 1 THEN {_days("e.last_at", "e.first_at")} / (e.orders - 1) END,
-    COALESCE((SELECT SUBSTR({_device()}, 1, 20) FROM personalization_event v
-        WHERE v.shopper_id = s.id AND v.type IN ('page_viewed', 'product_viewed', 'category_viewed')
-            AND v.occurred_at < %(now)s AND NOT v.is_bot AND {_device()} <> ''
-        ORDER BY v.occurred_at DESC LIMIT 1), ''), 'visitor', '', '',
+    COALESCE(SUBSTR(e.device, {rollup_sql.MARK + 1}), ''), 'visitor', '', '',
     COALESCE((SELECT i.category FROM personalization_shopperinterest i
         WHERE i.shopper_id = s.id ORDER BY i.share DESC, i.category LIMIT 1), '')
 FROM personalization_shopper s LEFT JOIN (
-    SELECT shopper_id, SUM(CASE WHEN {order} THEN 1 ELSE 0 END) AS orders,
-        SUM(CASE WHEN {order} THEN COALESCE(value_minor, 0) ELSE 0 END) AS spent,
-        MIN(CASE WHEN {order} THEN occurred_at END) AS first_at,
-        MAX(CASE WHEN {order} THEN occurred_at END) AS last_at, MAX(occurred_at) AS seen,
-        SUM(CASE WHEN type = 'product_viewed' AND occurred_at >= %(month)s THEN 1 ELSE 0 END) AS views
-    FROM personalization_event WHERE {SPAN} AND occurred_at < %(now)s AND NOT is_bot GROUP BY shopper_id
+    SELECT p.shopper_id, SUM(p.orders) AS orders, SUM(p.spent_minor) AS spent, MIN(p.first_order_at) AS first_at,
+        MAX(p.last_order_at) AS last_at, MAX(p.last_seen_at) AS seen, MAX(p.device) AS device,
+        SUM(CASE WHEN p.moment >= %(month)s THEN p.product_views ELSE 0 END) AS views
+    FROM ({rollup_sql.pieces(days, ("now", "month"))}) p GROUP BY p.shopper_id
 ) e ON e.shopper_id = s.id
 WHERE s.id >= %(low)s AND s.id <= %(high)s AND {ELIGIBLE}
 ON CONFLICT (shopper_id) DO UPDATE SET population = excluded.population, as_of = excluded.as_of,
@@ -82,17 +74,19 @@ ON CONFLICT (shopper_id) DO UPDATE SET population = excluded.population, as_of =
 """  # noqa: S608
 
 
-INTERESTS = f"""
+def interests() -> str:
+    """Return the statement for a span's shares of attention over the season, those too small left out."""
+    return f"""
+WITH {rollup_sql.counted()}
 INSERT INTO personalization_shopperinterest (shopper_id, category, share)
 SELECT c.shopper_id, c.category, CAST(c.n AS double precision) / c.total FROM (
-    SELECT t.shopper_id, t.category, COUNT(*) AS n, SUM(COUNT(*)) OVER (PARTITION BY t.shopper_id) AS total FROM (
-        SELECT e.shopper_id, CASE WHEN e.category <> '' THEN e.category ELSE i.category END AS category
-        FROM personalization_event e
-        JOIN personalization_shopper s ON s.id = e.shopper_id
-        LEFT JOIN personalization_catalogitem i ON e.category = '' AND e.item_id <> '' AND i.item_id = e.item_id
-        WHERE e.shopper_id >= %(low)s AND e.shopper_id <= %(high)s AND {ELIGIBLE}
-            AND e.type IN ('product_viewed', 'category_viewed', 'basket_changed', 'order_placed')
-            AND e.occurred_at < %(now)s AND e.occurred_at >= %(season)s AND NOT e.is_bot
+    SELECT t.shopper_id, t.category, SUM(t.n) AS n, SUM(SUM(t.n)) OVER (PARTITION BY t.shopper_id) AS total FROM (
+        SELECT p.shopper_id, CASE WHEN p.category <> '' THEN p.category ELSE i.category END AS category,
+            p.looks + p.orders AS n
+        FROM ({rollup_sql.pieces(rollup_sql.categories(), ("now", "season"))}) p
+        JOIN personalization_shopper s ON s.id = p.shopper_id
+        LEFT JOIN personalization_catalogitem i ON p.category = '' AND i.item_id = p.item_id
+        WHERE p.moment >= %(season)s AND {ELIGIBLE}
     ) t WHERE t.category <> '' GROUP BY t.shopper_id, t.category
 ) c WHERE c.n >= %(least)s * c.total
 ON CONFLICT (shopper_id, category) DO UPDATE SET share = excluded.share

@@ -25,10 +25,10 @@ from personalization.features.frames import (
     Items,
     Lines,
     Offers,
-    Shoppers,
     milliseconds,
 )
-from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper, ShopperAlias
+from personalization.learning import people
+from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, ShopperAlias
 from personalization.pure.costs import nominal
 from personalization.pure.money import exponent
 
@@ -69,7 +69,7 @@ def load(population: str, until: datetime, progress: Progress = _silent) -> Fram
     """Return the population's frames with nothing later than ``until``."""
     cut = milliseconds(until)
     progress("reading shoppers")
-    shoppers = _shoppers(population)
+    shoppers = people.load(population, until)
     position = {int(pk): index for index, pk in enumerate(shoppers.ids)}
     items, categories = _items(population)
     category_code = {name: code for code, name in enumerate(categories)}
@@ -92,22 +92,6 @@ def load(population: str, until: datetime, progress: Progress = _silent) -> Fram
         digits=digits,
         simulated=is_simulated(population),
     )
-
-
-def _shoppers(population: str) -> Shoppers:
-    rows = (
-        Shopper.objects.filter(population=population, merged_into=None, is_bot=False, consent_personalisation=True)
-        .order_by("pk")
-        .values_list("pk", "attributes", "joined_at", "created_at")
-        .iterator(chunk_size=CHUNK)
-    )
-    ids, attributes, joined, created = _columns(rows, 4)
-    own = population == conf.get().population  # elsewhere "created" is only when the row was imported
-    since = [
-        milliseconds(j) if j is not None else (milliseconds(c) if own else int(NEVER))
-        for j, c in zip(joined, created, strict=True)
-    ]
-    return Shoppers(np.array(ids, dtype=np.int64), attributes, np.array(since, dtype=np.int64))
 
 
 def _items(population: str) -> tuple[Items, list[str]]:
@@ -244,7 +228,7 @@ def _events(
         moment = milliseconds(occurred_at)
         item = item_code.get(item_id, -1)
         group = category_code.get(category, -1)
-        if group < 0 <= item:
+        if not category and item >= 0:  # what the event itself says goes first, known or not: as the daily counts do
             group = int(items.category[item])
         if kind == "order_placed":
             for line in _order_lines(properties):

@@ -20,7 +20,8 @@ from personalization.models.learning import ItemNeighbours, Job, ModelVersion, S
 from personalization.models.offers import Offer
 from personalization.models.prices import PricePoint
 from personalization.models.risk import RateCount, RiskFact, RiskReview, RiskRule
-from personalization.models.shoppers import ConsentRecord, Shopper, ShopperAlias
+from personalization.models.rollups import RolledShopper, RollupState, ShopperDay, ShopperDayCategory, StaleDays
+from personalization.models.shoppers import ConsentRecord, ProfileVersion, Shopper, ShopperAlias
 from personalization.models.support import SupportAction
 from personalization.models.triggers import (
     AudienceMember,
@@ -64,6 +65,7 @@ __all__ = [
     "Offer",
     "OutboxMessage",
     "PricePoint",
+    "ProfileVersion",
     "QuarantinedEvent",
     "RateCount",
     "Redemption",
@@ -73,12 +75,17 @@ __all__ = [
     "RiskFact",
     "RiskReview",
     "RiskRule",
+    "RolledShopper",
+    "RollupState",
     "ScoreSet",
     "Shopper",
     "ShopperAlias",
+    "ShopperDay",
+    "ShopperDayCategory",
     "ShopperInterest",
     "ShopperScores",
     "ShopperSummary",
+    "StaleDays",
     "SupportAction",
     "Suppression",
     "Switch",

@@ -55,6 +55,39 @@ class Shopper(models.Model):
         return purpose == Purpose.CONTRACT or bool(getattr(self, f"consent_{purpose.value}"))
 
 
+class ProfileVersion(models.Model):
+    """What a shopper's attributes were until they changed; what they are now stands with the shopper.
+
+    ``valid_from`` is None for what was so since they are known. Versions neither overlap nor leave gaps. Kept only of
+    shoppers who agreed to personalisation: nothing but features reads it.
+    """
+
+    shopper = models.ForeignKey(
+        Shopper, on_delete=models.CASCADE, related_name="versions", verbose_name=_("shopper"), db_index=False
+    )
+    attributes = models.JSONField(_("profile attributes"), default=dict, blank=True)
+    valid_from = models.DateTimeField(_("valid from"), null=True, blank=True)
+    valid_to = models.DateTimeField(_("valid to"))
+
+    class Meta:
+        verbose_name = _("earlier profile")
+        verbose_name_plural = _("earlier profiles")
+        constraints = [
+            models.UniqueConstraint(fields=["shopper", "valid_to"], name="pz_profile_version_once"),
+            models.UniqueConstraint(fields=["shopper", "valid_from"], name="pz_profile_version_chain"),
+            models.UniqueConstraint(
+                fields=["shopper"], condition=models.Q(valid_from=None), name="pz_profile_version_first"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(valid_from=None) | models.Q(valid_from__lt=models.F("valid_to")),
+                name="pz_profile_version_order",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.shopper_id} until {self.valid_to:%Y-%m-%d %H:%M}"
+
+
 class ShopperAlias(models.Model):
     """One id by which a shopper is known: a visitor cookie, a hashed guest reference, a data set's row."""
 

@@ -26,5 +26,5 @@ shoppers_merged = Signal()
 """Sent by the app itself inside the merge's transaction: visitor, account. Rooms move what they keep."""
 events_rewritten = Signal()
 """Sent by the app itself, inside the transaction, when stored events change afterwards (a merge taken back, a session
-judged again, an erasure): shopper_ids (a collection), first_day and last_day (dates, UTC, inclusive). What was counted
-from those days is out of date."""
+judged again, an erasure): shopper_ids (a collection; None: everybody), first_day and last_day (dates, UTC, inclusive).
+What was counted from those days is out of date."""

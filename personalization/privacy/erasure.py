@@ -14,11 +14,11 @@ from datetime import UTC
 from typing import Any
 
 from django.apps import apps
-from django.db import transaction
 from django.db.models import CharField, Max, Min, Model, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
+from personalization.features import rollups
 from personalization.models import (
     CampaignRevision,
     ConsentRecord,
@@ -55,7 +55,7 @@ def erase(shopper: Shopper, *, by: Any = None, why: str = audit.Why.REQUEST, ref
     number) they stand in the audit log.
     """
     counts: dict[str, int] = {}
-    with transaction.atomic():
+    with rollups.held():  # nothing is counted about them while they go
         people = people_of(shopper)
         lock(people)
         learnt = may_have_learnt(people)

@@ -48,7 +48,7 @@ def _rows(model: Any, path: str, people: list[int], fields: tuple[str, ...]) -> 
 
 
 def _opened(row: dict[str, Any]) -> dict[str, Any]:
-    for name in ("properties", "payload"):
+    for name in ("properties", "payload", "attributes"):
         if name in row:
             row[name] = sealing.open_properties(sealing.unseal(row[name]))
     return row

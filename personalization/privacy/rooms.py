@@ -20,15 +20,20 @@ from personalization.models import (
     Grant,
     Occurrence,
     OutboxMessage,
+    ProfileVersion,
     QuarantinedEvent,
     Redemption,
     Reservation,
     RiskFact,
     RiskReview,
+    RolledShopper,
     ShopperAlias,
+    ShopperDay,
+    ShopperDayCategory,
     ShopperInterest,
     ShopperScores,
     ShopperSummary,
+    StaleDays,
     SupportAction,
     UsageSlot,
 )
@@ -36,6 +41,7 @@ from personalization.models import (
 SUMMARY = tuple(
     field.attname for field in ShopperSummary._meta.concrete_fields if field.name not in {"shopper", "population"}
 )
+DAYS = tuple(field.attname for field in ShopperDay._meta.concrete_fields if field.name != "shopper")
 EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "events": (
         Event,
@@ -55,6 +61,11 @@ EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "usage": (UsageSlot, ("offer_id", "number")),
     "summary": (ShopperSummary, SUMMARY),
     "interests": (ShopperInterest, ("category", "share")),
+    "days": (ShopperDay, DAYS),
+    "days_by_category": (ShopperDayCategory, ("day", "category", "item_id", "looks", "orders")),
+    "days_counted": (RolledShopper, ("shopper_id",)),
+    "days_to_count_again": (StaleDays, ("first_day", "last_day")),
+    "earlier_profiles": (ProfileVersion, ("attributes", "valid_from", "valid_to")),
     "audiences": (AudienceMember, ("campaign_id",)),
     "occasions": (Occurrence, ("trigger_id", "key", "at", "open_until")),
     "messages": (OutboxMessage, ("campaign_id", "channel", "state", "sent_at", "created_at")),
@@ -69,6 +80,11 @@ ERASED = (
     ShopperScores,
     ShopperSummary,
     ShopperInterest,
+    ShopperDay,
+    ShopperDayCategory,
+    StaleDays,
+    RolledShopper,
+    ProfileVersion,
     AudienceMember,
     OutboxMessage,  # before the occurrences that they hang on
     Occurrence,

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from personalization.models import Event, QuarantinedEvent, Shopper
+from personalization.models import Event, ProfileVersion, QuarantinedEvent, Shopper
 from personalization.tracking import audit, schema, sealing
 
 BATCH = 500
@@ -128,7 +128,11 @@ def _profiles() -> QuerySet[Shopper]:
     return Shopper.objects.exclude(attributes={}).only("pk", "attributes")
 
 
-def _renew_profile(shopper: Shopper) -> dict[str, Any]:
+def _earlier_profiles() -> QuerySet[ProfileVersion]:
+    return ProfileVersion.objects.exclude(attributes={}).only("pk", "attributes")
+
+
+def _renew_profile(shopper: Shopper | ProfileVersion) -> dict[str, Any]:
     return _renew_values("attributes", shopper.attributes, sealing.sealed_attributes())
 
 
@@ -145,3 +149,4 @@ def _renew_values(column: str, values: Any, names: frozenset[str]) -> dict[str, 
 register(Room("events", _events, ("properties",), _renew_event))
 register(Room("set_aside", _set_aside, ("payload",), _renew_set_aside))
 register(Room("profiles", _profiles, ("attributes",), _renew_profile))
+register(Room("earlier_profiles", _earlier_profiles, ("attributes",), _renew_profile))

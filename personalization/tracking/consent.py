@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponseBase
 from personalization import conf
 from personalization.models import ConsentRecord, Shopper, ShopperAlias
 from personalization.ports import adapters
-from personalization.tracking import identity
+from personalization.tracking import identity, profiles
 from personalization.types import CONSENT_PURPOSES, Purpose
 
 ANSWERED_COOKIE = "pz_consent"
@@ -65,6 +65,8 @@ def record(shopper: Shopper, purposes: Iterable[Purpose], *, source: str) -> Non
         flags = {f"consent_{purpose.value}": purpose in wanted for purpose in changed}
         if flags:
             Shopper.objects.filter(pk=current.pk).update(**flags)
+        if flags.get("consent_personalisation") is False:
+            profiles.forget(current)
     for name, value in flags.items():
         setattr(shopper, name, value)
 

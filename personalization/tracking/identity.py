@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -33,7 +34,7 @@ from personalization.models import (
 )
 from personalization.ports import adapters
 from personalization.ports.signals import shoppers_merged
-from personalization.tracking import sealing, secrets
+from personalization.tracking import profiles, sealing, secrets
 from personalization.types import CONSENT_PURPOSES, ShopperData
 
 _CACHE = "_pz_shopper"
@@ -320,12 +321,23 @@ def _new_shopper(row: ShopperData) -> Shopper:
 def _refresh_attributes(rows: list[ShopperData], known: dict[str, int]) -> None:
     wanted = {known[row.external_id]: row for row in rows}
     changed: list[Shopper] = []
-    for shopper in Shopper.objects.filter(pk__in=wanted):
+    for shopper in Shopper.objects.select_for_update(no_key=True).filter(pk__in=wanted).order_by("pk"):
         row = wanted[shopper.pk]
         if dict(row.attributes) != sealing.open_properties(shopper.attributes) or row.joined_at != shopper.joined_at:
-            shopper.attributes, shopper.joined_at = sealing.seal_attributes(row.attributes), row.joined_at
             changed.append(shopper)
-    Shopper.objects.bulk_update(changed, ["attributes", "joined_at"])
+    _change(changed, {pk: (dict(row.attributes), row.joined_at) for pk, row in wanted.items()})
+
+
+def _change(shoppers: list[Shopper], profile_of: dict[int, tuple[dict[str, Any], datetime | None]]) -> None:
+    """Give locked shoppers a new profile, by key; the attributes that they had are kept as history."""
+    profiles.keep(
+        [each for each in shoppers if profile_of[each.pk][0] != sealing.open_properties(each.attributes)],
+        timezone.now(),
+    )
+    for shopper in shoppers:
+        attributes, shopper.joined_at = profile_of[shopper.pk]
+        shopper.attributes = sealing.seal_attributes(attributes)
+    Shopper.objects.bulk_update(shoppers, ["attributes", "joined_at"])
 
 
 def sync_profiles() -> int:
@@ -335,11 +347,11 @@ def sync_profiles() -> int:
         return 0
     count = 0
     for batch in batches(adapter.profiles()):
-        profiles: dict[Any, Any] = dict(batch)
-        shoppers = list(Shopper.objects.filter(user_id__in=profiles))
-        for shopper in shoppers:
-            profile = profiles[shopper.user_id]
-            shopper.attributes, shopper.joined_at = sealing.seal_attributes(profile.attributes), profile.joined_at
-        Shopper.objects.bulk_update(shoppers, ["attributes", "joined_at"])
+        told: dict[Any, Any] = dict(batch)
+        with transaction.atomic():
+            mine = Shopper.objects.select_for_update(no_key=True).filter(user_id__in=told).order_by("pk")
+            shoppers = list(mine)
+            now = {each.pk: told[each.user_id] for each in shoppers}
+            _change(shoppers, {pk: (dict(given.attributes), given.joined_at) for pk, given in now.items()})
         count += len(shoppers)
     return count

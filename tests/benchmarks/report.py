@@ -21,6 +21,7 @@ NAMES = (
     "codes",
     "audiences",
     "triggers",
+    "rollup",
     "score",
     "topk",
     "train",

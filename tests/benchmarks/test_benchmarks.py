@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from personalization.models import Shopper
-from tests.benchmarks import audiences, report, stage, starbucks, triggers
+from tests.benchmarks import audiences, report, rollup, stage, starbucks, triggers
 from tests.benchmarks.report import Measurement
 from tests.support import scale
 
@@ -87,6 +87,15 @@ def test_the_crowds_of_audiences_and_triggers_are_as_told(monkeypatch: pytest.Mo
     assert told["new_the_second_time"] == 0
     assert told["occurrences"] == sum(row["new"] for row in told["triggers"]) > 400
     assert told["statements_a_range"] == [5.0]
+
+
+@pytest.mark.django_db
+def test_the_log_that_is_counted_is_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three sizes in line; a row a shopper and day, not an event; and the features are the log's."""
+    monkeypatch.setattr(stage, "size", lambda quick, few, some, full: 4_000)
+    sizes = rollup.measure(quick=True).notes["sizes"]
+    assert [(told["events"], told["shoppers"]) for told in sizes] == [(406, 4), (1220, 12), (4066, 40)]
+    assert all(told["features_agree"] and told["rows"] < told["events"] / 3 for told in sizes)
 
 
 @pytest.mark.parametrize(("soak", "quick", "rows"), [(False, False, 20), (True, False, 30), (True, True, 10)])

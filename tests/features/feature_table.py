@@ -21,8 +21,8 @@ INTRODUCTION = f"""# Features
 <!-- Generated from personalization/features/specification.py: python -m tests.features.feature_table -->
 
 Every estimator reads these {len(FEATURES)} columns, in this order. Each is *point in time*: for a row (shopper, offer,
-moment) only what happened strictly before the moment counts. Money is in major units of the currency. Rates are shrunk
-towards one half by {RATE_PRIOR:g} pseudo-exposures.
+moment) only what happened strictly before the moment counts, and the profile is the one of that moment. Money is in
+major units of the currency. Rates are shrunk towards one half by {RATE_PRIOR:g} pseudo-exposures.
 
 *Preparation* says what the linear model and the network see: the value is clipped to the quantiles 0.1 % and 99.9 %,
 passed through log(1 + x) where it says log, a missing value is replaced, and the column is scaled to mean 0 and

@@ -17,6 +17,7 @@ from personalization.features.frames import (
     NEVER,
     STREAM_TYPES,
     TYPE_CODE,
+    EarlierProfiles,
     Events,
     Exposures,
     Frames,
@@ -38,10 +39,11 @@ KINDS = tuple(kind.value for kind in OfferKind)
 
 @dataclass(frozen=True)
 class Person:
-    """One shopper's profile."""
+    """One shopper's profile; ``earlier`` is what it was before: (until when, attributes), by time."""
 
     attributes: Mapping[str, Any] = field(default_factory=dict)
     joined: int | None = None
+    earlier: Sequence[tuple[int, Mapping[str, Any]]] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Shop:
         ]
         events += [PastEvent("offer_shown", row.time, "", row.offer, self.offers[row.offer].kind) for row in own]
         person = self.people[shopper]
-        return History(person.attributes, person.joined, events, [row.window_end for row in own])
+        return History(person.attributes, person.joined, events, [row.window_end for row in own], person.earlier)
 
     def frames(self) -> Frames:
         """Return the same as the columns that the fast form reads."""
@@ -114,6 +116,7 @@ class Shop:
                 ids=np.arange(1, len(self.people) + 1),
                 attributes=[dict(person.attributes) for person in self.people],
                 joined=ints(int(NEVER) if person.joined is None else person.joined for person in self.people),
+                earlier=self._earlier(),
             ),
             events=self._events(),
             lines=Lines(ints([]), ints([]), ints([]), np.zeros(0)),
@@ -121,6 +124,12 @@ class Shop:
             offers=offers_frame(self.offers),
             items=Items([], ints([]), np.zeros(0), np.zeros(0, dtype=bool)),
             categories=list(CATEGORIES),
+        )
+
+    def _earlier(self) -> EarlierProfiles:
+        rows = [(place, *version) for place, person in enumerate(self.people) for version in person.earlier]
+        return EarlierProfiles(
+            ints(row[0] for row in rows), ints(row[1] for row in rows), [dict(attributes) for *_key, attributes in rows]
         )
 
     def _events(self) -> Events:
@@ -196,6 +205,9 @@ attributes = st.fixed_dictionaries(
         "tier": st.sampled_from(["gold", ""]),
     },
 )
+earlier = st.lists(st.tuples(times, attributes), max_size=3, unique_by=lambda version: version[0]).map(
+    lambda versions: sorted(versions, key=lambda version: version[0])
+)
 
 
 def terms(position: int) -> st.SearchStrategy[OfferTerms]:
@@ -243,7 +255,7 @@ def exposures(people: int, offers: int, at: st.SearchStrategy[int]) -> st.Search
 @st.composite
 def shops(draw: st.DrawFn) -> Shop:
     """Draw a shop of one to four people and up to three offers; it may have no event at all."""
-    people = draw(st.lists(st.builds(Person, attributes, st.none() | times), min_size=1, max_size=4))
+    people = draw(st.lists(st.builds(Person, attributes, st.none() | times, earlier), min_size=1, max_size=4))
     offers = [draw(terms(position)) for position in range(draw(st.integers(0, 3)))]
     return Shop(
         people,

@@ -35,8 +35,11 @@ def test_the_reference_knows_every_numeric_feature() -> None:
 def test_every_feature_equals_the_reference(data: st.DataObject) -> None:
     shop = data.draw(shops.shops())
     pairs = data.draw(shops.questions(shop))
-    matrix = build(shop, pairs)
+    builder, rows = FeatureBuilder(shop.frames()), shops.rows_of(pairs)
+    matrix = builder.build(rows)
     assert matrix.shape == (len(pairs), len(NAMES))
+    profiles = [reference.profile_at(shop.history(shopper), time) for shopper, _offer, time, _end in pairs]
+    assert builder.text("tier", rows).tolist() == [profile.get("tier", "") for profile in profiles]
     for row, pair in zip(matrix, pairs, strict=True):
         wanted = expected(shop, pair)
         # Without any offer there is none to describe; everything about the shopper is computed all the same.
@@ -79,8 +82,8 @@ def test_a_textual_profile_is_read_as_text_and_its_columns_stay_open() -> None:
     shop = Shop([Person({"city": "Riga", "tier": None}), Person()], [])
     builder = FeatureBuilder(shop.frames())
     rows = shops.rows_of([(0, 0, ORIGIN, ORIGIN + DAY), (1, 0, ORIGIN, ORIGIN + DAY)])
-    assert builder.text("city", rows.shopper).tolist() == ["Riga", ""]
-    assert builder.text("tier", rows.shopper).tolist() == ["", ""]
+    assert builder.text("city", rows).tolist() == ["Riga", ""]
+    assert builder.text("tier", rows).tolist() == ["", ""]
     assert np.isnan(builder.build(rows)[:, [INDEX["city"], INDEX["tier"], INDEX["gender"]]]).all()
 
 

@@ -15,6 +15,7 @@ from personalization import api
 from personalization.campaigns import coupons, risk, support
 from personalization.campaigns.ledger import verify_ledger
 from personalization.exceptions import CouponRefused
+from personalization.features import rollups
 from personalization.models import (
     AudienceMember,
     Campaign,
@@ -27,6 +28,7 @@ from personalization.models import (
     LedgerEntry,
     Occurrence,
     OutboxMessage,
+    ProfileVersion,
     QuarantinedEvent,
     Redemption,
     Reservation,
@@ -105,6 +107,9 @@ def _keep_more(shopper: Shopper, held: Reservation) -> None:
     support.give_goodwill(shopper, 500, "EUR", by=make_account(), reason="Sorry, Mrs secret", idempotency_key="1")
     referral = risk.referral_key(shopper, "friend")
     coupons.issue(held.offer, origin=Coupon.Origin.TRIGGER, claim_key=referral)
+    rollups.catch_up()
+    rollups.mark_stale([shopper.pk], now.date(), now.date())
+    ProfileVersion.objects.create(shopper=shopper, attributes={"city": "secret"}, valid_to=now)
 
 
 def tables_with_a_shopper() -> list[type[models.Model]]:

@@ -31,16 +31,21 @@ from personalization.models import (
     ModelVersion,
     Occurrence,
     OutboxMessage,
+    ProfileVersion,
     QuarantinedEvent,
     Redemption,
     Reservation,
     RiskFact,
     RiskReview,
+    RolledShopper,
     Shopper,
     ShopperAlias,
+    ShopperDay,
+    ShopperDayCategory,
     ShopperInterest,
     ShopperScores,
     ShopperSummary,
+    StaleDays,
     Trigger,
     UsageSlot,
 )
@@ -157,6 +162,7 @@ def _tell(made: Shopper, merged: Shopper) -> None:
     """What programs compute and send, and what staff's history says."""
     ShopperSummary.objects.create(shopper=made, as_of=NOW, top_category=CANARY)
     ShopperInterest.objects.create(shopper=made, category=CANARY, share=0.5)
+    _count(made)
     campaign = Campaign.objects.order_by("pk").first()
     assert campaign is not None
     AudienceMember.objects.create(campaign=campaign, shopper=made)
@@ -175,6 +181,18 @@ def _tell(made: Shopper, merged: Shopper) -> None:
             object_repr=f"{CANARY} {row.pk}", action_flag=CHANGE, change_message=CANARY,
         )  # fmt: skip
     audit.note(audit.Action.VIEWED, by=staff, subject=audit.pseudonym(made), why="support", reference="T-1")
+
+
+def _count(made: Shopper) -> None:
+    """What is counted by day, to be counted again, and the profile of before."""
+    RolledShopper.objects.create(shopper=made)
+    ShopperDay.objects.create(
+        shopper=made, day=NOW.date(), events=1, orders=0, spent_minor=0, product_views=1, searches=0, basket_changes=0,
+        last_seen_at=NOW, device=CANARY,
+    )  # fmt: skip
+    ShopperDayCategory.objects.create(shopper=made, day=NOW.date(), category=CANARY, item_id=CANARY, looks=1, orders=0)
+    StaleDays.objects.create(shopper=made, first_day=NOW.date(), last_day=NOW.date())
+    ProfileVersion.objects.create(shopper=made, attributes={"name": CANARY}, valid_to=NOW)
 
 
 def identifiers(made: Shopper) -> list[str]:

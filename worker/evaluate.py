@@ -150,10 +150,9 @@ def predictions(judged: list[Judged], frames: Frames) -> dict[str, list[Any]]:
 
 
 def _shopper_names(frames: Frames) -> list[str]:
-    """Return the data set's own id where the shopper was imported, else the primary key."""
-    external = reading.external_ids(frames.population)
-    prefix = f"{frames.population}:"
-    return [external.get(int(pk), str(int(pk))).removeprefix(prefix) for pk in frames.shoppers.ids]
+    """Return a keyed pseudonym for each shopper of the shop, the data set's own id for an imported one."""
+    known = reading.names_outside(frames.population)
+    return [known.get(int(pk), str(int(pk))) for pk in frames.shoppers.ids]
 
 
 def _offer_names(frames: Frames) -> list[str]:

@@ -31,6 +31,7 @@ from personalization.learning import people
 from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, ShopperAlias
 from personalization.pure.costs import nominal
 from personalization.pure.money import exponent
+from personalization.tracking import secrets
 
 CHUNK = 20_000
 EPISODE = 86_400_000
@@ -334,6 +335,19 @@ def external_ids(population: str) -> dict[int, str]:
     """Return shopper → the id an imported shopper had in its data set."""
     rows = ShopperAlias.objects.filter(kind=ShopperAlias.Kind.EXTERNAL, shopper__population=population)
     return dict(rows.values_list("shopper_id", "value"))
+
+
+def names_outside(population: str) -> dict[int, str]:
+    """Return shopper → by what a file that leaves the shop names them.
+
+    The shop's own shoppers by keyed pseudonyms, from which nobody without the key gets back to them; those of a public
+    data set by the id that they have there, so that two programs' results can be laid side by side.
+    """
+    if population == conf.get().population:
+        rows = Shopper.objects.filter(population=population).values_list("pk", "key")
+        return {pk: secrets.pseudonym(key.hex) for pk, key in rows.iterator(chunk_size=2000)}
+    prefix = f"{population}:"
+    return {pk: value.removeprefix(prefix) for pk, value in external_ids(population).items()}
 
 
 def is_simulated(population: str) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from personalization.features.frames import NEVER, STREAM_TYPES, TYPE_CODE, Frames, milliseconds
 from personalization.learning import frames
 from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper, ShopperAlias
+from personalization.tracking import secrets
 from personalization.types import Arm
 from tests.support import build
 
@@ -253,6 +254,14 @@ def test_imported_people_keep_their_own_ids(person: Shopper) -> None:
     ShopperAlias.objects.create(shopper=person, kind=ShopperAlias.Kind.VISITOR, value="cookie")
     assert frames.external_ids("shop") == {person.pk: "shop:c-1"}
     assert frames.external_ids("games") == {}
+
+
+def test_outside_the_shops_people_have_pseudonyms_and_imported_ones_their_ids(person: Shopper) -> None:
+    imported = Shopper.objects.create(population="games")
+    ShopperAlias.objects.create(shopper=person, kind=ShopperAlias.Kind.EXTERNAL, value="shop:c-1")
+    ShopperAlias.objects.create(shopper=imported, kind=ShopperAlias.Kind.EXTERNAL, value="games:7")
+    assert frames.names_outside("shop") == {person.pk: secrets.pseudonym(person.key.hex)}
+    assert frames.names_outside("games") == {imported.pk: "7"}
 
 
 def test_simulated_data_is_known_as_such(person: Shopper) -> None:

@@ -31,12 +31,16 @@ class PersonalizationConfig(AppConfig):
         from personalization.decisioning import push
         from personalization.insight import feedback
         from personalization.learning import chores, handlers, summarise
-        from personalization.ports.signals import shoppers_merged
-        from personalization.tracking import limits, quarantine, receivers
+        from personalization.ports.signals import shoppers_merged, shoppers_unmerged
+        from personalization.tracking import ledger_guard, limits, quarantine, receivers
+        from personalization.tracking import merging as merges
         from personalization.types import JobKind
 
         receivers.connect()
         shoppers_merged.connect(merging.take_over, dispatch_uid="personalization.merging")
+        shoppers_unmerged.connect(merging.give_back, dispatch_uid="personalization.merging")
+        chores.register("merges", merges.settle)
+        chores.register("merged_credit", merging.settle_credit)
         chores.register("reservations", redemption.expire_reservations)
         chores.register("gift_card_holds", giftcards.expire_holds)
         chores.register("liability", liability.drop_expired)
@@ -48,6 +52,7 @@ class PersonalizationConfig(AppConfig):
         chores.register("reviews", risk.lapse)
         chores.register("alerts", alerts.check)
         post_migrate.connect(groups.after_migrate, sender=self)
+        post_migrate.connect(ledger_guard.install, sender=self, dispatch_uid="personalization.ledger_guard")
         chores.register("campaigns", lifecycle.tick)
         chores.register("outcomes", feedback.join_outcomes)
         chores.register("rate_counts", limits.forget_old)

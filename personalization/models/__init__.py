@@ -16,6 +16,7 @@ from personalization.models.events import (
 from personalization.models.giftcards import GiftCard, GiftCardEntry, GiftCardHold, Grant
 from personalization.models.governance import Alert, Allowance, CampaignRevision, Switch, SwitchChange
 from personalization.models.learning import ItemNeighbours, Job, ModelVersion, ScoreSet, ShopperScores
+from personalization.models.merges import FormerAlias, ShopperMerge
 from personalization.models.offers import Offer
 from personalization.models.prices import PricePoint
 from personalization.models.risk import RateCount, RiskFact, RiskReview, RiskRule
@@ -50,6 +51,7 @@ __all__ = [
     "EventTombstone",
     "Exposure",
     "Forecast",
+    "FormerAlias",
     "GiftCard",
     "GiftCardEntry",
     "GiftCardHold",
@@ -75,6 +77,7 @@ __all__ = [
     "Shopper",
     "ShopperAlias",
     "ShopperInterest",
+    "ShopperMerge",
     "ShopperScores",
     "ShopperSummary",
     "SupportAction",

@@ -22,6 +22,7 @@ from personalization.models import (
     Event,
     EventTombstone,
     Exposure,
+    FormerAlias,
     GiftCard,
     Occurrence,
     OutboxMessage,
@@ -70,6 +71,7 @@ EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "support": (SupportAction, ("kind", "amount_minor", "currency", "reason", "at")),
     "consents": (ConsentRecord, ("purpose", "granted", "wording_version", "source", "at")),
     "known_as": (ShopperAlias, ("kind", "created_at")),
+    "formerly_known_as": (FormerAlias, ("kind", "since", "until")),
 }
 ERASED = (
     Exposure,
@@ -85,6 +87,7 @@ ERASED = (
     QuarantinedEvent,
     ConsentRecord,
     ShopperAlias,
+    FormerAlias,
 )
 ANONYMISED = (Coupon, Reservation, Redemption, GiftCard, SupportAction)
 

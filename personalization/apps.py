@@ -31,8 +31,8 @@ class PersonalizationConfig(AppConfig):
         from personalization.decisioning import push
         from personalization.insight import feedback
         from personalization.learning import chores, handlers, summarise
-        from personalization.ports.signals import shoppers_merged, shoppers_unmerged
-        from personalization.tracking import ledger_guard, limits, quarantine, receivers
+        from personalization.ports.signals import events_rewritten, shoppers_merged, shoppers_unmerged
+        from personalization.tracking import judging, ledger_guard, limits, quarantine, receivers
         from personalization.tracking import merging as merges
         from personalization.types import JobKind
 
@@ -40,6 +40,8 @@ class PersonalizationConfig(AppConfig):
         shoppers_merged.connect(merging.take_over, dispatch_uid="personalization.merging")
         shoppers_unmerged.connect(merging.give_back, dispatch_uid="personalization.merging")
         chores.register("merges", merges.settle)
+        chores.register("bots", judging.judge_recent)
+        events_rewritten.connect(feedback.rejoin, dispatch_uid="personalization.feedback")
         chores.register("merged_credit", merging.settle_credit)
         chores.register("reservations", redemption.expire_reservations)
         chores.register("gift_card_holds", giftcards.expire_holds)

@@ -57,6 +57,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         *_check_rate_limits(raw),
         *_check_adapters(raw),
         *_check_consent_cookie(raw),
+        *_check_bot_rules(raw),
         *_check_middleware(),
     ]
 
@@ -193,6 +194,23 @@ def _check_consent_cookie(raw: dict[str, Any]) -> list[CheckMessage]:
         return []
     hint = "See personalization.ports.consent_cookie for an example."
     return [Error(f'PERSONALIZATION["CONSENT_COOKIE"] {problem}', hint=hint, id="personalization.E009")]
+
+
+def _check_bot_rules(raw: dict[str, Any]) -> list[CheckMessage]:
+    from personalization.tracking.bot_rules import DEFAULTS
+
+    found: list[CheckMessage] = []
+    own = raw.get("BOT_RULES")
+    for name, limits in own.items() if isinstance(own, dict) else ():
+        known = DEFAULTS.get(name, {})
+        sound = isinstance(limits, dict) and all(
+            key in known and isinstance(value, int | float) and value >= 0 for key, value in limits.items()
+        )
+        if not known or not sound:
+            told = ", ".join(f"{rule} ({', '.join(each)})" for rule, each in DEFAULTS.items())
+            message = f'PERSONALIZATION["BOT_RULES"][{name!r}] is no rule with thresholds of 0 or more.'
+            found.append(Error(message, hint=f"Rules and thresholds: {told}.", id="personalization.E010"))
+    return found
 
 
 def _check_middleware() -> list[CheckMessage]:

@@ -3,6 +3,7 @@
 from personalization.admin import (
     alerts,
     allowances,
+    bots,
     campaigns,
     coupons,
     decisions,
@@ -22,6 +23,7 @@ from personalization.admin import (
 __all__ = [
     "alerts",
     "allowances",
+    "bots",
     "campaigns",
     "coupons",
     "decisions",

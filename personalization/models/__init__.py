@@ -1,5 +1,6 @@
 """Nouns: the tables, one file an aggregate. Verbs live in the rooms that own them."""
 
+from personalization.models.bots import SessionVerdict
 from personalization.models.campaigns import Campaign, CampaignCreation, CampaignTransition, Forecast
 from personalization.models.catalog import CatalogItem
 from personalization.models.coupons import CodeBatch, Coupon, LedgerEntry, Redemption, Reservation, UsageSlot
@@ -74,6 +75,7 @@ __all__ = [
     "RiskReview",
     "RiskRule",
     "ScoreSet",
+    "SessionVerdict",
     "Shopper",
     "ShopperAlias",
     "ShopperInterest",

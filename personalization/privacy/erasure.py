@@ -31,6 +31,7 @@ from personalization.models import (
     Reservation,
     RiskFact,
     RiskReview,
+    SessionVerdict,
     Shopper,
     ShopperAlias,
     ShopperInterest,
@@ -70,6 +71,7 @@ EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "signs_of_abuse": (RiskFact, ("kind", "at")),
     "support": (SupportAction, ("kind", "amount_minor", "currency", "reason", "at")),
     "consents": (ConsentRecord, ("purpose", "granted", "wording_version", "source", "at")),
+    "judged_sessions": (SessionVerdict, ("first_at", "last_at", "is_bot", "rule")),
     "known_as": (ShopperAlias, ("kind", "created_at")),
     "formerly_known_as": (FormerAlias, ("kind", "since", "until")),
 }
@@ -83,6 +85,7 @@ ERASED = (
     OutboxMessage,  # before the occurrences that they hang on
     Occurrence,
     RiskFact,
+    SessionVerdict,
     UsageSlot,
     QuarantinedEvent,
     ConsentRecord,

@@ -53,6 +53,13 @@ def purposes_of(request: HttpRequest) -> frozenset[Purpose]:
     return frozenset(purpose for purpose in CONSENT_PURPOSES if shopper.allows(purpose))
 
 
+def is_refused(request: HttpRequest, purpose: Purpose) -> bool:
+    """Return whether the request itself refuses a purpose, without looking anybody up: no need to ask further then."""
+    if privacy_signal(request) or is_impersonated(request):
+        return True
+    return adapters.consent() is not None and purpose not in _managed(request)
+
+
 def _managed(request: HttpRequest) -> frozenset[Purpose]:
     """Return what the host's consent manager says; where it fails, nobody has agreed to anything."""
     adapter = adapters.consent()

@@ -22,6 +22,7 @@ from personalization.models import (
     Event,
     Exposure,
     QuarantinedEvent,
+    SessionVerdict,
     Shopper,
     ShopperAlias,
     ShopperMerge,
@@ -30,7 +31,7 @@ from personalization.ports.signals import events_rewritten, shoppers_merged, sho
 from personalization.tracking import aliases, identity
 from personalization.types import CONSENT_PURPOSES
 
-BEHAVIOUR: tuple[type[Model], ...] = (Event, QuarantinedEvent, Decision, Exposure)
+BEHAVIOUR: tuple[type[Model], ...] = (Event, QuarantinedEvent, Decision, Exposure, SessionVerdict)
 """What requests that were under way during a merge may still write under the visitor."""
 GIVEN, TAKEN = "merge", "unmerge"
 NOT_THEIR_WORD = (GIVEN, TAKEN)

@@ -32,6 +32,7 @@ from personalization.models import (
     Reservation,
     RiskFact,
     RiskReview,
+    SessionVerdict,
     Shopper,
     ShopperAlias,
     ShopperInterest,
@@ -93,6 +94,7 @@ def _keep_more(shopper: Shopper, held: Reservation) -> None:
     """What programs and staff keep beside it: a summary, an occasion with its message, credit, signs of abuse."""
     now = timezone.now()
     ShopperSummary.objects.create(shopper=shopper, as_of=now)
+    SessionVerdict.objects.create(shopper=shopper, first_at=now, last_at=now, events=1, is_bot=False)
     ShopperInterest.objects.create(shopper=shopper, category="tea", share=0.5)
     AudienceMember.objects.create(campaign=held.campaign, shopper=shopper)
     UsageSlot.objects.create(offer=held.offer, shopper=shopper, number=1, reservation=held)

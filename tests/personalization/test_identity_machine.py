@@ -164,7 +164,7 @@ class Identities(RuleBasedStateMachine):
     @rule(at=devices, who=people)
     def merge_and_take_back(self, at: int, who: int) -> None:
         visitor = self.devices[at].leads_to
-        person = Shopper.objects.filter(pk=visitor, user=None).first()
+        person = Shopper.objects.filter(pk=visitor or 0, user=None).first()
         if person is None:
             return
         account = identity.shopper_for_user(self.users[who])

@@ -67,7 +67,8 @@ def test_the_rate_is_a_sliding_window(moments: list[float], most: int, seconds: 
     """Against the slow way: count from every event on."""
     ordered = sorted(moments)
     slow = any(sum(0 <= other - at < seconds for other in ordered[place:]) > most for place, at in enumerate(ordered))
-    own = {"rate": {"most": most, "seconds": seconds}, "no_dwell": {"pages": 0}, "impossible": {"clicks": 0}}
+    own: dict[str, dict[str, float]] = {"no_dwell": {"pages": 0}, "impossible": {"clicks": 0}}
+    own["rate"] = {"most": most, "seconds": seconds}
     assert (bot_rules.broken([Seen("x", at) for at in ordered], own) == "rate") is slow
 
 

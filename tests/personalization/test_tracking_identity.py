@@ -80,6 +80,7 @@ def test_nothing_of_a_visitor_is_left_behind(shopper: Shopper) -> None:
     Decision.objects.create(shopper=shopper, slot="home_hero", eligible=[], excluded={}, chosen=[], policy="p")
     api.claim(offer.pk, shopper=shopper)
     account = logins.link_at_login(request, make_account())
+    assert account is not None
     for relation in Shopper._meta.related_objects:
         model = relation.related_model
         if relation.field.name == "shopper" and isinstance(model, type) and model is not FormerAlias:
@@ -122,6 +123,7 @@ def test_a_browser_that_leads_to_one_account_merges_it_into_no_other(db: None) -
     before = api.shopper_for_user(first)
     make_event(before, item_id="firsts")
     joined = logins.link_at_login(make_request(visitor=make_alias(before)), second)
+    assert joined is not None
     before.refresh_from_db()
     assert joined.user == second
     assert (before.user, before.merged_into) == (first, None)
@@ -187,6 +189,7 @@ def test_a_login_without_a_request_or_visitor_is_no_trouble(db: None) -> None:
     user_logged_in.send(sender=type(account), request=None, user=account)
     assert not Shopper.objects.exists()
     joined = logins.link_at_login(make_request(), account)
+    assert joined is not None
     assert joined.user == account
 
 

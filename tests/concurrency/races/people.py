@@ -130,7 +130,8 @@ class TwoLogins(arena.Race):
         owner = Shopper.objects.get(pk=self.visitor.pk).merged_into_id or self.visitor.pk
         open_merges = ShopperMerge.objects.filter(visitor=self.visitor, undone_at=None)
         found = [f"{open_merges.count()} open merges"] if open_merges.count() > 1 else []
-        if (open_merges.first().account_id if open_merges else self.visitor.pk) != owner:
+        belongs_to = [*open_merges.values_list("account", flat=True), self.visitor.pk][0]
+        if belongs_to != owner:
             found.append("the open merge is not what the visitor says")
         strays = Event.objects.filter(event_id__in=[*self.before, *self.late]).exclude(shopper=owner).count()
         return found + ([f"{strays} events belong to somebody else"] if strays else [])

@@ -42,6 +42,8 @@ from personalization.exceptions import (
     InvalidTerms,
     InvalidTransition,
     KeyReused,
+    MergeGone,
+    MergeRefused,
     NotEnoughData,
     PersonalizationError,
     QuoteChanged,
@@ -64,6 +66,8 @@ from personalization.tracking.catalog import sync_catalog, upsert_items
 from personalization.tracking.consent import give_consent, purposes_of, withdraw_consent
 from personalization.tracking.identity import shopper_for, shopper_for_user, upsert_shoppers
 from personalization.tracking.ingest import store_events, track
+from personalization.tracking.merging import merge as merge_shoppers
+from personalization.tracking.merging import unmerge as unmerge_shoppers
 from personalization.tracking.schema import EventType, Property
 from personalization.tracking.schema import Kind as PropertyKind
 from personalization.tracking.schema import register as register_event_type
@@ -87,6 +91,8 @@ __all__ = [
     "InvalidTerms",
     "InvalidTransition",
     "KeyReused",
+    "MergeGone",
+    "MergeRefused",
     "NotEnoughData",
     "PersonalizationError",
     "Property",
@@ -121,6 +127,7 @@ __all__ = [
     "issue_gift_card",
     "join_outcomes",
     "launch",
+    "merge_shoppers",
     "preview",
     "purposes_of",
     "quote",
@@ -145,6 +152,7 @@ __all__ = [
     "tax_after_discounts",
     "track",
     "transition",
+    "unmerge_shoppers",
     "upsert_items",
     "upsert_shoppers",
     "withdraw_consent",

@@ -33,14 +33,20 @@ class PersonalizationConfig(AppConfig):
         from personalization.features import rollups
         from personalization.insight import feedback
         from personalization.learning import chores, handlers, summarise
-        from personalization.ports.signals import events_rewritten, shoppers_merged
+        from personalization.ports.signals import events_rewritten, shoppers_merged, shoppers_unmerged
         from personalization.privacy import logs
-        from personalization.tracking import audit, limits, quarantine, receivers
+        from personalization.tracking import audit, judging, ledger_guard, limits, quarantine, receivers
+        from personalization.tracking import merging as merges
         from personalization.types import JobKind
 
         logs.install()
         receivers.connect()
         shoppers_merged.connect(merging.take_over, dispatch_uid="personalization.merging")
+        shoppers_unmerged.connect(merging.give_back, dispatch_uid="personalization.merging")
+        chores.register("merges", merges.settle)
+        chores.register("bots", judging.judge_recent)
+        events_rewritten.connect(feedback.rejoin, dispatch_uid="personalization.feedback")
+        chores.register("merged_credit", merging.settle_credit)
         chores.register("reservations", redemption.expire_reservations)
         chores.register("gift_card_holds", giftcards.expire_holds)
         chores.register("liability", liability.drop_expired)
@@ -54,6 +60,7 @@ class PersonalizationConfig(AppConfig):
         chores.register("alerts", alerts.check)
         post_migrate.connect(groups.after_migrate, sender=self)
         post_migrate.connect(audit.after_migrate, sender=self, dispatch_uid="personalization.audit")
+        post_migrate.connect(ledger_guard.install, sender=self, dispatch_uid="personalization.ledger_guard")
         chores.register("campaigns", lifecycle.tick)
         chores.register("outcomes", feedback.join_outcomes)
         chores.register("rate_counts", limits.forget_old)

@@ -11,6 +11,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.utils.module_loading import import_string
 
 from personalization import conf
+from personalization.types import CONSENT_PURPOSES
 
 MIDDLEWARE = "personalization.tracking.middleware.ShopperMiddleware"
 ADAPTERS = {
@@ -20,6 +21,7 @@ ADAPTERS = {
     "CONSENT": ("purposes",),
     "CONTACTS": ("addresses",),
     "POINTS": ("grant",),
+    "IMPERSONATION": ("__call__",),
 }
 CHOICES = {
     "UNKNOWN_EVENTS": ("reject", "keep", "drop"),
@@ -54,6 +56,8 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         *_check_values(raw),
         *_check_rate_limits(raw),
         *_check_adapters(raw),
+        *_check_consent_cookie(raw),
+        *_check_bot_rules(raw),
         *_check_middleware(),
     ]
 
@@ -178,6 +182,45 @@ def _check_adapters(raw: dict[str, Any]) -> list[CheckMessage]:
                 id="personalization.W001",
             )
         )
+    return found
+
+
+def _check_consent_cookie(raw: dict[str, Any]) -> list[CheckMessage]:
+    from personalization.ports.consent_cookie import FORMATS
+
+    wanted = raw.get("CONSENT_COOKIE")
+    if not wanted or not isinstance(wanted, dict):
+        return []
+    known = {purpose.value for purpose in CONSENT_PURPOSES}
+    purposes = wanted.get("purposes")
+    if not wanted.get("name"):
+        problem = "names no cookie."
+    elif wanted.get("format", FORMATS[0]) not in FORMATS:
+        problem = f"has a format that is none of {', '.join(FORMATS)}."
+    elif not isinstance(purposes, dict) or not set(purposes) <= known:
+        problem = f"has purposes that are none of {', '.join(sorted(known))}."
+    elif not all(isinstance(names, list | tuple) and names for names in purposes.values()):
+        problem = "gives a purpose no list of names."
+    else:
+        return []
+    hint = "See personalization.ports.consent_cookie for an example."
+    return [Error(f'PERSONALIZATION["CONSENT_COOKIE"] {problem}', hint=hint, id="personalization.E009")]
+
+
+def _check_bot_rules(raw: dict[str, Any]) -> list[CheckMessage]:
+    from personalization.tracking.bot_rules import DEFAULTS
+
+    found: list[CheckMessage] = []
+    own = raw.get("BOT_RULES")
+    for name, limits in own.items() if isinstance(own, dict) else ():
+        known = DEFAULTS.get(name, {})
+        sound = isinstance(limits, dict) and all(
+            key in known and isinstance(value, int | float) and value >= 0 for key, value in limits.items()
+        )
+        if not known or not sound:
+            told = ", ".join(f"{rule} ({', '.join(each)})" for rule, each in DEFAULTS.items())
+            message = f'PERSONALIZATION["BOT_RULES"][{name!r}] is no rule with thresholds of 0 or more.'
+            found.append(Error(message, hint=f"Rules and thresholds: {told}.", id="personalization.E010"))
     return found
 
 

@@ -26,6 +26,12 @@ class Conf:
     """Dotted path of the shopper profile adapter."""
     consent: str = ""
     """Dotted path of a consent adapter; empty: our own banner and ledger."""
+    consent_cookie: dict[str, Any] = field(default_factory=dict)
+    """The cookie that :mod:`personalization.ports.consent_cookie` reads: its name, format and purposes."""
+    bot_rules: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Thresholds in place of the built-in ones (:mod:`personalization.tracking.bot_rules`)."""
+    impersonation: str = ""
+    """Dotted path of a function of the request: whether a member of staff is behind it ("log in as")."""
     slots: dict[str, str] = field(default_factory=dict)
     """Slot code → human name. A template may only ask for these."""
     secret_keys: list[str] = field(default_factory=list)

@@ -47,6 +47,18 @@ class ImportMoved(PersonalizationError):
     code = "import_moved"
 
 
+class MergeRefused(PersonalizationError):
+    """These two cannot be merged: a visitor without an account goes into another shopper, once."""
+
+    code = "merge_refused"
+
+
+class MergeGone(PersonalizationError):
+    """There is no such merge, or it was taken back already."""
+
+    code = "merge_gone"
+
+
 class ConsentMissing(PersonalizationError):
     """The shopper has not agreed to this purpose."""
 

@@ -91,7 +91,7 @@ def credit(shopper: Shopper, amount_minor: int, currency: str, *, operation_id: 
         raise GiftCardRefused("A credit is more than nothing.", reason="amount")
     key = f"credit:{operation_id}"
     with transaction.atomic():
-        account = _credit_of(shopper, currency, by)
+        account = credit_of(shopper, currency, by)
         try:
             with transaction.atomic():
                 GiftCardEntry.objects.create(
@@ -104,7 +104,8 @@ def credit(shopper: Shopper, amount_minor: int, currency: str, *, operation_id: 
     return account
 
 
-def _credit_of(shopper: Shopper, currency: str, by: Any) -> GiftCard:
+def credit_of(shopper: Shopper, currency: str, by: Any = None) -> GiftCard:
+    """Return the shopper's credit in a currency, made with nothing on it if there is none."""
     code = codes.generate()
     account, _ = GiftCard.objects.get_or_create(
         shopper=shopper,

@@ -57,7 +57,7 @@ def language_of(attributes: dict[str, Any]) -> str:
     """Return the shopper's own language (attribute ``language``) where the shop speaks it, else the shop's."""
     wanted = attributes.get("language")
     spoken = isinstance(wanted, str) and wanted in dict(settings.LANGUAGES)
-    return wanted if spoken else settings.LANGUAGE_CODE
+    return str(wanted) if spoken else settings.LANGUAGE_CODE
 
 
 def coupon_for(message: OutboxMessage, offer: Offer, now: datetime) -> Coupon | None:

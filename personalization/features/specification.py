@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from personalization.types import Purpose
+
 Group = Literal["offer", "profile", "behaviour", "history", "cross", "context"]
 Impute = Literal["median", "zero"]
 
@@ -35,6 +37,11 @@ class Feature:
     log: bool = False
     clip: tuple[float, float] = (0.001, 0.999)
     window_days: int | None = None
+
+    @property
+    def consent(self) -> Purpose:
+        """Return what a shopper has to have agreed to: nothing for a column that is about the offer or the moment."""
+        return Purpose.CONTRACT if self.group in {"offer", "context"} else Purpose.PERSONALISATION
 
 
 def _offer(name: str, purpose: str, unit: str = "", **kwargs: bool) -> Feature:

@@ -10,17 +10,18 @@ from django.apps import apps
 from django.conf import settings
 from django.core.cache import cache
 from django.core.checks import run_checks
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Count
 from django.utils import timezone
 
 from personalization import conf
 from personalization.insight import transport
 from personalization.insight.findings import BAD, GOOD, HINT, Finding
 from personalization.learning.readiness import readiness
-from personalization.models import CatalogItem, Job, Reservation, ScoreSet
+from personalization.models import CatalogItem, Job, Reservation, ScoreSet, SessionVerdict
 from personalization.privacy import rotation
-from personalization.tracking import audit
+from personalization.tracking import audit, ledger_guard
 from personalization.types import JobState
 
 
@@ -151,6 +152,23 @@ def _worker() -> Iterator[Finding]:
         yield Finding(GOOD, "Jobs: none waits too long.")
 
 
+def _bots() -> Iterator[Finding]:
+    """The judged sessions cannot be counted."""
+    since = timezone.now() - timedelta(days=7)
+    flagged = SessionVerdict.objects.filter(is_bot=True, at__gte=since).order_by("rule").values("rule")
+    counts = {row["rule"] or "staff": row["amount"] for row in flagged.annotate(amount=Count("pk"))}
+    told = ", ".join(f"{name} {amount:,}" for name, amount in counts.items())
+    yield Finding(GOOD, f"Bots: sessions flagged in seven days by {told}." if told else "Bots: no session flagged.")
+
+
+def _consent_ledger() -> Iterator[Finding]:
+    """The guard of the consent ledger cannot be looked for."""
+    if ledger_guard.is_installed(connection):
+        yield Finding(GOOD, "Consent: the database guards its ledger.")
+    else:
+        yield Finding(BAD, "Consent: the database does not guard its ledger. Run `manage.py migrate`.")
+
+
 def _learning() -> Iterator[Finding]:
     """The readiness cannot be counted."""
     population = conf.get().population
@@ -175,6 +193,8 @@ SECTIONS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _cache,
     _artifacts,
     _catalogue,
+    _consent_ledger,
+    _bots,
     _worker,
     _learning,
 )

@@ -6,8 +6,8 @@ An outcome belongs to an exposure if it happened after it and inside its window;
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -80,6 +80,22 @@ def join_outcomes(*, now: datetime | None = None, campaign_id: int | None = None
     for batch in batches(open_rows.order_by("pk").iterator(chunk_size=2000), 2000):
         changed += _join_batch(batch)
     return changed
+
+
+def rejoin(sender: Any, *, shopper_ids: Collection[int] | None, first_day: date, last_day: date, **kwargs: Any) -> None:
+    """Join the outcomes of exposures anew whose events changed afterwards (a receiver of ``events_rewritten``).
+
+    Events whose time to be kept is over have happened all the same: what they led to stands.
+    """
+    if kwargs.get("expired") or shopper_ids is None:
+        return
+    first = datetime.combine(first_day, time.min, tzinfo=UTC)
+    after = datetime.combine(last_day, time.min, tzinfo=UTC) + timedelta(days=1)
+    rows = Exposure.objects.filter(
+        source="", shopper__in=shopper_ids, exposed_at__lt=after, window_ends_at__gte=first
+    ).order_by("pk")
+    for batch in batches(rows.iterator(chunk_size=2000), 2000):
+        _join_batch(batch)
 
 
 def _join_batch(exposures: list[Exposure]) -> int:

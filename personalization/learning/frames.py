@@ -28,7 +28,7 @@ from personalization.features.frames import (
     milliseconds,
 )
 from personalization.learning import people
-from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, ShopperAlias
+from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper, ShopperAlias
 from personalization.pure.costs import nominal
 from personalization.pure.money import exponent
 from personalization.tracking import secrets

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from personalization.learning import jobs
-from personalization.models import Forecast, ItemNeighbours, Job, ModelVersion, ScoreSet, ShopperScores
+from personalization.models import Forecast, ItemNeighbours, Job, ModelVersion, ScoreSet, Shopper, ShopperScores
 from personalization.types import JobState
 
 BATCH = 500
@@ -69,15 +69,23 @@ def publish(score_set: ScoreSet, job: Job | None, *, shoppers: int, defaults: di
     The job finishes in the same transaction, under its fencing token: a worker that lost its lease publishes nothing.
     """
     with transaction.atomic():
+        gone = _drop_withdrawn(score_set)
         if job is not None:
-            jobs.finish(job, {"score_set": score_set.pk, "shoppers": shoppers})
+            jobs.finish(job, {"score_set": score_set.pk, "shoppers": shoppers - gone})
         rivals = ScoreSet.objects.filter(population=score_set.population)
         # All of them, in one order: sets that are published at the same moment go live one after the other.
         list(rivals.select_for_update().order_by("pk").values_list("pk"))
         rivals.filter(state=ScoreSet.State.LIVE).exclude(pk=score_set.pk).update(state=ScoreSet.State.RETIRED)
         ScoreSet.objects.filter(pk=score_set.pk).update(
-            state=ScoreSet.State.LIVE, shoppers=shoppers, defaults=defaults, published_at=timezone.now()
+            state=ScoreSet.State.LIVE, shoppers=shoppers - gone, defaults=defaults, published_at=timezone.now()
         )
+
+
+def _drop_withdrawn(score_set: ScoreSet) -> int:
+    """Delete the scores of shoppers who withdrew, or were merged, while the job ran; returns how many."""
+    withdrawn = Shopper.objects.exclude(consent_personalisation=True, merged_into=None)
+    rows = ShopperScores.objects.filter(score_set=score_set, shopper__in=withdrawn)
+    return int(rows._raw_delete("default"))
 
 
 def tidy(population: str) -> None:

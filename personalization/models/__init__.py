@@ -1,6 +1,7 @@
 """Nouns: the tables, one file an aggregate. Verbs live in the rooms that own them."""
 
 from personalization.models.audit import AuditEntry
+from personalization.models.bots import SessionVerdict
 from personalization.models.campaigns import Campaign, CampaignCreation, CampaignTransition, Forecast
 from personalization.models.catalog import CatalogItem
 from personalization.models.coupons import CodeBatch, Coupon, LedgerEntry, Redemption, Reservation, UsageSlot
@@ -17,6 +18,7 @@ from personalization.models.events import (
 from personalization.models.giftcards import GiftCard, GiftCardEntry, GiftCardHold, Grant
 from personalization.models.governance import Alert, Allowance, CampaignRevision, Switch, SwitchChange
 from personalization.models.learning import ItemNeighbours, Job, ModelVersion, ScoreSet, ShopperScores
+from personalization.models.merges import FormerAlias, ShopperMerge
 from personalization.models.offers import Offer
 from personalization.models.prices import PricePoint
 from personalization.models.risk import RateCount, RiskFact, RiskReview, RiskRule
@@ -53,6 +55,7 @@ __all__ = [
     "EventTombstone",
     "Exposure",
     "Forecast",
+    "FormerAlias",
     "GiftCard",
     "GiftCardEntry",
     "GiftCardHold",
@@ -78,11 +81,13 @@ __all__ = [
     "RolledShopper",
     "RollupState",
     "ScoreSet",
+    "SessionVerdict",
     "Shopper",
     "ShopperAlias",
     "ShopperDay",
     "ShopperDayCategory",
     "ShopperInterest",
+    "ShopperMerge",
     "ShopperScores",
     "ShopperSummary",
     "StaleDays",

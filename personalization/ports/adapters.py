@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Protocol, cast
@@ -95,6 +95,12 @@ def consent() -> Consent | None:
     """Return the host's consent adapter, or None where our own ledger decides."""
     path = conf.get().consent
     return cast(Consent, _load(path)) if path else None
+
+
+def impersonation() -> Callable[[HttpRequest], bool] | None:
+    """Return the host's function that says whether staff are behind a request, or None where it names none."""
+    path = conf.get().impersonation
+    return cast(Callable[[HttpRequest], bool], import_string(path)) if path else None
 
 
 def contacts() -> Contacts | None:

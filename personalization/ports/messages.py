@@ -17,6 +17,8 @@ SENTENCES = (
     gettext_noop('This slot is not declared in PERSONALIZATION["SLOTS"].'),
     gettext_noop("There is no such offer, or it is not open to this shopper."),
     gettext_noop("This event does not match its declared type."),
+    gettext_noop("These two cannot be merged: a visitor without an account goes into another shopper, once."),
+    gettext_noop("There is no such merge, or it was taken back already."),
     gettext_noop("The shopper has not agreed to this purpose."),
     gettext_noop("This code cannot be used."),
     gettext_noop("The basket does not meet the offer's terms yet."),

@@ -23,8 +23,13 @@ basket_changed = Signal()
 order_placed = Signal()
 order_refunded = Signal()
 shoppers_merged = Signal()
-"""Sent by the app itself inside the merge's transaction: visitor, account. Rooms move what they keep."""
+"""Sent by the app itself inside the merge's transaction: visitor, account, moves
+(:class:`personalization.tracking.merging.Moves`). Rooms move what they keep, and note it there."""
+shoppers_unmerged = Signal()
+"""Sent by the app itself when a merge is taken back, inside the transaction: visitor, account, merge, returns
+(:class:`personalization.tracking.merging.Returns`). Rooms give back what the merge moved."""
 events_rewritten = Signal()
-"""Sent by the app itself, inside the transaction, when stored events change afterwards (a merge taken back, a session
-judged again, an erasure): shopper_ids (a collection; None: everybody), first_day and last_day (dates, UTC, inclusive).
-What was counted from those days is out of date."""
+"""Sent by the app itself, inside the transaction, when stored events change afterwards (a merge, one taken back, a
+session judged again, an erasure): shopper_ids (a collection; None: everybody), first_day and last_day (dates, UTC,
+inclusive), expired (True where events only went since they are kept no longer: what they led to stands). What was
+counted from those days is out of date."""

@@ -14,7 +14,7 @@ from datetime import UTC
 from typing import Any
 
 from django.apps import apps
-from django.db.models import CharField, Max, Min, Model, QuerySet, Value
+from django.db.models import CharField, Max, Min, Model, Q, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
@@ -34,6 +34,7 @@ from personalization.models import (
     RiskReview,
     Shopper,
     ShopperAlias,
+    ShopperMerge,
     SupportAction,
 )
 from personalization.ports.signals import events_rewritten
@@ -72,6 +73,7 @@ def erase(shopper: Shopper, *, by: Any = None, why: str = audit.Why.REQUEST, ref
         Coupon.objects.filter(shopper__in=people, voided_at=None).update(voided_at=timezone.now())
         for kept in ANONYMISED:
             counts[kept._meta.model_name or ""] = kept._default_manager.filter(shopper__in=people).update(shopper=None)
+        counts["shoppermerge"] = ShopperMerge.objects.filter(Q(visitor__in=people) | Q(account__in=people)).delete()[0]
         counts["shopper"] = Shopper.objects.filter(pk__in=people).delete()[0]
         if counts["shopper"]:
             gone = {name: count for name, count in counts.items() if count}

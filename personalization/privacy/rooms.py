@@ -15,6 +15,7 @@ from personalization.models import (
     Decision,
     Event,
     Exposure,
+    FormerAlias,
     GiftCard,
     GiftCardEntry,
     Grant,
@@ -27,10 +28,12 @@ from personalization.models import (
     RiskFact,
     RiskReview,
     RolledShopper,
+    SessionVerdict,
     ShopperAlias,
     ShopperDay,
     ShopperDayCategory,
     ShopperInterest,
+    ShopperMerge,
     ShopperScores,
     ShopperSummary,
     StaleDays,
@@ -72,7 +75,9 @@ EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "signs_of_abuse": (RiskFact, ("kind", "at")),
     "support": (SupportAction, ("kind", "amount_minor", "currency", "reason", "at")),
     "consents": (ConsentRecord, ("purpose", "granted", "wording_version", "source", "at")),
+    "judged_sessions": (SessionVerdict, ("first_at", "last_at", "is_bot", "rule")),
     "known_as": (ShopperAlias, ("kind", "created_at")),
+    "formerly_known_as": (FormerAlias, ("kind", "since", "until")),
 }
 ERASED = (
     Exposure,
@@ -89,19 +94,24 @@ ERASED = (
     OutboxMessage,  # before the occurrences that they hang on
     Occurrence,
     RiskFact,
+    SessionVerdict,
     UsageSlot,
     QuarantinedEvent,
     ConsentRecord,
     ShopperAlias,
+    FormerAlias,
 )
 ANONYMISED = (Coupon, Reservation, Redemption, GiftCard, SupportAction)
 RELATED: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "gift_card_movements": (GiftCardEntry, "card__shopper", ("card_id", "kind", "balance_delta", "order_id", "at")),
     "later_benefits": (Grant, "redemption__shopper", ("kind", "amount", "state", "due_at", "done_at")),
+    "merges": (ShopperMerge, "account", ("at", "reason", "undone_at")),
     "reviews": (RiskReview, "reservation__shopper", ("state", "created_at", "decided_at")),
 }
 """What hangs on a shopper's rows and is handed out with them: name → table, path to the shopper, columns."""
 EXEMPT = {
+    "ShopperMerge.visitor": "goes with the account, which is erased along with everybody merged into it",
+    "ShopperMerge.account": "goes with either of the two; it holds keys of rows, which are erased themselves",
     "Shopper.merged_into": "a visitor who was merged into somebody is that person: erased along with them",
 }
 """Keys to a shopper that no room above holds, each with the reason. A test knows no other exception."""

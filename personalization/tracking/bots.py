@@ -17,10 +17,14 @@ _MAIL_SCANNERS = re.compile(
 )
 
 
+_HEADLESS = re.compile(r"headless|phantomjs|puppeteer|playwright|selenium|webdriver", re.IGNORECASE)
+"""What browsers without a person in front of them call themselves."""
+
+
 @lru_cache(maxsize=4096)
 def is_bot(user_agent: str) -> bool:
-    """Return whether this user agent is a known crawler; an empty one counts as a bot."""
-    return not user_agent.strip() or bool(is_crawler(user_agent))
+    """Return whether this user agent is a known crawler or a headless browser; an empty one counts as a bot."""
+    return not user_agent.strip() or bool(_HEADLESS.search(user_agent)) or bool(is_crawler(user_agent))
 
 
 def looks_ahead(request: HttpRequest) -> bool:

@@ -223,6 +223,12 @@ class Checker:
                 cleaned.pop(name, None)
         return cleaned
 
+    def asks_only(self, purpose: Purpose, given: Any) -> bool:
+        """Return whether consent to ``purpose`` alone decides what of these properties is kept."""
+        return not any(
+            name in (given or ()) and other not in {purpose, Purpose.CONTRACT} for name, other in self._gated
+        )
+
     def declares(self, name: str) -> bool:
         """Return whether the type has this property."""
         return name in self._checks

@@ -5,6 +5,7 @@ The visitor cookie exists only after consent. A refusal is remembered in a cooki
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterable
 
@@ -14,10 +15,12 @@ from django.http import HttpRequest, HttpResponseBase
 from personalization import conf
 from personalization.models import ConsentRecord, Shopper, ShopperAlias
 from personalization.ports import adapters
-from personalization.tracking import identity, profiles
+from personalization.tracking import aliases, identity, profiles
+from personalization.tracking.impersonation import is_impersonated
 from personalization.types import CONSENT_PURPOSES, Purpose
 
 ANSWERED_COOKIE = "pz_consent"
+logger = logging.getLogger(__name__)
 
 
 def privacy_signal(request: HttpRequest) -> bool:
@@ -27,6 +30,8 @@ def privacy_signal(request: HttpRequest) -> bool:
 
 def consent_asked(request: HttpRequest) -> bool:
     """Return whether this visitor has already answered (or the host's consent manager asks instead)."""
+    if is_impersonated(request):
+        return True  # not theirs to answer
     if adapters.consent() is not None or privacy_signal(request) or ANSWERED_COOKIE in request.COOKIES:
         return True
     shopper = identity.shopper_for(request)
@@ -34,16 +39,52 @@ def consent_asked(request: HttpRequest) -> bool:
 
 
 def purposes_of(request: HttpRequest) -> frozenset[Purpose]:
-    """Return the purposes this request's shopper has agreed to."""
-    if privacy_signal(request):
+    """Return the purposes for which this request's behaviour may be kept: what its shopper has agreed to.
+
+    None while staff are behind it: what they do is not the shopper's behaviour.
+    """
+    if privacy_signal(request) or is_impersonated(request):
         return frozenset()
-    adapter = adapters.consent()
-    if adapter is not None:
-        return adapter.purposes(request)
+    if adapters.consent() is not None:
+        return _managed(request)
     shopper = identity.shopper_for(request)
     if shopper is None:
         return frozenset()
     return frozenset(purpose for purpose in CONSENT_PURPOSES if shopper.allows(purpose))
+
+
+def is_refused(request: HttpRequest, purpose: Purpose) -> bool:
+    """Return whether the request itself refuses a purpose, without looking anybody up: no need to ask further then."""
+    if privacy_signal(request) or is_impersonated(request):
+        return True
+    return adapters.consent() is not None and purpose not in _managed(request)
+
+
+def _managed(request: HttpRequest) -> frozenset[Purpose]:
+    """Return what the host's consent manager says; where it fails, nobody has agreed to anything."""
+    adapter = adapters.consent()
+    if adapter is None:
+        return frozenset()
+    try:
+        return frozenset(adapter.purposes(request)) & frozenset(CONSENT_PURPOSES)
+    except Exception:
+        logger.exception("the consent adapter failed")
+        return frozenset()
+
+
+def follow_manager(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Write what the host's consent manager says into our ledger, where it says something new for this browser.
+
+    Jobs read the ledger, not the request: a withdrawal in the manager counts for them from the next request on. The
+    answer cookie holds what was written last, so that an answer that stands costs nothing.
+    """
+    if adapters.consent() is None:
+        return
+    wanted = frozenset() if privacy_signal(request) else _managed(request)
+    said = ".".join(sorted(wanted)) or "no"
+    if request.COOKIES.get(ANSWERED_COOKIE, "no") == said or is_impersonated(request):
+        return
+    _answer(request, response, wanted, source="manager", said=said)
 
 
 def record(shopper: Shopper, purposes: Iterable[Purpose], *, source: str) -> None:
@@ -74,20 +115,29 @@ def record(shopper: Shopper, purposes: Iterable[Purpose], *, source: str) -> Non
 def give_consent(request: HttpRequest, response: HttpResponseBase, purposes: Iterable[Purpose]) -> None:
     """Set exactly these purposes for the request's shopper, and the cookies that follow from it.
 
-    Where the browser refuses for its owner (Global Privacy Control), the answer is a refusal.
+    Where the browser refuses for its owner (Global Privacy Control), the answer is a refusal. Staff who "log in as" the
+    shopper cannot answer for them: nothing changes.
     """
+    if is_impersonated(request):
+        return
     wanted = frozenset() if privacy_signal(request) else frozenset(purposes) & frozenset(CONSENT_PURPOSES)
+    _answer(request, response, wanted, source="banner", said="yes" if wanted else "no")
+
+
+def _answer(
+    request: HttpRequest, response: HttpResponseBase, wanted: frozenset[Purpose], *, source: str, said: str
+) -> None:
     shopper = identity.shopper_for(request)
     if shopper is None and wanted:
         shopper = identity.new_shopper(request)
     if shopper is not None:
-        record(shopper, wanted, source="banner")
+        record(shopper, wanted, source=source)
     if not wanted:
         forget_visitor(request, response)
     elif shopper is not None:
         _set_visitor_cookie(request, response, shopper)
         identity.remember(request, shopper)
-    _set_cookie(request, response, ANSWERED_COOKIE, "yes" if wanted else "no")
+    _set_cookie(request, response, ANSWERED_COOKIE, said)
 
 
 def withdraw_consent(request: HttpRequest, response: HttpResponseBase) -> None:
@@ -98,9 +148,9 @@ def withdraw_consent(request: HttpRequest, response: HttpResponseBase) -> None:
 def forget_visitor(request: HttpRequest, response: HttpResponseBase) -> None:
     """Delete the visitor cookie and its alias: the id leads nowhere any more."""
     name = conf.get().cookie_name
-    visitor = identity.visitor_id(request)
-    if visitor:
-        ShopperAlias.objects.filter(kind=ShopperAlias.Kind.VISITOR, value=visitor).delete()
+    alias = identity.visitor_alias(request)
+    if alias is not None:
+        aliases.end([alias])
     response.delete_cookie(name, samesite="Lax")
     identity.remember(request, None)
 
@@ -108,7 +158,7 @@ def forget_visitor(request: HttpRequest, response: HttpResponseBase) -> None:
 def forget_browser(request: HttpRequest, response: HttpResponseBase) -> None:
     """Take a browser whose account signed out for a stranger's: whoever uses it next is asked anew."""
     forget_visitor(request, response)
-    if request.COOKIES.get(ANSWERED_COOKIE) == "yes":
+    if request.COOKIES.get(ANSWERED_COOKIE, "no") != "no":
         response.delete_cookie(ANSWERED_COOKIE, samesite="Lax")
 
 

@@ -1,7 +1,6 @@
 """Who is behind a request: visitor cookie, account, guest reference, imported id, all leading to one Shopper.
 
-Rules: an account's shopper wins over the visitor's. At login a visitor who has no account yet becomes the account
-(if the account is new) or is merged into it; a visitor that already belongs to another account is never merged.
+An account's shopper wins over the visitor's. What happens at login: see ``logins``.
 """
 
 from __future__ import annotations
@@ -23,23 +22,17 @@ from personalization import conf
 from personalization.models import (
     ConsentRecord,
     Coupon,
-    Decision,
-    Event,
-    Exposure,
-    QuarantinedEvent,
     Redemption,
     Reservation,
     Shopper,
     ShopperAlias,
 )
 from personalization.ports import adapters
-from personalization.ports.signals import shoppers_merged
 from personalization.tracking import profiles, sealing, secrets
-from personalization.types import CONSENT_PURPOSES, ShopperData
+from personalization.types import ShopperData
 
 _CACHE = "_pz_shopper"
 SESSION_KEY = "pz_shopper"
-SIGNED_OUT = "_pz_signed_out"
 BATCH = 500
 T = TypeVar("T")
 
@@ -56,6 +49,18 @@ def visitor_id(request: HttpRequest) -> str:
 def remember(request: HttpRequest, shopper: Shopper | None) -> None:
     """Keep the answer for the rest of this request."""
     setattr(request, _CACHE, shopper)
+
+
+def is_known(request: HttpRequest) -> bool:
+    """Return whether this request's shopper was looked up already."""
+    return hasattr(request, _CACHE)
+
+
+def distrust(request: HttpRequest) -> None:
+    """Forget an account that the browser led to: somebody else may just have signed in."""
+    shopper = getattr(request, _CACHE, None)
+    if shopper is not None and shopper.user_id is not None:
+        delattr(request, _CACHE)
 
 
 def shopper_for(request: HttpRequest, *, create: bool = False) -> Shopper | None:
@@ -78,23 +83,31 @@ def _find(request: HttpRequest) -> Shopper | None:
     user = getattr(request, "user", None)
     if user is not None and user.is_authenticated:
         return Shopper.objects.filter(user_id=user.pk).first()
+    return visitor_shopper(request)
+
+
+def visitor_shopper(request: HttpRequest) -> Shopper | None:
+    """Return the shopper that this browser itself leads to, whoever is signed in: by its cookie, else its session."""
+    alias = visitor_alias(request)
+    return alias.shopper if alias is not None else _session_shopper(request)
+
+
+def visitor_alias(request: HttpRequest) -> ShopperAlias | None:
+    """Return the alias of the request's visitor cookie, with its shopper; None if it leads nowhere."""
     visitor = visitor_id(request)
-    if visitor:
-        alias = (
-            ShopperAlias.objects.select_related("shopper").filter(kind=ShopperAlias.Kind.VISITOR, value=visitor).first()
-        )
-        if alias is not None:
-            return alias.shopper
-    return _session_shopper(request)
+    if not visitor:
+        return None
+    return ShopperAlias.objects.select_related("shopper").filter(kind=ShopperAlias.Kind.VISITOR, value=visitor).first()
 
 
 def _session_shopper(request: HttpRequest) -> Shopper | None:
-    """Return the shopper that the session knows; of one who was erased since, the session forgets the pseudonym."""
+    """Return the shopper that the session knows. Of one who was erased or merged since, it forgets the pseudonym:
+    only signing in leads to an account."""
     session = getattr(request, "session", None)
     key = session.get(SESSION_KEY) if session is not None else None
     if session is None or not key:
         return None
-    found = Shopper.objects.filter(key=key).first()
+    found = Shopper.objects.filter(key=key, merged_into=None).first()
     if found is None:
         del session[SESSION_KEY]
     return found
@@ -160,67 +173,6 @@ def shopper_for_user_id(user_id: Any) -> Shopper:
     return found or shopper_for_user(get_user_model()._default_manager.get(pk=user_id))
 
 
-def link_at_login(request: HttpRequest, user: AbstractBaseUser) -> Shopper:
-    """Join the visitor to the account that just logged in, by the rules in the module's docstring."""
-    visitor = _visitor_shopper(request)
-    account = Shopper.objects.filter(user_id=user.pk).first()
-    if visitor is not None and visitor.user_id is None and not _is_impersonated(request):
-        if account is None:
-            account = shopper_for_user(user)
-        merge(visitor, account)
-    account = account or shopper_for_user(user)
-    remember(request, account)
-    return account
-
-
-def _is_impersonated(request: HttpRequest) -> bool:
-    """Staff who "log in as" a shopper must not be merged with them; the common packages leave these keys."""
-    session = getattr(request, "session", {})
-    return any(key in session for key in ("_impersonate", "hijack_history", "loginas_from_user"))
-
-
-def _visitor_shopper(request: HttpRequest) -> Shopper | None:
-    visitor = visitor_id(request)
-    if visitor:
-        alias = (
-            ShopperAlias.objects.select_related("shopper").filter(kind=ShopperAlias.Kind.VISITOR, value=visitor).first()
-        )
-        if alias is not None:
-            return alias.shopper
-    return _session_shopper(request)
-
-
-def merge(visitor: Shopper, account: Shopper) -> None:
-    """Move all that is known of ``visitor`` to ``account``. Consent only ever widens by the person's own act:
-    the account keeps its ledger, and takes over a purpose only if it never answered for it."""
-    if visitor.pk == account.pk:
-        return
-    with transaction.atomic():
-        lock([visitor.pk, account.pk])
-        for model in (Event, QuarantinedEvent, Decision, Exposure, Reservation, Redemption, ShopperAlias):
-            model._default_manager.filter(shopper=visitor).update(shopper=account)
-        _move_coupons(visitor, account)
-        shoppers_merged.send(sender=Shopper, visitor=visitor, account=account)
-        answered = set(ConsentRecord.objects.filter(shopper=account).values_list("purpose", flat=True))
-        # What the account has answered stays its ledger's last word.
-        ConsentRecord.objects.filter(shopper=visitor).exclude(purpose__in=answered).update(shopper=account)
-        flags = {
-            f"consent_{purpose.value}": True
-            for purpose in CONSENT_PURPOSES
-            if purpose.value not in answered and visitor.allows(purpose)
-        }
-        if flags:
-            Shopper.objects.filter(pk=account.pk).update(**flags)
-            for name in flags:
-                setattr(account, name, True)
-        Shopper.objects.filter(pk=visitor.pk).update(
-            merged_into=account,
-            consent_analytics=False,
-            consent_personalisation=False,
-            consent_marketing=False,
-        )
-
-
 def lock(people: Iterable[int]) -> None:
     """Lock shoppers and their share of the money, each table in the order in which everybody else locks it.
 
@@ -236,14 +188,6 @@ def lock(people: Iterable[int]) -> None:
     )
     for rows, order in tables:
         list(rows.select_for_update(no_key=True).order_by(*order).values_list("pk", flat=True))
-
-
-def _move_coupons(visitor: Shopper, account: Shopper) -> None:
-    """Hand the visitor's coupons over; one that the account already holds for an offer stays where it is."""
-    held = set(Coupon.objects.filter(shopper=account).values_list("offer_id", "claim_no"))
-    for coupon in Coupon.objects.filter(shopper=visitor).order_by("pk"):
-        if (coupon.offer_id, coupon.claim_no) not in held:
-            Coupon.objects.filter(pk=coupon.pk).update(shopper=account)
 
 
 def batches(rows: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:

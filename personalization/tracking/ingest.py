@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from personalization.exceptions import InvalidEvent
 from personalization.models import Channel, Offer, Shopper
-from personalization.tracking import bots, consent, devices, identity, parsing, quarantine, schema
+from personalization.tracking import bots, consent, devices, identity, parsing, quarantine, round_trip, schema
 from personalization.tracking.checking import clean_integer, clean_text
 from personalization.tracking.parsing import Envelope
 from personalization.tracking.quarantine import Rejected
@@ -150,27 +150,39 @@ def track(
         if checker is None:
             logger.error("track: there is no event type %r", event_type)
             return False
-        shopper = shopper or (identity.shopper_for(request) if request is not None else None)
-        agreed = _agreed(shopper, request, checker.event_type.purpose)
-        if shopper is None or checker.event_type.purpose not in agreed:
-            return False
+        purpose = checker.event_type.purpose
         if occurred_at is not None and not isinstance(occurred_at, datetime):
             raise InvalidEvent("occurred_at must be a datetime.")
-        row = EventData(
-            source=clean_text(source, "source", 80),
-            event_id=clean_text(event_id, "event_id", 100) or uuid.uuid4().hex,
-            type=event_type,
-            shopper_id=shopper.pk,
-            occurred_at=occurred_at or timezone.now(),
-            item_id=clean_text(str(item_id), "item_id", 100),
-            category=clean_text(category[:100], "category", 100),
-            offer_id=None if offer_id is None else clean_integer(offer_id, "offer_id"),
-            value_minor=None if value_minor is None else clean_integer(value_minor, "value_minor"),
-            properties=devices.noted(checker, checker(properties, agreed), devices.of_request(request)),
-            channel=parsing.clean_channel(channel) or (Channel.WEB.value if request is not None else ""),
-            schema_version=checker.event_type.version,
-        )
+
+        def row_for(shopper_id: int, agreed: frozenset[Purpose]) -> EventData:
+            return EventData(
+                source=clean_text(source, "source", 80),
+                event_id=clean_text(event_id, "event_id", 100) or uuid.uuid4().hex,
+                type=event_type,
+                shopper_id=shopper_id,
+                occurred_at=occurred_at or timezone.now(),
+                item_id=clean_text(str(item_id), "item_id", 100),
+                category=clean_text(category[:100], "category", 100),
+                offer_id=None if offer_id is None else clean_integer(offer_id, "offer_id"),
+                value_minor=None if value_minor is None else clean_integer(value_minor, "value_minor"),
+                properties=devices.noted(checker, checker(properties, agreed), devices.of_request(request)),
+                channel=parsing.clean_channel(channel) or (Channel.WEB.value if request is not None else ""),
+                schema_version=checker.event_type.version,
+            )
+
         is_bot = request is not None and bots.is_bot(request.headers.get("User-Agent", ""))
+        if shopper is None and request is not None:
+            if purpose != Purpose.CONTRACT and consent.is_refused(request, purpose):
+                return False
+            if checker.asks_only(purpose, properties) and round_trip.fits(request):
+                found = round_trip.store(request, row_for(0, frozenset({purpose})), purpose, is_bot=is_bot)
+                if found is not None:
+                    return purpose in _agreed(found, request, purpose)  # as the statement judged it
+            shopper = identity.shopper_for(request)
+        agreed = _agreed(shopper, request, purpose)
+        if shopper is None or purpose not in agreed:
+            return False
+        row = row_for(shopper.pk, agreed)
         transaction.on_commit(lambda: _store_one(row, is_bot), robust=True)
     except InvalidEvent as error:
         logger.warning("track: %s refused: %s", event_type, error.message)

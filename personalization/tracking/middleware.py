@@ -1,4 +1,4 @@
-"""Middleware: honours withdrawal and signing out at once, and keeps personal pages out of shared caches."""
+"""Middleware: honours withdrawal, signing in and signing out at once, and keeps personal pages out of shared caches."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_cache_control, patch_vary_headers
 
 from personalization import conf
-from personalization.tracking import identity
-from personalization.tracking.consent import forget_browser, privacy_signal
+from personalization.tracking import identity, logins
+from personalization.tracking.consent import follow_manager, forget_browser, privacy_signal
+from personalization.tracking.receivers import finish_login, harmless
 
 PERSONAL = "_pz_personal"
 
@@ -26,9 +27,15 @@ class ShopperMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        logins.awaits(request)
         response = self.get_response(request)
-        if getattr(request, identity.SIGNED_OUT, False):
+        user = logins.signed_in(request)
+        if user is not None:
+            finish_login(request, user)
+        if getattr(request, logins.SIGNED_OUT, False):
             forget_browser(request, response)
+        else:
+            harmless(follow_manager)(request, response)
         name = conf.get().cookie_name
         carries_id = name in request.COOKIES and name not in response.cookies
         if carries_id and (privacy_signal(request) or not identity.visitor_id(request)):

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from personalization.models import Event
 from personalization.ports import adapters, signals
-from personalization.tracking import identity
+from personalization.tracking import logins
 from personalization.tracking.backfill import SOURCE, event_key, record_order
 from personalization.tracking.ingest import track
 from personalization.types import OrderData
@@ -98,16 +98,21 @@ def on_order_refunded(
 
 @harmless
 def on_user_logged_in(sender: Any, request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
-    if request is None:
-        return
-    identity.link_at_login(request, user)
+    if request is not None and not logins.begin(request, user):
+        finish_login(request, user)
+
+
+@harmless
+def finish_login(request: HttpRequest, user: Any) -> None:
+    """Join the visitor to the account that has signed in; the middleware calls it when the request ends."""
+    logins.link_at_login(request, user)
     track("logged_in", request=request)
 
 
 @harmless
 def on_user_logged_out(sender: Any, request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
     if request is not None and user is not None:
-        setattr(request, identity.SIGNED_OUT, True)  # the middleware has the response
+        setattr(request, logins.SIGNED_OUT, True)  # the middleware has the response
 
 
 def connect() -> None:

@@ -16,7 +16,7 @@ from django.db import connection
 from personalization.tracking import sealing, secrets
 from personalization.types import EventData
 
-_COLUMNS = (
+COLUMNS = (
     "source, event_id, type, shopper_id, item_id, category, offer_id, value_minor, properties, "
     "occurred_at, sent_at, received_at, clock_corrected, is_bot, channel, schema_version"
 )
@@ -25,7 +25,7 @@ _TOMBSTONE = "tombstone"
 # What follows the fields of a row are its digests, one under each key still accepted.
 _NOT_ERASED = "NOT EXISTS (SELECT 1 FROM personalization_eventtombstone t WHERE t.digest IN ({digests}))"
 _SQLITE = f"""
-INSERT INTO personalization_event ({_COLUMNS})
+INSERT INTO personalization_event ({COLUMNS})
 SELECT r.value->>0, r.value->>1, r.value->>2, r.value->>3, r.value->>4, r.value->>5, r.value->>6, r.value->>7,
        r.value->>8, r.value->>9, r.value->>10, r.value->>11, r.value->>12, r.value->>13,
        r.value->>14, r.value->>15
@@ -35,7 +35,7 @@ ON CONFLICT (source, event_id) DO NOTHING
 """  # noqa: S608
 # In the order of the keys: two senders of the same events wait for each other, never in a circle.
 _POSTGRES = f"""
-INSERT INTO personalization_event ({_COLUMNS})
+INSERT INTO personalization_event ({COLUMNS})
 SELECT r->>0, r->>1, r->>2, (r->>3)::bigint, r->>4, r->>5, (r->>6)::bigint, (r->>7)::bigint, (r->>8)::jsonb,
        (r->>9)::timestamptz, (r->>10)::timestamptz, (r->>11)::timestamptz, (r->>12)::boolean, (r->>13)::boolean,
        r->>14, (r->>15)::smallint
@@ -77,7 +77,7 @@ def insert_events(
     digests = secrets.digester(_TOMBSTONE)
     encoded = [
         [
-            *_encode(row, moment(row.occurred_at), sent, received, index in corrected, is_bot),
+            *encode(row, moment(row.occurred_at), sent, received, index in corrected, is_bot),
             *digests(_identity(row.source, row.event_id)),
         ]
         for index, row in enumerate(rows)
@@ -89,7 +89,8 @@ def insert_events(
         return max(cursor.rowcount, 0)
 
 
-def _encode(row: EventData, occurred: str, sent: str | None, received: str, corrected: bool, is_bot: bool) -> list[Any]:
+def encode(row: EventData, occurred: str, sent: str | None, received: str, corrected: bool, is_bot: bool) -> list[Any]:
+    """Return an event as the statement's parameter has it: its values in the order of ``COLUMNS``."""
     return [
         row.source,
         row.event_id,

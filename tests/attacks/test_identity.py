@@ -13,7 +13,7 @@ from django.utils import timezone
 from personalization import api
 from personalization.campaigns import outbox, triggers
 from personalization.models import Event, Occurrence, OutboxMessage, Shopper, Trigger
-from personalization.tracking import identity
+from personalization.tracking import merging
 from personalization.types import Purpose
 from tests.personalization.builders import Browser, make_account, make_offer, make_order, make_request, make_shopper
 from tests.personalization.conftest import Committing
@@ -139,7 +139,7 @@ def test_a_visitor_who_turns_out_to_be_an_account_gets_a_launch_once() -> None:
     OutboxMessage.objects.create(
         occurrence=occurrence, campaign=other.campaign, shopper=visitor, channel="webhook", dedupe_key="alone"
     )
-    identity.merge(visitor, account)
+    merging.merge(visitor, account)
     to_account = OutboxMessage.objects.filter(shopper=account)
     assert sorted(to_account.values_list("campaign_id", flat=True)) == sorted([offer.campaign_id, other.campaign_id])
     left = OutboxMessage.objects.select_related("shopper", "campaign", "occurrence__trigger").get(shopper=visitor)

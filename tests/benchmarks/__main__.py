@@ -43,7 +43,7 @@ def main() -> int:
     return 0
 
 
-SERVED = ("intake", "decide", "redeem", "redeem_sql", "codes", "audiences", "triggers", "rollup")
+SERVED = ("intake", "decide", "pageview", "redeem", "redeem_sql", "codes", "audiences", "triggers", "rollup")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,6 +15,7 @@ from rich.table import Table
 NAMES = (
     "intake",
     "decide",
+    "pageview",
     "redeem",
     "redeem_sql",
     "stacking",

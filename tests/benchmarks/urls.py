@@ -2,11 +2,13 @@
 
 from django.urls import include, path
 
-from tests.benchmarks import decide, intake
+from tests.benchmarks import decide, intake, pageview
 
 urlpatterns = [
     path("personalization/", include("personalization.urls")),
     path("peer/events/", intake.PlainEventsView.as_view()),
     path("peer/offers/", decide.PlainOffersView.as_view()),
+    path("page/tracked/", pageview.tracked),
+    path("page/untracked/", pageview.untracked),
     path("", include("shop.pages")),
 ]

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -29,13 +30,17 @@ class Site:
 
     port: int
     generator: subprocess.Popen[str]
+    answered: Counter[str] = field(default_factory=Counter)
+    """Path → how many answers it has given."""
     _runs: int = 0
 
-    def send(self, letters: Sequence[Letter], seconds: float, *, expect: int = 200) -> Answers:
+    def send(
+        self, letters: Sequence[Letter], seconds: float, *, expect: int = 200, connections: int = CONNECTIONS
+    ) -> Answers:
         """Send letters in turn; every answer must have the expected status."""
         self._runs += 1
         sent = [asdict(each) for each in letters]
-        order = Order(self.port, f"{os.getpid()}-{self._runs}", seconds, CONNECTIONS, sent)
+        order = Order(self.port, f"{os.getpid()}-{self._runs}", seconds, connections, sent)
         assert self.generator.stdin is not None
         assert self.generator.stdout is not None
         self.generator.stdin.write(json.dumps(asdict(order)) + "\n")
@@ -43,6 +48,7 @@ class Site:
         answers = Answers(**json.loads(self.generator.stdout.readline()))
         if set(answers.statuses) != {str(expect)}:
             raise RuntimeError(f"{letters[0].path} answered {answers.statuses}: {answers.first_body}")
+        self.answered[letters[0].path] += answers.count
         return answers
 
 
@@ -81,14 +87,22 @@ class Contest:
         return report.paired(*([each.count / each.seconds for each in side] for side in (self.ours, self.peers)))
 
 
-def contest(running: Site, ours: Sequence[Letter], peers: Sequence[Letter], *, rounds: int, seconds: float) -> Contest:
+def contest(
+    running: Site,
+    ours: Sequence[Letter],
+    peers: Sequence[Letter],
+    *,
+    rounds: int,
+    seconds: float,
+    connections: int = CONNECTIONS,
+) -> Contest:
     """Warm both up, then let them take turns."""
     for letters in (ours, peers):
-        running.send(letters, seconds / 2)
+        running.send(letters, seconds / 2, connections=connections)
     found = Contest()
     for _ in range(rounds):
-        found.ours.append(running.send(ours, seconds))
-        found.peers.append(running.send(peers, seconds))
+        found.ours.append(running.send(ours, seconds, connections=connections))
+        found.peers.append(running.send(peers, seconds, connections=connections))
     return found
 
 

@@ -1,4 +1,7 @@
-"""Somebody is erased or merged while their baskets end: nobody waits in a ring; without the order of locks, they do."""
+"""Somebody is erased or merged while their baskets end: nobody waits in a ring; without the order of locks, they do.
+
+And two logins, a merge taken back and late events at once: one person's events are in one place.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from tests.concurrency.verdict import assert_guard_matters
 from tests.support.scale import rounds
 
 
-@pytest.mark.parametrize("race", ["Erased", "Merged"])
+@pytest.mark.parametrize("race", ["Erased", "Merged", "TwoLogins"])
 def test_race(race: str, play: Callable[..., dict[str, Any]]) -> None:
     """On PostgreSQL: SQLite locks no rows."""
     assert_guard_matters(play(f"people.{race}", "postgres", rounds(10, 300)))

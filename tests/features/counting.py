@@ -22,7 +22,7 @@ from personalization.features.reference import History, OfferTerms, PastEvent
 from personalization.models import CatalogItem, Event, Shopper, ShopperInterest, ShopperSummary
 from personalization.ports.signals import events_rewritten
 from personalization.privacy import erasure
-from personalization.tracking import identity
+from personalization.tracking import merging
 from tests.support import build
 
 ORIGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -118,7 +118,7 @@ class Life:
             return
         mine, other = self.people[visitor], self.people[account]
         moved = list(Event.objects.filter(shopper=mine).values_list("pk", flat=True))
-        identity.merge(Shopper.objects.get(pk=mine.pk), Shopper.objects.get(pk=other.pk))
+        merging.merge(Shopper.objects.get(pk=mine.pk), Shopper.objects.get(pk=other.pk))
         self.merged.append((mine, other, moved))
         self.people[visitor] = build.shopper()
 

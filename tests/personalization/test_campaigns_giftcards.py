@@ -14,7 +14,7 @@ from django.utils import timezone
 from personalization.campaigns import codes, coupons, giftcards, redemption
 from personalization.exceptions import CouponRefused, GiftCardRefused, RefundRefused
 from personalization.models import Coupon, GiftCard, GiftCardEntry, GiftCardHold, Shopper
-from personalization.tracking import identity
+from personalization.tracking import merging
 from tests.personalization import builders
 
 pytestmark = pytest.mark.django_db
@@ -185,7 +185,7 @@ def test_a_visitors_money_and_limits_go_to_the_account() -> None:
     mine = giftcards.credit(account, 200, "EUR", operation_id="a")
     giftcards.credit(visitor, 50, "USD", operation_id="u")
     giftcards.issue(1000, "EUR", operation_id="card", shopper=visitor)
-    identity.merge(visitor, account)
+    merging.merge(visitor, account)
     assert figures(mine) == (500, 0)
     assert sorted(view.available_minor for view in giftcards.cards_of(account)) == [50, 500, 1000]
     assert giftcards.cards_of(visitor) == []
@@ -198,6 +198,6 @@ def test_a_code_used_before_signing_in_stays_used() -> None:
     coupons.issue(offer, origin=Coupon.Origin.VANITY, code="SPRING-TEA", max_uses=100)
     take: dict[str, Any] = {"basket": builders.make_basket(), "code": "SPRING-TEA"}
     redemption.reserve(shopper=visitor, idempotency_key="a", **take)
-    identity.merge(visitor, account)
+    merging.merge(visitor, account)
     with pytest.raises(CouponRefused):
         redemption.reserve(shopper=account, idempotency_key="b", **take)

@@ -34,6 +34,7 @@ from personalization.models import (
     Reservation,
     RiskFact,
     RiskReview,
+    SessionVerdict,
     Shopper,
     ShopperAlias,
     ShopperInterest,
@@ -42,7 +43,7 @@ from personalization.models import (
     UsageSlot,
 )
 from personalization.privacy.rooms import ANONYMISED, ERASED, EXPORTED
-from personalization.tracking import consent, identity
+from personalization.tracking import aliases, consent, logins
 from personalization.types import CONSENT_PURPOSES, EventData, Purpose
 from tests.personalization import host
 from tests.personalization.builders import (
@@ -69,6 +70,7 @@ def known(visitor: Browser, plain: None) -> Shopper:
     shopper = visitor.shopper()
     consent.record(shopper, [Purpose.PERSONALISATION], source="test")
     ShopperAlias.objects.create(kind="external", value="crm-1", shopper=shopper)
+    aliases.end([ShopperAlias.objects.create(kind="visitor", value="an-old-cookie", shopper=shopper)])
     visitor.events(
         event("product_viewed", item_id="secret-item"), event("search_performed", properties={"query": "secret"})
     )
@@ -94,6 +96,7 @@ def _keep_more(shopper: Shopper, held: Reservation) -> None:
     """What programs and staff keep beside it: a summary, an occasion with its message, credit, signs of abuse."""
     now = timezone.now()
     ShopperSummary.objects.create(shopper=shopper, as_of=now)
+    SessionVerdict.objects.create(shopper=shopper, first_at=now, last_at=now, events=1, is_bot=False)
     ShopperInterest.objects.create(shopper=shopper, category="tea", share=0.5)
     AudienceMember.objects.create(campaign=held.campaign, shopper=shopper)
     UsageSlot.objects.create(offer=held.offer, shopper=shopper, number=1, reservation=held)
@@ -194,7 +197,7 @@ def test_what_a_merge_left_with_the_visitor_is_exported_and_erased_too(known: Sh
     offer = make_offer()
     api.claim(offer.pk, shopper=joined)
     left = api.claim(offer.pk, shopper=known)
-    identity.link_at_login(make_request(visitor=make_alias(known)), account)
+    logins.link_at_login(make_request(visitor=make_alias(known)), account)
     assert Coupon.objects.get(pk=left.coupon_id).shopper == known
     text = json.dumps(api.export(joined), cls=DjangoJSONEncoder)
     assert left.coupon_id in text

@@ -6,13 +6,33 @@ import pytest
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils import timezone
 
 from personalization import api
-from personalization.models import ConsentRecord, Decision, Event, Exposure, QuarantinedEvent, Shopper, ShopperAlias
+from personalization.learning import frames, publish
+from personalization.models import (
+    ConsentRecord,
+    Decision,
+    Event,
+    Exposure,
+    QuarantinedEvent,
+    Shopper,
+    ShopperAlias,
+    ShopperScores,
+)
 from personalization.tracking import consent, identity
 from personalization.tracking.middleware import ShopperMiddleware
 from personalization.types import CONSENT_PURPOSES, Purpose
-from tests.personalization.builders import Browser, event, make_account, make_alias, make_offer, make_request
+from tests.personalization.builders import (
+    Browser,
+    event,
+    make_account,
+    make_alias,
+    make_event,
+    make_offer,
+    make_request,
+    make_shopper,
+)
 from tests.personalization.conftest import Committing, Configure
 
 pytestmark = pytest.mark.django_db
@@ -159,6 +179,53 @@ def test_the_door_withdraws_too(db: None) -> None:
     assert api.purposes_of(request) == frozenset()
     assert api.shopper_for(request) is None
     assert ledger(shopper) == [("personalisation", True), ("personalisation", False)]
+
+
+# --- Jobs -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_withdrawal_counts_for_the_next_job(shopper: Shopper) -> None:
+    make_event(shopper)
+
+    def read() -> set[int]:
+        return {int(key) for key in frames.load("shop", timezone.now()).shoppers.ids}
+
+    assert read() == {shopper.pk}
+    consent.record(shopper, (), source="banner")
+    assert read() == set()
+
+
+def test_a_withdrawal_counts_for_a_job_that_is_running(shopper: Shopper) -> None:
+    """It has read them, and scores them; what it publishes is without them."""
+    stays = make_shopper()
+    score_set = publish.begin("shop", None, response=None, strategy=None, preference=None)
+    publish.write_scores(score_set, [{"shopper_id": each.pk, "items": []} for each in (shopper, stays)])
+    consent.record(shopper, {A, M}, source="banner")
+    publish.publish(score_set, None, shoppers=2, defaults={})
+    score_set.refresh_from_db()
+    assert (score_set.state, score_set.shoppers) == ("live", 1)
+    assert list(ShopperScores.objects.values_list("shopper", flat=True)) == [stays.pk]
+
+
+# --- Without a cookie -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("headers", [{}, GPC], ids=["never asked", "privacy control"])
+def test_offers_are_served_without_a_cookie_and_without_a_row(
+    browser: Browser, committing: Committing, headers: dict[str, str]
+) -> None:
+    """The contextual mode: an offer by its own merits, to nobody in particular."""
+    offer = make_offer()
+    with committing():
+        answer = browser.get(reverse("personalization:offers"), {"slot": "home_hero"}, headers=headers)
+    assert [shown["offer_id"] for shown in answer.json()["offers"]] == [offer.pk]
+    assert not answer.cookies
+    assert nobody_is_known()
+    with committing():
+        page = browser.get(reverse("shop:home"), headers=headers)
+    assert "pz-offer" in page.content.decode()
+    assert set(page.cookies) <= {"csrftoken"}
+    assert nobody_is_known()
 
 
 # --- Global Privacy Control -------------------------------------------------------------------------------------------

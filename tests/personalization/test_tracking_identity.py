@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.signals import user_logged_in
 from django.urls import reverse
@@ -15,11 +16,13 @@ from personalization.models import (
     Decision,
     Event,
     Exposure,
+    FormerAlias,
     QuarantinedEvent,
     Shopper,
     ShopperAlias,
+    ShopperMerge,
 )
-from personalization.tracking import consent, identity
+from personalization.tracking import consent, identity, impersonation, logins
 from personalization.types import CONSENT_PURPOSES, ProfileData, Purpose, ShopperData
 from tests.personalization import host
 from tests.personalization.builders import (
@@ -68,7 +71,7 @@ def test_a_visitor_becomes_the_account_that_logs_in(visitor: Browser) -> None:
 
 
 def test_nothing_of_a_visitor_is_left_behind(shopper: Shopper) -> None:
-    """Every table with a shopper: rooms that add one are found here."""
+    """Every table with a shopper: rooms that add one are found here. What stays is history: whose an id was."""
     offer = make_offer()
     request = make_request(visitor=make_alias(shopper))
     make_event(shopper)
@@ -76,10 +79,11 @@ def test_nothing_of_a_visitor_is_left_behind(shopper: Shopper) -> None:
     Exposure.objects.create(shopper=shopper, exposed_at=timezone.now(), window_ends_at=timezone.now())
     Decision.objects.create(shopper=shopper, slot="home_hero", eligible=[], excluded={}, chosen=[], policy="p")
     api.claim(offer.pk, shopper=shopper)
-    account = identity.link_at_login(request, make_account())
+    account = logins.link_at_login(request, make_account())
+    assert account is not None
     for relation in Shopper._meta.related_objects:
         model = relation.related_model
-        if relation.field.name == "shopper" and isinstance(model, type):
+        if relation.field.name == "shopper" and isinstance(model, type) and model is not FormerAlias:
             assert not model._default_manager.filter(shopper=shopper).exists(), model
     assert shopper.pk != account.pk
 
@@ -118,23 +122,57 @@ def test_a_browser_that_leads_to_one_account_merges_it_into_no_other(db: None) -
     first, second = make_account(), make_account()
     before = api.shopper_for_user(first)
     make_event(before, item_id="firsts")
-    joined = identity.link_at_login(make_request(visitor=make_alias(before)), second)
+    joined = logins.link_at_login(make_request(visitor=make_alias(before)), second)
+    assert joined is not None
     before.refresh_from_db()
     assert joined.user == second
     assert (before.user, before.merged_into) == (first, None)
     assert not Event.objects.filter(shopper=joined).exists()
 
 
-@pytest.mark.parametrize("key", ["_impersonate", "hijack_history", "loginas_from_user"])
+@pytest.mark.parametrize("key", impersonation.SESSION_MARKS)
 def test_staff_who_log_in_as_a_shopper_are_never_merged_with_them(shopper: Shopper, key: str) -> None:
     account = make_account()
-    request = make_request(visitor=make_alias(shopper))
+    joined = api.shopper_for_user(account)
+    request = make_request(visitor=make_alias(shopper), user=account)
     request.session[key] = "1"
-    joined = identity.link_at_login(request, account)
+    assert logins.link_at_login(request, account) == joined
     shopper.refresh_from_db()
-    assert joined != shopper
     assert shopper.merged_into is None
     assert api.shopper_for(request) == joined
+
+
+def test_a_shared_browser_forgets_the_account_before(visitor: Browser) -> None:
+    """The first session lapsed without signing out; then somebody else of the household signs in."""
+    make_account("ada"), make_account("bob")
+    log_in(visitor, "ada")
+    visitor.events(event("product_viewed", item_id="adas"))
+    ada, cookie = visitor.shopper(), visitor.visitor()
+    del visitor.cookies[settings.SESSION_COOKIE_NAME]
+    log_in(visitor, "bob")
+    assert visitor.visitor() == ""
+    bob = Shopper.objects.get(user__username="bob")
+    visitor.answer("all")
+    visitor.events(event("product_viewed", item_id="bobs"))
+    seen = Event.objects.filter(type="product_viewed").values_list("item_id", "shopper")
+    assert dict(seen) == {"adas": ada.pk, "bobs": bob.pk}
+    assert not ShopperMerge.objects.filter(account=bob).exists()
+    assert not ShopperAlias.objects.filter(value=cookie).exists()
+    assert visitor.shopper() == bob  # consent gave the browser an id of its own
+
+
+def test_two_devices_lead_to_one_account(visitor: Browser) -> None:
+    make_account("ada")
+    phone = Browser()
+    phone.answer("all")
+    for device, item in ((visitor, "desk"), (phone, "phone")):
+        device.events(event("product_viewed", item_id=item))
+        log_in(device, "ada")
+    assert visitor.shopper() == phone.shopper() == Shopper.objects.get(user__username="ada")
+    assert Event.objects.filter(shopper=phone.shopper(), type="product_viewed").count() == 2
+    log_out(phone)
+    assert visitor.shopper().user is not None  # the other device knows them still
+    assert phone.visitor() == ""
 
 
 def test_logging_in_again_merges_nothing_more(visitor: Browser) -> None:
@@ -150,7 +188,8 @@ def test_a_login_without_a_request_or_visitor_is_no_trouble(db: None) -> None:
     account = make_account()
     user_logged_in.send(sender=type(account), request=None, user=account)
     assert not Shopper.objects.exists()
-    joined = identity.link_at_login(make_request(), account)
+    joined = logins.link_at_login(make_request(), account)
+    assert joined is not None
     assert joined.user == account
 
 
@@ -166,7 +205,7 @@ def merged(visitors: set[Purpose], accounts: set[Purpose] | None) -> Shopper:
         consent.record(joined, accounts, source="test")
     known = Shopper.objects.create()
     consent.record(known, visitors, source="banner")
-    identity.link_at_login(make_request(visitor=make_alias(known)), account)
+    logins.link_at_login(make_request(visitor=make_alias(known)), account)
     joined.refresh_from_db()
     return joined
 
@@ -205,7 +244,7 @@ def test_a_coupon_that_the_account_holds_already_is_not_doubled(db: None) -> Non
     joined = api.shopper_for_user(account)
     known = make_shopper()
     first, second = api.claim(offer.pk, shopper=joined), api.claim(offer.pk, shopper=known)
-    identity.link_at_login(make_request(visitor=make_alias(known)), account)
+    logins.link_at_login(make_request(visitor=make_alias(known)), account)
     assert [str(pk) for pk in Coupon.objects.filter(shopper=joined).values_list("pk", flat=True)] == [first.coupon_id]
     assert Coupon.objects.get(pk=second.coupon_id).shopper == known  # spent by nobody
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from personalization import api
 from personalization.models import Event, EventTombstone, QuarantinedEvent, RejectionCount, Shopper
-from personalization.tracking import identity, quarantine, schema
+from personalization.tracking import merging, quarantine, schema
 from personalization.tracking.ingest import ingest
 from personalization.tracking.quarantine import payload_of
 from personalization.tracking.replay import ReplayResult, replay, replay_one
@@ -187,7 +187,7 @@ def test_erased_it_stays_away(shopper: Shopper) -> None:
 def test_a_merged_visitors_event_is_the_accounts(shopper: Shopper) -> None:
     row = aside(shopper)
     account = make_shopper()
-    identity.merge(shopper, account)
+    merging.merge(shopper, account)
     assert replay_one(row.pk, {**payload_of(row), "type": "page_viewed"}) == ReplayResult(stored=1)
     assert Event.objects.get().shopper == account
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from personalization import api
 from personalization.models import Event, QuarantinedEvent, Shopper
 from personalization.ports import signals
-from personalization.tracking import bots, identity, ingest, receivers
+from personalization.tracking import bots, ingest, logins, receivers
 from tests.personalization.builders import CRAWLER, make_account, make_alias, make_offer, make_order, make_request
 from tests.personalization.conftest import Committing, Configure
 
@@ -245,11 +245,11 @@ def test_a_login_never_fails_on_our_account(monkeypatch: pytest.MonkeyPatch, cap
     def fail(*args: Any) -> None:
         raise DatabaseError("gone")
 
-    monkeypatch.setattr(identity, "link_at_login", fail)
+    monkeypatch.setattr(logins, "link_at_login", fail)
     account, request = make_account(), make_request()
     login(request, account, backend="django.contrib.auth.backends.ModelBackend")
     assert request.user == account
-    assert "on_user_logged_in failed" in caplog.text
+    assert "finish_login failed" in caplog.text
 
 
 # --- Bots -------------------------------------------------------------------------------------------------------------

@@ -11,14 +11,17 @@ from unittest import mock
 from uuid import UUID, uuid4
 
 from django.db import OperationalError
+from django.utils import timezone
 
 from personalization import api
 from personalization.campaigns.coupons import claim
 from personalization.campaigns.ledger import verify_ledger
 from personalization.campaigns.redemption import release_all, reserve
-from personalization.models import Campaign, Reservation, Shopper
+from personalization.models import Campaign, Event, Reservation, Shopper, ShopperMerge
 from personalization.privacy import erasure
-from personalization.tracking import identity
+from personalization.tracking import identity, merging
+from personalization.tracking.ingest import store_events
+from personalization.types import EventData
 from tests.concurrency import arena
 from tests.support import build
 
@@ -82,4 +85,63 @@ class Merged(Erased):
     """The same, of a visitor who logs in."""
 
     def leave(self) -> None:
-        identity.merge(self.shopper, build.shopper())
+        merging.merge(self.shopper, build.shopper())
+
+
+class TwoLogins(arena.Race):
+    """One cookie in two browsers: two accounts sign in, staff take merges back, and events go on coming in.
+
+    Whatever the order, the visitor belongs to one person, and all that they did before is where they are.
+    """
+
+    threads = 7
+    visitor: Shopper
+    accounts: list[Shopper]
+
+    def prepare(self) -> None:
+        self.visitor, self.accounts = build.shopper(), [build.shopper() for _ in range(2)]
+        self.before = [self._see(self.visitor) for _ in range(20)]
+        self.late: list[str] = []
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        logins = [partial(self._sign_in, account) for account in self.accounts] * 2
+        return [*logins, self._take_back, self._take_back, self._look_around]
+
+    def _see(self, shopper: Shopper) -> str:
+        key = uuid4().hex
+        row = EventData("race", key, "page_viewed", shopper.pk, timezone.now())
+        assert store_events([row]) == 1
+        return key
+
+    def _sign_in(self, account: Shopper) -> None:
+        merging.merge(Shopper.objects.get(pk=self.visitor.pk), account)
+
+    def _take_back(self) -> None:
+        time.sleep(random.uniform(0, WITHIN_SECONDS))
+        for key in ShopperMerge.objects.filter(visitor=self.visitor, undone_at=None).values_list("pk", flat=True):
+            merging.unmerge(key)
+
+    def _look_around(self) -> None:
+        for _ in range(5):
+            self.late.append(self._see(self.visitor))
+
+    def overruns(self) -> list[str]:
+        merging.settle()
+        owner = Shopper.objects.get(pk=self.visitor.pk).merged_into_id or self.visitor.pk
+        open_merges = ShopperMerge.objects.filter(visitor=self.visitor, undone_at=None)
+        found = [f"{open_merges.count()} open merges"] if open_merges.count() > 1 else []
+        belongs_to = [*open_merges.values_list("account", flat=True), self.visitor.pk][0]
+        if belongs_to != owner:
+            found.append("the open merge is not what the visitor says")
+        strays = Event.objects.filter(event_id__in=[*self.before, *self.late]).exclude(shopper=owner).count()
+        return found + ([f"{strays} events belong to somebody else"] if strays else [])
+
+    def faults(self) -> list[str]:
+        kept = Event.objects.filter(event_id__in=[*self.before, *self.late]).count()
+        return [] if kept == len(self.before) + len(self.late) else [f"{kept} events are left"]
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        arena.drop_unique(ShopperMerge, "pz_merge_open")
+        with mock.patch.object(identity, "lock", arena.pausing(lambda people: None)):
+            yield

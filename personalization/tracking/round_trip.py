@@ -1,0 +1,78 @@
+"""One event of a page view in one round trip (PostgreSQL): who asks, what they agreed to, and the row itself.
+
+Looking the shopper up first and inserting afterwards would make two. The statement brings the shopper back, too, so
+that the page's own tags need not ask for them again. SQLite makes no round trips: there the two steps stay apart.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.db import connection
+from django.http import HttpRequest
+from django.utils import timezone
+
+from personalization.models import Shopper
+from personalization.ports import adapters
+from personalization.tracking import identity, storage
+from personalization.types import EventData, Purpose
+
+_BY_ACCOUNT = "s.user_id = %s"
+_BY_VISITOR = (
+    "s.id = (SELECT a.shopper_id FROM personalization_shopperalias a WHERE a.kind = 'visitor' AND a.value = %s)"
+)
+_STATEMENT = """
+WITH who AS (SELECT {columns} FROM personalization_shopper s WHERE {finder}),
+stored AS (
+    INSERT INTO personalization_event ({fields})
+    SELECT r->>0, r->>1, r->>2, who.id, r->>4, r->>5, (r->>6)::bigint, (r->>7)::bigint, (r->>8)::jsonb,
+           (r->>9)::timestamptz, (r->>10)::timestamptz, (r->>11)::timestamptz, (r->>12)::boolean, (r->>13)::boolean,
+           r->>14, (r->>15)::smallint
+    FROM (SELECT %s::jsonb AS r) AS sent, who
+    WHERE {agreed}
+      AND NOT EXISTS (SELECT 1 FROM personalization_eventtombstone t WHERE t.digest = ANY(%s))
+    ON CONFLICT (source, event_id) DO NOTHING
+)
+SELECT * FROM who
+"""
+
+
+def fits(request: HttpRequest) -> bool:
+    """Return whether an event of this request can go the short way: who asks is not known yet, but can be found."""
+    short = connection.vendor == "postgresql" and not connection.in_atomic_block and not identity.is_known(request)
+    return short and _finder(request) is not None
+
+
+def store(request: HttpRequest, row: EventData, purpose: Purpose, *, is_bot: bool) -> Shopper | None:
+    """Store the event for whoever asks, if they agreed to ``purpose``; return them, remembered for this request.
+
+    The row's own shopper is ignored. Where a consent manager decides, it has agreed already, and so has ``CONTRACT``.
+    None: nobody was found, so nothing was stored.
+    """
+    found = _finder(request)
+    if found is None:
+        return None
+    finder, who = found
+    now = timezone.now().isoformat()
+    fields = storage.encode(row, row.occurred_at.isoformat(), None, now, False, is_bot)
+    decided = purpose == Purpose.CONTRACT or adapters.consent() is not None
+    statement = _STATEMENT.format(
+        columns=", ".join(f"s.{field.column}" for field in Shopper._meta.concrete_fields),
+        finder=finder,
+        fields=storage.COLUMNS,
+        agreed="TRUE" if decided else f"who.consent_{purpose.value}",
+    )
+    given = [who, json.dumps(fields), storage.tombstones(row.source, row.event_id)]
+    for shopper in Shopper.objects.raw(statement, given):
+        identity.remember(request, shopper)
+        return shopper
+    return None
+
+
+def _finder(request: HttpRequest) -> tuple[str, Any] | None:
+    user = getattr(request, "user", None)
+    if user is not None and user.is_authenticated:
+        return _BY_ACCOUNT, user.pk
+    visitor = identity.visitor_id(request)
+    return (_BY_VISITOR, visitor) if visitor else None

@@ -32,7 +32,7 @@ class PersonalizationConfig(AppConfig):
         from personalization.insight import feedback
         from personalization.learning import chores, handlers, summarise
         from personalization.ports.signals import shoppers_merged
-        from personalization.tracking import limits, quarantine, receivers
+        from personalization.tracking import limits, partitions, quarantine, receivers, retention
         from personalization.types import JobKind
 
         receivers.connect()
@@ -52,6 +52,8 @@ class PersonalizationConfig(AppConfig):
         chores.register("outcomes", feedback.join_outcomes)
         chores.register("rate_counts", limits.forget_old)
         chores.register("quarantine", quarantine.forget_old)
+        chores.register("event_months", partitions.keep_house)
+        chores.register("retention", retention.delete_old)
         chores.register("exports", exports.delete_old)
         handlers.register(JobKind.CODES, batches.run)
         handlers.register(JobKind.EXPORT, exports.run)

@@ -2,6 +2,7 @@
 
 from personalization.models.campaigns import Campaign, CampaignCreation, CampaignTransition, Forecast
 from personalization.models.catalog import CatalogItem
+from personalization.models.claims import EventClaim, claim_key
 from personalization.models.coupons import CodeBatch, Coupon, LedgerEntry, Redemption, Reservation, UsageSlot
 from personalization.models.decisions import Decision, Exposure
 from personalization.models.events import (
@@ -46,6 +47,7 @@ __all__ = [
     "Coupon",
     "Decision",
     "Event",
+    "EventClaim",
     "EventImport",
     "EventTombstone",
     "Exposure",
@@ -83,4 +85,5 @@ __all__ = [
     "SwitchChange",
     "Trigger",
     "UsageSlot",
+    "claim_key",
 ]

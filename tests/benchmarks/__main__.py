@@ -43,7 +43,7 @@ def main() -> int:
     return 0
 
 
-SERVED = ("intake", "decide", "redeem", "redeem_sql", "audiences", "triggers")
+SERVED = ("intake", "intake_copy", "decide", "redeem", "redeem_sql", "audiences", "triggers")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -98,7 +98,7 @@ def _crowded() -> set[Month]:
 
 def _make(month: Month) -> bool:
     """Make a month's partition, with what lies in the one for all others."""
-    columns = ", ".join(field.column for field in Event._meta.concrete_fields)
+    columns = ", ".join(str(field.column) for field in Event._meta.concrete_fields)
     start, end = f"'{month.start.isoformat()}'", f"'{month.end.isoformat()}'"
     inside = f"occurred_at >= {start} AND occurred_at < {end}"
     return _run(

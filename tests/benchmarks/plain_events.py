@@ -75,7 +75,7 @@ class PlainEventsView(APIView):
         checked = PlainEventSerializer(data=body["events"], many=True)
         checked.is_valid(raise_exception=True)
         shopper_id = int(request.query_params["shopper"])
-        PlainEvent.objects.bulk_create(
+        PlainEvent._default_manager.bulk_create(
             [
                 PlainEvent(
                     source="peer",

@@ -11,6 +11,7 @@ import os
 import random
 import sys
 import time
+from typing import Any
 from uuid import uuid4
 
 import django
@@ -37,7 +38,7 @@ def report(path: str) -> None:
             file.flush()
 
 
-def send(batch: list) -> None:  # type: ignore[type-arg]
+def send(batch: list[Any]) -> None:
     """Store a batch, again and again until it is acknowledged."""
     from django.db import DatabaseError, InterfaceError, connection
 

@@ -112,7 +112,7 @@ def test_on_sqlite_there_is_nothing_to_keep() -> None:
 @pytest.mark.parametrize("make", [make_event, make_in_bulk])
 def test_the_orm_claims_too(make: Callable[..., Any]) -> None:
     shopper = Shopper.objects.create()
-    given = {"source": "a", "event_id": "1", "occurred_at": timezone.now()}
+    given: dict[str, Any] = {"source": "a", "event_id": "1", "occurred_at": timezone.now()}
     make(shopper, **given)
     with pytest.raises(IntegrityError), transaction.atomic():
         make(shopper, **given)

@@ -94,7 +94,7 @@ class EverythingThriceAgain(_OnceRace):
         summaries.refresh(self.population, MOMENT + timedelta(days=1))
         stream = frames.load(self.population, MOMENT + timedelta(days=1)).events
         return {
-            "counts": sorted(by_type.annotate(Count("pk"), Sum("value_minor"))),
+            "counts": sorted(by_type.annotate(stored=Count("pk"), minor=Sum("value_minor"))),
             "summaries": list(ShopperSummary.objects.filter(**mine).order_by("pk").values_list()),
             "interests": sorted(ShopperInterest.objects.filter(**mine).values_list("shopper_id", "category", "share")),
             "training": sorted(zip(stream.shopper.tolist(), stream.time.tolist(), stream.type.tolist(), strict=True)),

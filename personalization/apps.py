@@ -35,7 +35,16 @@ class PersonalizationConfig(AppConfig):
         from personalization.learning import chores, handlers, summarise
         from personalization.ports.signals import events_rewritten, shoppers_merged, shoppers_unmerged
         from personalization.privacy import logs
-        from personalization.tracking import audit, judging, ledger_guard, limits, quarantine, receivers
+        from personalization.tracking import (
+            audit,
+            judging,
+            ledger_guard,
+            limits,
+            partitions,
+            quarantine,
+            receivers,
+            retention,
+        )
         from personalization.tracking import merging as merges
         from personalization.types import JobKind
 
@@ -65,6 +74,8 @@ class PersonalizationConfig(AppConfig):
         chores.register("outcomes", feedback.join_outcomes)
         chores.register("rate_counts", limits.forget_old)
         chores.register("quarantine", quarantine.forget_old)
+        chores.register("event_months", partitions.keep_house)
+        chores.register("retention", retention.delete_old)
         chores.register("exports", exports.delete_old)
         handlers.register(JobKind.CODES, batches.run)
         handlers.register(JobKind.EXPORT, exports.run)

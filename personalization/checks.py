@@ -39,6 +39,7 @@ RANGES = {
     "PUSH_PER_WEEK": (0, 1000),
     "EVENT_MAX_BATCH": (1, 5000),
     "EVENT_MAX_BYTES": (1000, 50_000_000),
+    "CLAIM_DAYS": (367, 36500),  # a page's events may be a year old when they arrive
     "QUARANTINE_DAYS": (1, 3650),
     "QUARANTINE_PER_SOURCE": (0, 1_000_000),
     "QUARANTINE_PER_DAY": (0, 10_000_000),
@@ -55,6 +56,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         *_check_names(raw),
         *_check_values(raw),
         *_check_rate_limits(raw),
+        *_check_retention(raw),
         *_check_adapters(raw),
         *_check_consent_cookie(raw),
         *_check_bot_rules(raw),
@@ -146,6 +148,19 @@ def _check_rate_limits(raw: dict[str, Any]) -> list[CheckMessage]:
             )
         )
     return found
+
+
+def _check_retention(raw: dict[str, Any]) -> list[CheckMessage]:
+    given = raw.get("RETENTION_DAYS")
+    return [
+        Error(
+            f'PERSONALIZATION["RETENTION_DAYS"][{name!r}] must be a number of days from 0 to 36500.',
+            hint='For instance {"page_viewed": 400, "*": 1100}; 0 keeps the events of a type.',
+            id="personalization.E009",
+        )
+        for name, days in (given.items() if isinstance(given, dict) else ())
+        if not isinstance(days, int) or isinstance(days, bool) or not 0 <= days <= 36500
+    ]
 
 
 def _check_adapters(raw: dict[str, Any]) -> list[CheckMessage]:

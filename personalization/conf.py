@@ -72,6 +72,11 @@ class Conf:
     """Events of undeclared types: ``reject`` (kept aside), ``keep`` (stored as they are) or ``drop``."""
     unknown_properties: str = "reject"
     """Undeclared properties: ``reject`` (the event is kept aside), ``keep`` (stored too) or ``drop`` (left out)."""
+    retention_days: dict[str, int] = field(default_factory=dict)
+    """Event type → days after which its events are deleted, before what the type declares; 0: kept. ``*``: all types
+    that neither names."""
+    claim_days: int = 400
+    """How long the identity of a deleted event still refuses a repetition; longer than any sender could repeat it."""
     quarantine_days: int = 30
     """Events that were kept aside are deleted after this time."""
     quarantine_per_source: int = 1000

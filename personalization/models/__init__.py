@@ -4,6 +4,7 @@ from personalization.models.audit import AuditEntry
 from personalization.models.bots import SessionVerdict
 from personalization.models.campaigns import Campaign, CampaignCreation, CampaignTransition, Forecast
 from personalization.models.catalog import CatalogItem
+from personalization.models.claims import EventClaim, claim_key
 from personalization.models.coupons import CodeBatch, Coupon, LedgerEntry, Redemption, Reservation, UsageSlot
 from personalization.models.decisions import Decision, Exposure
 from personalization.models.events import (
@@ -51,6 +52,7 @@ __all__ = [
     "Coupon",
     "Decision",
     "Event",
+    "EventClaim",
     "EventImport",
     "EventTombstone",
     "Exposure",
@@ -97,4 +99,5 @@ __all__ = [
     "SwitchChange",
     "Trigger",
     "UsageSlot",
+    "claim_key",
 ]

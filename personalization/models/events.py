@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from django.db import models
+from typing import Any
+
+from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from personalization.models.claims import EventClaim, EventQuerySet, claim_key
 
 WISHES = ("offer_dismissed", "feedback_given")
 """Event types by which a shopper says what they want less or more of: read at each decision."""
@@ -21,13 +25,20 @@ class Channel(models.TextChoices):
 
 
 class Event(models.Model):
-    """One fact. ``(source, event_id)`` is its identity: repeated, it is stored once."""
+    """One fact. ``(source, event_id)`` is its identity: repeated, it is stored once (:class:`EventClaim`).
+
+    On PostgreSQL the table is cut into months of ``occurred_at`` (``tracking.partitions``).
+    """
 
     source = models.CharField(_("source"), max_length=80)
     event_id = models.CharField(_("event id"), max_length=100)
     type = models.CharField(_("type"), max_length=40)
     shopper = models.ForeignKey(
-        "personalization.Shopper", verbose_name=_("shopper"), on_delete=models.CASCADE, related_name="events"
+        "personalization.Shopper",
+        verbose_name=_("shopper"),
+        on_delete=models.CASCADE,
+        related_name="events",
+        db_index=False,  # pz_event_shopper_time begins with it
     )
     item_id = models.CharField(_("product"), max_length=100, blank=True)
     category = models.CharField(_("category"), max_length=100, blank=True)
@@ -51,18 +62,29 @@ class Event(models.Model):
     )
     schema_version = models.PositiveSmallIntegerField(_("version of the type"), default=1, db_default=1)
 
+    objects = EventQuerySet.as_manager()
+
     class Meta:
         verbose_name = _("event")
         verbose_name_plural = _("events")
-        constraints = [models.UniqueConstraint(fields=["source", "event_id"], name="pz_event_once")]
         indexes = [
             models.Index(fields=["shopper", "occurred_at"], name="pz_event_shopper_time"),
             models.Index(fields=["type", "occurred_at"], name="pz_event_type_time"),
             models.Index(fields=["shopper"], condition=Q(type__in=WISHES), name="pz_event_wishes"),
+            models.Index(fields=["event_id"], condition=Q(type="order_placed"), name="pz_event_orders"),
         ]
 
     def __str__(self) -> str:
         return f"{self.type} {self.occurred_at:%Y-%m-%d %H:%M}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Claim a new event before it is inserted; raises IntegrityError where it is known."""
+        if not self._state.adding:
+            super().save(*args, **kwargs)
+            return
+        with transaction.atomic(using=kwargs.get("using")):
+            EventClaim.objects.using(kwargs.get("using")).create(key=claim_key(self.source, self.event_id))
+            super().save(*args, **kwargs)
 
 
 class Rejection(models.TextChoices):

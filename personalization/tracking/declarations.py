@@ -82,7 +82,8 @@ class EventType:
     """One declared type. ``public`` types may arrive from browsers; the others only from the server.
 
     ``needs`` names the fields that must be there, ``needs_any`` those of which one must. ``version`` is stored with
-    each event: raise it when the meaning of a property changes. Raises ValueError for a contradiction.
+    each event: raise it when the meaning of a property changes. ``retention_days``: its events are deleted after this
+    time; None: they are kept, unless ``RETENTION_DAYS`` says otherwise. Raises ValueError for a contradiction.
     """
 
     name: str
@@ -92,6 +93,7 @@ class EventType:
     needs: tuple[str, ...] = ()
     needs_any: tuple[str, ...] = ()
     public: bool = False
+    retention_days: int | None = None
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -100,6 +102,8 @@ class EventType:
             raise ValueError(f"{what}: a name is made of small letters, digits and underscores, 40 at most.")
         if not 1 <= self.version <= 32_767:
             raise ValueError(f"{what}: a version lies between 1 and 32,767.")
+        if self.retention_days is not None and self.retention_days < 1:
+            raise ValueError(f"{what}: retention_days is at least 1; None keeps its events.")
         names = [each.name for each in self.properties]
         if len(set(names)) < len(names):
             raise ValueError(f"{what} declares a property twice.")

@@ -19,7 +19,7 @@ from django.utils import timezone
 from personalization import conf
 from personalization.exceptions import ImportMoved
 from personalization.models import EventImport, Shopper, ShopperAlias
-from personalization.tracking import identity, parsing
+from personalization.tracking import identity, parsing, partitions
 from personalization.tracking.ingest import Sorting
 from personalization.tracking.parsing import Envelope
 from personalization.types import CONSENT_PURPOSES, IngestResult, Purpose, ShopperData
@@ -101,6 +101,7 @@ def store(run: EventImport, rows: Sequence[Row], terms: Terms, report: Report, *
         if not dry:
             current.save()
     run.rows_done = current.rows_done
+    partitions.keep_house()
     report.add(len(rows), result, Counter(each.code for each in sorting.rejected))
 
 

@@ -17,11 +17,21 @@ from django.utils import timezone
 
 from personalization.exceptions import InvalidEvent
 from personalization.models import Channel, Offer, Shopper
-from personalization.tracking import bots, consent, devices, identity, parsing, quarantine, round_trip, schema
+from personalization.tracking import (
+    bots,
+    consent,
+    devices,
+    identity,
+    parsing,
+    partitions,
+    quarantine,
+    round_trip,
+    schema,
+)
 from personalization.tracking.checking import clean_integer, clean_text
 from personalization.tracking.parsing import Envelope
 from personalization.tracking.quarantine import Rejected
-from personalization.tracking.storage import insert_events
+from personalization.tracking.storage import bulk_size, insert_events
 from personalization.types import CONSENT_PURPOSES, EventData, IngestResult, Purpose
 
 logger = logging.getLogger(__name__)
@@ -29,8 +39,11 @@ logger = logging.getLogger(__name__)
 
 def store_events(rows: Sequence[EventData]) -> int:
     """Store trusted events in bulk (each at most once) and return how many are new."""
-    now = timezone.now()
-    return sum(insert_events(batch, received_at=now) for batch in identity.batches(rows))
+    now, new = timezone.now(), 0
+    for batch in identity.batches(rows, bulk_size()):
+        new += insert_events(batch, received_at=now)
+        partitions.keep_house()
+    return new
 
 
 def ingest(

@@ -82,7 +82,8 @@ def on_order_refunded(
 ) -> None:
     adapter = adapters.orders()
     label = adapter.label if adapter is not None else "order"
-    placed = Event.objects.select_related("shopper").filter(source=SOURCE, event_id=event_key(label, order_id)).first()
+    orders = Event.objects.select_related("shopper").filter(type="order_placed", source=SOURCE)
+    placed = orders.filter(event_id=event_key(label, order_id)).first()
     if placed is None:
         logger.warning("order_refunded: the order …%s is not recorded", str(order_id)[-2:])
         return

@@ -13,7 +13,7 @@ from django.db import connection
 from django.http import HttpRequest
 from django.utils import timezone
 
-from personalization.models import Shopper
+from personalization.models import Shopper, claim_key
 from personalization.ports import adapters
 from personalization.tracking import identity, storage
 from personalization.types import EventData, Purpose
@@ -24,18 +24,24 @@ _BY_VISITOR = (
 )
 _STATEMENT = """
 WITH who AS (SELECT {columns} FROM personalization_shopper s WHERE {finder}),
-stored AS (
-    INSERT INTO personalization_event ({fields})
-    SELECT r->>0, r->>1, r->>2, who.id, r->>4, r->>5, (r->>6)::bigint, (r->>7)::bigint, (r->>8)::jsonb,
-           (r->>9)::timestamptz, (r->>10)::timestamptz, (r->>11)::timestamptz, (r->>12)::boolean, (r->>13)::boolean,
-           r->>14, (r->>15)::smallint
-    FROM (SELECT %s::jsonb AS r) AS sent, who
+sent AS (SELECT %s::jsonb AS r, %s::uuid AS key),
+claimed AS (
+    INSERT INTO personalization_eventclaim (key)
+    SELECT sent.key FROM sent, who
     WHERE {agreed}
       AND NOT EXISTS (SELECT 1 FROM personalization_eventtombstone t WHERE t.digest = ANY(%s))
-    ON CONFLICT (source, event_id) DO NOTHING
+    ON CONFLICT DO NOTHING RETURNING key
+),
+stored AS (
+    INSERT INTO personalization_event ({fields})
+    SELECT {values} FROM sent, who WHERE sent.key IN (SELECT key FROM claimed)
 )
 SELECT * FROM who
 """
+_VALUES = ", ".join(
+    "who.id" if name == "shopper_id" else "r->8" if kind == "jsonb" else f"(r->>{place})::{kind}"
+    for place, (name, kind) in enumerate(storage.TYPES.items())
+)
 
 
 def fits(request: HttpRequest) -> bool:
@@ -61,9 +67,11 @@ def store(request: HttpRequest, row: EventData, purpose: Purpose, *, is_bot: boo
         columns=", ".join(f"s.{field.column}" for field in Shopper._meta.concrete_fields),
         finder=finder,
         fields=storage.COLUMNS,
+        values=_VALUES,
         agreed="TRUE" if decided else f"who.consent_{purpose.value}",
     )
-    given = [who, json.dumps(fields), storage.tombstones(row.source, row.event_id)]
+    key = claim_key(row.source, row.event_id)
+    given = [who, json.dumps(fields), key.hex, storage.tombstones(row.source, row.event_id)]
     for shopper in Shopper.objects.raw(statement, given):
         identity.remember(request, shopper)
         return shopper

@@ -43,7 +43,9 @@ def main() -> int:
     return 0
 
 
-SERVED = ("intake", "decide", "pageview", "redeem", "redeem_sql", "codes", "audiences", "triggers", "rollup")
+SERVED = (
+    "intake", "intake_copy", "decide", "pageview", "redeem", "redeem_sql", "codes", "audiences", "triggers", "rollup",
+)  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main())

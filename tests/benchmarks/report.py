@@ -14,6 +14,7 @@ from rich.table import Table
 
 NAMES = (
     "intake",
+    "intake_copy",
     "decide",
     "pageview",
     "redeem",

@@ -262,3 +262,15 @@ def _drop_unique_column(model: type[models.Model], name: str) -> None:
         for key, details in found.items():
             if details["unique"] and not details["primary_key"] and details["columns"] == [column.column]:
                 editor.execute(f'ALTER TABLE {model._meta.db_table} DROP CONSTRAINT "{key}"')
+
+
+def drop_primary_key(model: type[models.Model]) -> None:
+    """Drop a table's primary key from the scratch database, for good: nothing in it is unique any more."""
+    table = model._meta.db_table
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {table}_pkey")
+            return
+        cursor.execute(f"CREATE TABLE plain AS SELECT * FROM {table}")
+        cursor.execute(f"DROP TABLE {table}")
+        cursor.execute(f"ALTER TABLE plain RENAME TO {table}")

@@ -25,8 +25,8 @@ from tests.personalization.conftest import Configure
 
 pytestmark = pytest.mark.django_db(transaction=True)  # a request is in no transaction
 P, A, M = Purpose.PERSONALISATION, Purpose.ANALYTICS, Purpose.MARKETING
-MOST = 1 if connection.vendor == "postgresql" else 2
-"""SQLite looks up and inserts in two statements: inside a process neither is a round trip."""
+MOST, ROW = (1, 1) if connection.vendor == "postgresql" else (3, 2)
+"""SQLite looks up, claims and inserts in statements of their own: inside a process none is a round trip."""
 Counting = Callable[[int], AbstractContextManager[Any]]
 BARE = Template("{{ item }}")
 TAGGED = Template("{% load personalization %}{{ item }}{% consent_banner %}{% personalization_beacon %}")
@@ -72,7 +72,7 @@ def test_a_page_with_everything_costs_one_query_more(addresses: None, signed_in:
     assert "data-pz-token" in html
     # Without the tags nothing asks who is signed in: the session and the account are the shop's own queries.
     own = [sql for sql in figures["/tracked/"] if "django_session" in sql or "auth_user" in sql]
-    added = [sql for sql in figures["/tracked/"] if sql not in [*own, *figures["/untracked/"]] and "BEGIN" not in sql]
+    added = [sql for sql in figures["/tracked/"] if sql not in [*own, *figures["/untracked/"]] and sql not in ("BEGIN", "COMMIT")]
     assert len(added) <= MOST, added
     assert Event.objects.filter(type="product_viewed", item_id="p-1").count() == 1
 
@@ -94,7 +94,7 @@ def test_who_asks_is_known_afterwards(known_by: str) -> None:
     assert found is not None
     assert vars(found).keys() - {"_state"} == vars(Shopper.objects.get()).keys() - {"_state"}
     assert found.attributes == shopper.attributes  # read as the model reads it
-    with counted(1):  # somebody known already: the row alone
+    with counted(ROW):  # somebody known already: the row alone
         assert api.track("product_viewed", request=request, item_id="p-2") is True
 
 

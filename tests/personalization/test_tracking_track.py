@@ -15,7 +15,7 @@ from django.utils import timezone
 from personalization import api
 from personalization.models import Event, QuarantinedEvent, Shopper
 from personalization.ports import signals
-from personalization.tracking import bots, ingest, logins, receivers
+from personalization.tracking import bots, ingest, logins, receivers, sealing
 from tests.personalization.builders import CRAWLER, make_account, make_alias, make_offer, make_order, make_request
 from tests.personalization.conftest import Committing, Configure
 
@@ -194,6 +194,7 @@ def test_a_signal_becomes_an_event(
         signal.send(sender=object, request=make_request(), **keywords)  # somebody who never agreed
         signal.send(sender=object, request=None, **keywords)
     stored = Event.objects.get()
+    stored.properties = sealing.open_properties(stored.properties)
     assert {name: getattr(stored, name) for name in expected} == expected
     assert stored.shopper == shopper
 

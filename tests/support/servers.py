@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,8 @@ class Postgres:
 
     url: str
     origin: str
+    restart: Callable[[], None] | None = None
+    """Shuts the server down at once, as a power cut would, and starts it again; None: it is not ours to do so."""
 
     def create(self, name: str, template: str = "") -> str:
         """Create a database, as a copy of ``template`` if given, and return its URL."""
@@ -133,12 +135,24 @@ def _local_cluster(binaries: Path, durable: bool) -> Iterator[Postgres]:
             "deadlock_timeout": "200ms",
         }
         flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        with log.open("wb") as output:
-            command = [str(binaries / "postgres"), "-D", str(data), *flags]
-            process = subprocess.Popen(command, user=account, cwd=home, stdout=output, stderr=output)
         url = f"postgresql://postgres@/postgres?host={home}"
-        _wait_for_postgres(url, process, log)
-        yield Postgres(url, f"{binaries} (socket only, fsync {options['fsync']})")
+
+        def start() -> subprocess.Popen[bytes]:
+            with log.open("wb") as output:
+                command = [str(binaries / "postgres"), "-D", str(data), *flags]
+                running = subprocess.Popen(command, user=account, cwd=home, stdout=output, stderr=output)
+            _wait_for_postgres(url, running, log)
+            return running
+
+        def restart() -> None:
+            nonlocal process
+            assert process is not None
+            process.send_signal(signal.SIGQUIT)
+            process.wait(timeout=START_SECONDS)
+            process = start()
+
+        process = start()
+        yield Postgres(url, f"{binaries} (socket only, fsync {options['fsync']})", restart)
     finally:
         if process is not None:
             process.send_signal(signal.SIGQUIT)  # immediate shutdown: nothing in it is worth a checkpoint

@@ -15,6 +15,7 @@ from personalization.management.progress import progress_bar
 from personalization.models import EventImport, Rejection
 from personalization.tracking import importing, parsing
 from personalization.tracking.identity import batches
+from personalization.tracking.storage import bulk_size
 from personalization.types import CONSENT_PURPOSES, Purpose
 
 
@@ -38,9 +39,10 @@ class Command(BaseCommand):
         parser.add_argument("--channel", default="", choices=["", *sorted(parsing.CHANNELS)])
         parser.add_argument("--resume", action="store_true", help="go on where an interrupted import ended")
         parser.add_argument("--dry-run", action="store_true", help="store nothing; say what would become of the rows")
-        parser.add_argument("--batch", type=int, default=500, metavar="N", help="rows a transaction (500)")
+        parser.add_argument("--batch", type=int, metavar="N", help="rows a transaction (500; 5000 on PostgreSQL)")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        options["batch"] = options["batch"] if options["batch"] is not None else bulk_size()
         if not 1 <= options["batch"] <= 5000:
             raise CommandError(_("--batch must lie between 1 and 5000."))
         terms = importing.Terms(

@@ -19,7 +19,7 @@ from personalization.campaigns.authoring import create_campaign
 from personalization.exceptions import DatasetError
 from personalization.insight.feedback import record_exposures
 from personalization.management.datasets.report import Summary, Terminal
-from personalization.models import Campaign, CatalogItem, Event, Exposure, Shopper
+from personalization.models import Campaign, CatalogItem, Exposure, Shopper
 from personalization.tracking.catalog import upsert_items
 from personalization.tracking.identity import batches, upsert_shoppers
 from personalization.tracking.ingest import store_events
@@ -116,8 +116,10 @@ class Sink:
         total: int,
     ) -> None:
         """Store events. ``frames`` hold a column ``row``: an event's identity within ``source``."""
-        resumed = Event.objects.filter(source=source).exists()
-        known = (lambda ids: existing_ids(source, ids)) if resumed else None
+
+        def known(ids: list[str]) -> set[str]:
+            return existing_ids(source, ids)
+
         frames = (frame.with_columns(identity=pl.col("row").cast(pl.String)) for frame in frames)
         self._store(thing, frames, known, build, store_events, total=total)
 

@@ -9,9 +9,15 @@ import numpy as np
 from worker.rankers import RANKERS, Interactions, Ranker, top_items
 from worker.rankers.base import DAY
 from worker.rankers.sequence.rankers import SequenceRanker
+from worker.rankers.sets import SetRanker
 
 NOW = 1_760_000_000_000
 CLUSTERS, EACH, SHOPPERS, SEEN = 4, 8, 96, 5
+
+
+def quick(name: str) -> dict[str, Any]:
+    """Return the settings of a training that is about breaking nothing, not about finding anything."""
+    return {"epochs": 2} if "epochs" in RANKERS[name].space else {}
 
 
 def small(name: str, **changes: Any) -> Ranker:
@@ -20,6 +26,10 @@ def small(name: str, **changes: Any) -> Ranker:
     settings: dict[str, Any] = {}
     if issubclass(kind, SequenceRanker):
         settings = {"width": 16, "epochs": 14, "batch": 32, "length": 10, "learning_rate": 0.02, "patience": 14}
+    elif issubclass(kind, SetRanker):
+        settings = {"epochs": 30, "batch": 32, "learning_rate": 0.02, "patience": 30}
+        if "latent" in kind.space:
+            settings |= {"width": 16, "latent": 8}
     elif "factors" in kind.space:
         settings = {"factors": 6}
     return kind(**(settings | changes))

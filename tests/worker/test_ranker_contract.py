@@ -19,6 +19,7 @@ from tests.worker.shopping import (
     clusters,
     fit,
     next_found,
+    quick,
     right_cluster,
     rows,
     shuffled,
@@ -27,7 +28,6 @@ from tests.worker.shopping import (
 )
 from worker import artifacts
 from worker.rankers import LINE_UP, RANKERS, Interactions, Ranker, top_items
-from worker.rankers.sequence.rankers import SequenceRanker
 from worker.space import Choice, Range
 
 NAMES = list(RANKERS)
@@ -191,7 +191,7 @@ POOR = {
 @pytest.mark.parametrize("case", POOR)
 def test_poor_data_breaks_nothing(name: str, case: str) -> None:
     data = POOR[case]
-    ranker = fit(name, data, **({"epochs": 2} if issubclass(RANKERS[name], SequenceRanker) else {}))
+    ranker = fit(name, data, **quick(name))
     for shoppers in (np.arange(min(data.shoppers, 3)), np.zeros(0, dtype=np.int64)):
         scores = ranker.score(shoppers)
         assert scores.shape == (len(shoppers), data.items)
@@ -219,7 +219,7 @@ def test_an_item_that_nobody_turned_to_comes_last(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_tells_how_far_it_is(name: str) -> None:
     told: list[float] = []
-    ranker = small(name, **({"epochs": 2} if issubclass(RANKERS[name], SequenceRanker) else {}))
+    ranker = small(name, **quick(name))
     ranker.fit(clusters(), NOW, seed=1, progress=told.append)
     assert told == sorted(told)
     assert told[-1] == 1.0

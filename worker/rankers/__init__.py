@@ -5,6 +5,7 @@ A new family (autoencoders, graphs, text) is one file beside these and one line 
 
 from typing import Any
 
+from worker.rankers.autoencoders import MultVAE, RecVAE
 from worker.rankers.base import (
     DAY,
     Interactions,
@@ -25,6 +26,7 @@ RANKERS: dict[str, type[Ranker]] = {
     kind.name: kind
     for kind in (
         Popularity, Frequency, Transitions, ItemKNN, UserKNN, EASE, ExplicitALS, ALS, BiasedFactors,
+        MultVAE, RecVAE,
         GRU, LSTM, CNN, CNNLSTM, Transformer, HSTU,
     )
 }  # fmt: skip

@@ -45,10 +45,12 @@ class Interactions:
 
     def before(self, moment: int) -> Interactions:
         """Return what happened strictly before a moment."""
-        keep = self.time < moment
-        return Interactions(
-            self.shopper[keep], self.item[keep], self.time[keep], self.weight[keep], self.items, self.shoppers
-        )
+        return self.take(self.time < moment)
+
+    def take(self, kept: NDArray[np.bool_]) -> Interactions:
+        """Return some of the rows, of as many shoppers and items as before."""
+        columns = (getattr(self, name)[kept] for name in ("shopper", "item", "time", "weight"))
+        return Interactions(*columns, self.items, self.shoppers)
 
     def matrix(self, weight: Floats | None = None) -> sparse.csr_matrix:
         """Return [shoppers, items] of summed weights; without any, of ones where there was an interaction."""

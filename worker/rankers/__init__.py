@@ -16,17 +16,21 @@ from worker.rankers.base import (
     interactions,
     top_items,
 )
+from worker.rankers.catalogue import Catalogue
+from worker.rankers.content import Content
 from worker.rankers.factors import ALS, BiasedFactors, ExplicitALS
+from worker.rankers.graphs import GAT, LightGCN
 from worker.rankers.linear import EASE
 from worker.rankers.neighbours import ItemKNN, Transitions, UserKNN
 from worker.rankers.popularity import Frequency, Popularity
 from worker.rankers.sequence.rankers import CNN, CNNLSTM, GRU, HSTU, LSTM, Transformer
+from worker.rankers.text import Text
 
 RANKERS: dict[str, type[Ranker]] = {
     kind.name: kind
     for kind in (
-        Popularity, Frequency, Transitions, ItemKNN, UserKNN, EASE, ExplicitALS, ALS, BiasedFactors,
-        MultVAE, RecVAE,
+        Popularity, Frequency, Content, Text, Transitions, ItemKNN, UserKNN, EASE, ExplicitALS, ALS, BiasedFactors,
+        MultVAE, RecVAE, LightGCN, GAT,
         GRU, LSTM, CNN, CNNLSTM, Transformer, HSTU,
     )
 }  # fmt: skip
@@ -42,6 +46,6 @@ LIGHT: dict[str, dict[str, Any]] = {
 """How the line-up's more expensive members are set where there is no GPU."""
 
 __all__ = [
-    "DAY", "LIGHT", "LINE_UP", "RANKERS", "Frequency", "Interactions", "Needs", "Popularity", "Ranker", "Reason",
-    "Transitions", "Vectors", "interactions", "top_items",
+    "DAY", "LIGHT", "LINE_UP", "RANKERS", "Catalogue", "Frequency", "Interactions", "Needs", "Popularity", "Ranker",
+    "Reason", "Transitions", "Vectors", "interactions", "top_items",
 ]  # fmt: skip

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from worker.rankers.base import Progress
 from worker.rankers.sets import Bags, Rows, SetRanker
+from worker.rankers.training import within
 from worker.space import Range, Space
 
 WIDE = 10.0
@@ -187,10 +188,11 @@ class RecLearner:
 
     def epoch(self, tell: Progress) -> float:
         rounds = self.ranker.encoder_rounds
+        share = 1 / (rounds + 1)
         for number in range(rounds):
-            self._round(self.encoder, self.ranker.dropout, lambda done, at=number: tell((at + done) / (rounds + 1)))
+            self._round(self.encoder, self.ranker.dropout, within(tell, number * share, share))
         self.network.remember()
-        return self._round(self.decoder, 0.0, lambda done: tell((rounds + done) / (rounds + 1)))
+        return self._round(self.decoder, 0.0, within(tell, rounds * share, share))
 
     def _round(self, optimiser: torch.optim.Optimizer, dropout: float, tell: Progress) -> float:
         total, batches = torch.zeros((), device=self.device), -(-len(self.rows.filled) // self.ranker.batch)

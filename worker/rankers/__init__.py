@@ -24,6 +24,7 @@ from worker.rankers.linear import EASE
 from worker.rankers.neighbours import ItemKNN, Transitions, UserKNN
 from worker.rankers.popularity import Frequency, Popularity
 from worker.rankers.sequence.rankers import CNN, CNNLSTM, GRU, HSTU, LSTM, Transformer
+from worker.rankers.stack import Stack
 from worker.rankers.text import Text
 
 RANKERS: dict[str, type[Ranker]] = {
@@ -31,7 +32,7 @@ RANKERS: dict[str, type[Ranker]] = {
     for kind in (
         Popularity, Frequency, Content, Text, Transitions, ItemKNN, UserKNN, EASE, ExplicitALS, ALS, BiasedFactors,
         MultVAE, RecVAE, LightGCN, GAT,
-        GRU, LSTM, CNN, CNNLSTM, Transformer, HSTU,
+        GRU, LSTM, CNN, CNNLSTM, Transformer, HSTU, Stack,
     )
 }  # fmt: skip
 """All rankers, the simplest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from tests.worker.shopping import clusters, fit, walks
 from worker.rankers.stack import Stack, logistic_weights
 
 
-def stack(name: str = "stack", **changes: object) -> Stack:
-    found = fit(name, walks(), **changes)
+def stack(**changes: Any) -> Stack:
+    found = fit("stack", walks(), **changes)
     assert isinstance(found, Stack)
     return found
 

@@ -43,6 +43,15 @@ def sampled_softmax(positive: Tensor, negative: Tensor, log_expected: Tensor, cl
     return torch.logsumexp(torch.cat([positive[:, None], others], dim=1), dim=1) - positive
 
 
+def pairwise(positive: Tensor, negative: Tensor, clash: Tensor) -> Tensor:
+    """Return the mean of −log σ(s⁺ − s⁻) over a row's draws: BPR (Rendle et al. 2009, arXiv 1205.2618).
+
+    Shapes as in :func:`sampled_softmax`; a row whose draws all clash loses nothing.
+    """
+    losses = functional.softplus(negative - positive[:, None]).masked_fill(clash, 0.0)
+    return losses.sum(dim=1) / (~clash).sum(dim=1).clamp(min=1)
+
+
 def calibrated_cross_entropy(
     positive: Tensor, negative: Tensor, clash: Tensor, *, rate: float, calibration: float
 ) -> Tensor:

@@ -162,12 +162,14 @@ class Offers:
 
 @dataclass(slots=True)
 class Items:
-    """Products: host ids, category positions, prices in major units (nan if unknown)."""
+    """Products: host ids, category positions, prices in major units (nan if unknown); brands and titles, or none."""
 
     ids: list[str]
     category: Ints
     price: Floats
     visible: NDArray[np.bool_]
+    brand: list[str] = field(default_factory=list)
+    title: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

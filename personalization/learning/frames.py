@@ -97,9 +97,9 @@ def load(population: str, until: datetime, progress: Progress = _silent) -> Fram
 
 def _items(population: str) -> tuple[Items, list[str]]:
     rows = CatalogItem.objects.filter(population=population).order_by("item_id")
-    ids, category, price, currency, visible = _columns(
-        rows.values_list("item_id", "category", "price_minor", "currency", "visible").iterator(chunk_size=CHUNK),
-        5,
+    names = ("item_id", "category", "price_minor", "currency", "visible", "brand", "title")
+    ids, category, price, currency, visible, brand, title = _columns(
+        rows.values_list(*names).iterator(chunk_size=CHUNK), len(names)
     )
     categories = sorted({name for name in category if name})
     code = {name: index for index, name in enumerate(categories)}
@@ -113,6 +113,8 @@ def _items(population: str) -> tuple[Items, list[str]]:
             np.array([code.get(name, -1) for name in category], dtype=np.int64),
             np.array(prices, dtype=np.float64),
             np.array(visible, dtype=bool),
+            brand,
+            title,
         ),
         categories,
     )

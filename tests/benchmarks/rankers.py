@@ -24,7 +24,7 @@ from personalization.features.frames import Ints
 from tests.benchmarks import report, stage
 from worker import preference
 from worker.preference import RankerResult
-from worker.rankers import DAY, RANKERS, Interactions, top_items
+from worker.rankers import DAY, RANKERS, Catalogue, Interactions, top_items
 
 PEER = "transitions"
 DATA = "amazon_games"
@@ -58,8 +58,18 @@ def read(users: int) -> tuple[Interactions, Ints]:
     shopper = np.repeat(np.arange(len(size)), size)
     back = np.cumsum(size)[shopper] - 1 - np.arange(len(flat))
     past = back > 0
-    data = Interactions(shopper[past], flat[past], NOW - back[past] * DAY, np.ones(int(past.sum())), items, len(size))
+    data = Interactions(
+        shopper[past], flat[past], NOW - back[past] * DAY, np.ones(int(past.sum())), items, len(size), titles(items)
+    )
     return data, flat[~past]
+
+
+def titles(items: int) -> Catalogue:
+    """Return what the set knows of its items: their titles."""
+    table = pl.read_parquet(folder() / "titles.parquet").drop_nulls()
+    text = dict(zip(table["item"].to_list(), table["title"].to_list(), strict=True))
+    blank = Catalogue.blank(items)
+    return Catalogue(blank.category, blank.price, blank.brand, [text.get(item, "") for item in range(items)])
 
 
 def race(name: str, users: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import ndcg_score
 
 from personalization.exceptions import NotEnoughData
-from personalization.features.frames import Frames, Lines
+from personalization.features.frames import Frames, Items, Lines
 from tests.features import shops
 from tests.features.shops import DAY, ORIGIN
 from worker import preference
@@ -46,9 +46,13 @@ def test_a_purchase_weighs_three_views() -> None:
     frames = shops.Shop([shops.Person()], [], [shops.Happening(0, ORIGIN, "product_viewed")]).frames()
     frames.events.item[:] = 1
     frames.lines = Lines(shops.ints([0]), shops.ints([ORIGIN + 1]), shops.ints([0]), np.ones(1))
-    frames.items.ids = ["a", "b"]
+    frames.items = Items(
+        ["a", "b"], shops.ints([0, -1]), np.array([2.5, np.nan]), np.ones(2, bool), ["B", ""], ["A tea", "A cup"]
+    )
     found = interactions(frames)
     assert (found.item.tolist(), found.weight.tolist(), found.items, found.shoppers) == ([1, 0], [1, 3], 2, 1)
+    assert found.catalogue is not None
+    assert (found.catalogue.brand, found.catalogue.text) == (["B", ""], ["A tea", "A cup"])
 
 
 def test_what_comes_before_a_moment() -> None:

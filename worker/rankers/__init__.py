@@ -5,6 +5,7 @@ A new family (autoencoders, graphs, text) is one file beside these and one line 
 
 from typing import Any
 
+from worker.rankers.autoencoders import MultVAE, RecVAE
 from worker.rankers.base import (
     DAY,
     Interactions,
@@ -15,17 +16,23 @@ from worker.rankers.base import (
     interactions,
     top_items,
 )
+from worker.rankers.catalogue import Catalogue
+from worker.rankers.content import Content
 from worker.rankers.factors import ALS, BiasedFactors, ExplicitALS
+from worker.rankers.graphs import GAT, LightGCN
 from worker.rankers.linear import EASE
 from worker.rankers.neighbours import ItemKNN, Transitions, UserKNN
 from worker.rankers.popularity import Frequency, Popularity
 from worker.rankers.sequence.rankers import CNN, CNNLSTM, GRU, HSTU, LSTM, Transformer
+from worker.rankers.stack import Stack
+from worker.rankers.text import Text
 
 RANKERS: dict[str, type[Ranker]] = {
     kind.name: kind
     for kind in (
-        Popularity, Frequency, Transitions, ItemKNN, UserKNN, EASE, ExplicitALS, ALS, BiasedFactors,
-        GRU, LSTM, CNN, CNNLSTM, Transformer, HSTU,
+        Popularity, Frequency, Content, Text, Transitions, ItemKNN, UserKNN, EASE, ExplicitALS, ALS, BiasedFactors,
+        MultVAE, RecVAE, LightGCN, GAT,
+        GRU, LSTM, CNN, CNNLSTM, Transformer, HSTU, Stack,
     )
 }  # fmt: skip
 """All rankers, the simplest first."""
@@ -40,6 +47,6 @@ LIGHT: dict[str, dict[str, Any]] = {
 """How the line-up's more expensive members are set where there is no GPU."""
 
 __all__ = [
-    "DAY", "LIGHT", "LINE_UP", "RANKERS", "Frequency", "Interactions", "Needs", "Popularity", "Ranker", "Reason",
-    "Transitions", "Vectors", "interactions", "top_items",
+    "DAY", "LIGHT", "LINE_UP", "RANKERS", "Catalogue", "Frequency", "Interactions", "Needs", "Popularity", "Ranker",
+    "Reason", "Transitions", "Vectors", "interactions", "top_items",
 ]  # fmt: skip

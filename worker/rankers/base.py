@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from personalization.features.frames import Floats, Frames, Ints
+from worker.rankers.catalogue import Catalogue
 from worker.space import Space, check
 
 if TYPE_CHECKING:
@@ -42,13 +43,25 @@ class Interactions:
     weight: Floats
     items: int
     shoppers: int
+    catalogue: Catalogue | None = None
+    """What is known of the items, where anything is."""
+
+    @property
+    def described(self) -> Catalogue:
+        """What is known of the items, blank where there is nothing; ValueError if it describes another number."""
+        found = self.catalogue or Catalogue.blank(self.items)
+        if len(found) != self.items:
+            raise ValueError(f"The catalogue describes {len(found):,} items of {self.items:,}: give one row an item.")
+        return found
 
     def before(self, moment: int) -> Interactions:
         """Return what happened strictly before a moment."""
-        keep = self.time < moment
-        return Interactions(
-            self.shopper[keep], self.item[keep], self.time[keep], self.weight[keep], self.items, self.shoppers
-        )
+        return self.take(self.time < moment)
+
+    def take(self, kept: NDArray[np.bool_]) -> Interactions:
+        """Return some of the rows, of as many shoppers and items as before."""
+        shopper, item, time, weight = (getattr(self, name)[kept] for name in ("shopper", "item", "time", "weight"))
+        return Interactions(shopper, item, time, weight, self.items, self.shoppers, self.catalogue)
 
     def matrix(self, weight: Floats | None = None) -> sparse.csr_matrix:
         """Return [shoppers, items] of summed weights; without any, of ones where there was an interaction."""
@@ -76,8 +89,11 @@ def interactions(frames: Frames) -> Interactions:
     time = np.concatenate([frames.events.time[seen], lines.time])
     weight = np.concatenate([np.ones(int(seen.sum())), np.full(len(lines.shopper), PURCHASE_WEIGHT)])
     order = np.lexsort((time, shopper))
+    items = frames.items
+    blank = Catalogue.blank(len(items.ids))
+    catalogue = Catalogue(items.category, items.price, items.brand or blank.brand, items.title or blank.text)
     return Interactions(
-        shopper[order], item[order], time[order], weight[order], len(frames.items.ids), len(frames.shoppers)
+        shopper[order], item[order], time[order], weight[order], len(items.ids), len(frames.shoppers), catalogue
     )
 
 
@@ -88,6 +104,8 @@ class Needs:
     events: bool = True
     order: bool = False
     """Whether it reads in which order things happened."""
+    attributes: bool = False
+    """Whether it reads what is known of products: category, brand, price, words."""
     gpu: bool = False
     """Whether a GPU is much to be preferred; it runs without one."""
 

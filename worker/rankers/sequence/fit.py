@@ -20,9 +20,8 @@ from torch.nn import functional
 from worker.losses import calibrated_cross_entropy, positive_weight, sampled_softmax
 from worker.rankers.sequence.histories import Floats, Histories, Ints, Resident, Windows
 from worker.rankers.sequence.network import SequenceEncoder
+from worker.rankers.training import late, more_epochs, until_no_better, within
 
-LATE_SHARE = 0.1
-FEW_LATE = 20
 MOST_JUDGED = 4096
 JUDGED_AT_ONCE = 512
 REPORT_EVERY = 10
@@ -177,10 +176,6 @@ class Trainer:
             return calibrated_cross_entropy(positive, negative, clash, rate=rate, calibration=training.calibration)
         return sampled_softmax(positive, negative, self.log_drawn[drawn] + math.log(training.negatives), clash)
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return a copy of the network's weights."""
-        return {name: value.detach().clone() for name, value in self.encoder.state_dict().items()}
-
     @torch.no_grad()
     def judge(self, windows: Windows) -> float:
         """Return the mean reciprocal rank, over the whole catalogue, of up to 4,096 of the targets that count."""
@@ -248,50 +243,45 @@ def train(
         return []
     targets = np.ones(len(histories.items), dtype=bool)
     targets[histories.offset[:-1][np.diff(histories.offset) > 0]] = False  # nothing comes before a first item
-    late = targets & (histories.time >= np.quantile(histories.time[targets], 1 - LATE_SHARE))
+    kept_back = late(histories.time, targets)
     curves: list[dict[str, float]] = []
-    more = training.epochs_over(len(windows))
-    if FEW_LATE <= late.sum() <= targets.sum() / 2:
-        best = _until_no_better(trainer, windows, targets & ~late, late, curves, progress)
-        more = max(1, round(best * LATE_SHARE))
+    more, done = training.epochs_over(len(windows)), 0.0
+    if kept_back is not None:
+        early = targets & ~kept_back
+        best = _best_epoch(trainer, windows, early, kept_back, curves, within(progress, 0.0, 0.9))
+        more, done = more_epochs(best), 0.9
     trainer.learn_from(targets)
+    step = (1 - done) / more
     for number in range(more):
-        done = 0.9 if curves else 0.0
-        loss = trainer.epoch(windows, _within(progress, done + (1 - done) * number / more, (1 - done) / more))
-        curves.append({"loss": loss})
+        curves.append({"loss": trainer.epoch(windows, within(progress, done + step * number, step))})
     encoder.eval()
     return curves
 
 
-def _until_no_better(
+def _best_epoch(
     trainer: Trainer,
     windows: Windows,
     early: NDArray[np.bool_],
-    late: NDArray[np.bool_],
+    kept_back: NDArray[np.bool_],
     curves: list[dict[str, float]],
     progress: Callable[[float], None],
 ) -> int:
-    """Train on the early targets until the late ones get no better; leave the best weights and return their epoch."""
-    learnt, watched = windows.holding(early), windows.holding(late)
-    epochs = trainer.training.epochs_over(len(learnt))
+    """Train on the early targets until those kept back get no better; leave the best weights, return their epoch."""
+    learnt, watched = windows.holding(early), windows.holding(kept_back)
     watched = watched.take(trainer.rng.permutation(len(watched)))
-    best, best_rank, kept = 0, -1.0, trainer.weights()
-    for number in range(epochs):
+
+    def epoch(tell: Callable[[float], None]) -> float:
         trainer.learn_from(early)
-        loss = trainer.epoch(learnt, _within(progress, 0.9 * number / epochs, 0.9 / epochs))
-        trainer.learn_from(late)
-        rank = trainer.judge(watched)
-        curves.append({"loss": loss, "late_mrr": rank})
-        if rank > best_rank:
-            best, best_rank, kept = number + 1, rank, trainer.weights()
-        elif number + 1 - best >= trainer.training.patience:
-            break
-    trainer.encoder.load_state_dict(kept)
-    return best
+        return trainer.epoch(learnt, tell)
 
+    def judge() -> float:
+        trainer.learn_from(kept_back)
+        return trainer.judge(watched)
 
-def _within(progress: Callable[[float], None], low: float, share: float) -> Callable[[float], None]:
-    return lambda done: progress(low + share * done)
+    return until_no_better(
+        trainer.encoder, epoch, judge, curves, epochs=trainer.training.epochs_over(len(learnt)),
+        patience=trainer.training.patience, progress=progress,
+    )  # fmt: skip
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from worker.rankers.base import Interactions, Needs, Progress, Reason, strongest
 from worker.rankers.sequence.fit import Training, encode, train
 from worker.rankers.sequence.histories import Histories
 from worker.rankers.sequence.network import Cell, SequenceEncoder, Shape
+from worker.rankers.training import load_weights, packed_weights
 from worker.rankers.vectors import DotRanker
 from worker.space import Choice, Range, Space
 
@@ -68,6 +69,12 @@ class SequenceRanker(DotRanker):
     network: SequenceEncoder = field(init=False, repr=False)
     histories: Histories = field(init=False, repr=False)
     curves: list[dict[str, float]] = field(init=False, repr=False)
+
+    def __init_subclass__(cls, *, cell: Cell, reads: str) -> None:
+        """Declare a ranker: its name is its cell's."""
+        super().__init_subclass__()
+        cls.cell = cls.name = cell
+        cls.note = f"torch: {reads} over the items in order"
 
     def _learn(self, past: Interactions, now: int, seed: int, progress: Progress) -> None:
         self._meet(past)
@@ -128,72 +135,45 @@ class SequenceRanker(DotRanker):
         return strongest(self.known[candidates - 1], pull, most)
 
     def _arrays(self) -> Arrays:
-        network = {f"network/{name}": value.cpu().numpy() for name, value in self.network.state_dict().items()}
         columns = {f"history/{name}": getattr(self.histories, name) for name in ("items", "time", "offset")}
-        return {**super()._arrays(), **network, **columns}
+        return {**super()._arrays(), **packed_weights(self.network), **columns}
 
     def _load(self, arrays: Arrays) -> None:
         super()._load(arrays)
         self.histories = Histories(*(arrays[f"history/{name}"] for name in ("items", "time", "offset")))
         self.network = SequenceEncoder(self._shape())
-        own = {key.removeprefix("network/"): value for key, value in arrays.items() if key.startswith("network/")}
-        self.network.load_state_dict({key: torch.tensor(value) for key, value in own.items()})
-        self.network.eval()
+        load_weights(self.network, arrays)
         self.curves = []
 
 
-@dataclass(kw_only=True, eq=False)
-class GRU(SequenceRanker):
+class GRU(SequenceRanker, cell="gru", reads="GRU"):
     """Gated recurrent units, after GRU4Rec (Hidasi et al. 2016), trained at all positions with sampled softmax."""
 
-    name: ClassVar[str] = "gru"
-    note: ClassVar[str] = "torch: GRU over the items in order"
-    cell: ClassVar[Cell] = "gru"
 
-
-@dataclass(kw_only=True, eq=False)
-class LSTM(SequenceRanker):
+class LSTM(SequenceRanker, cell="lstm", reads="LSTM"):
     """Long short-term memory."""
 
-    name: ClassVar[str] = "lstm"
-    note: ClassVar[str] = "torch: LSTM over the items in order"
-    cell: ClassVar[Cell] = "lstm"
 
-
-@dataclass(kw_only=True, eq=False)
-class CNN(SequenceRanker):
-    """Dilated causal convolutions, after NextItNet (Yuan et al. 2019)."""
-
-    name: ClassVar[str] = "cnn"
-    note: ClassVar[str] = "torch: dilated convolutions over the items in order"
-    cell: ClassVar[Cell] = "cnn"
-    blocks: int = 2
-
-
-@dataclass(kw_only=True, eq=False)
-class CNNLSTM(SequenceRanker):
+class CNNLSTM(SequenceRanker, cell="cnn_lstm", reads="convolution, pool and LSTM"):
     """The source articles' hybrid: convolution, pool, LSTM."""
 
-    name: ClassVar[str] = "cnn_lstm"
-    note: ClassVar[str] = "torch: convolution, pool and LSTM over the items in order"
-    cell: ClassVar[Cell] = "cnn_lstm"
-
 
 @dataclass(kw_only=True, eq=False)
-class Transformer(SequenceRanker):
-    """SASRec's task (Kang and McAuley 2018) with gated residuals and sampled softmax."""
+class CNN(SequenceRanker, cell="cnn", reads="dilated convolutions"):
+    """Dilated causal convolutions, after NextItNet (Yuan et al. 2019)."""
 
-    name: ClassVar[str] = "transformer"
-    note: ClassVar[str] = "torch: causal attention over the items in order"
-    cell: ClassVar[Cell] = "transformer"
     blocks: int = 2
 
 
 @dataclass(kw_only=True, eq=False)
-class HSTU(SequenceRanker):
+class Transformer(SequenceRanker, cell="transformer", reads="causal attention"):
+    """SASRec's task (Kang and McAuley 2018) with gated residuals and sampled softmax."""
+
+    blocks: int = 2
+
+
+@dataclass(kw_only=True, eq=False)
+class HSTU(SequenceRanker, cell="hstu", reads="pointwise attention"):
     """Hierarchical sequential transduction units."""
 
-    name: ClassVar[str] = "hstu"
-    note: ClassVar[str] = "torch: pointwise attention over the items in order"
-    cell: ClassVar[Cell] = "hstu"
     blocks: int = 2

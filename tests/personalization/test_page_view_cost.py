@@ -72,7 +72,11 @@ def test_a_page_with_everything_costs_one_query_more(addresses: None, signed_in:
     assert "data-pz-token" in html
     # Without the tags nothing asks who is signed in: the session and the account are the shop's own queries.
     own = [sql for sql in figures["/tracked/"] if "django_session" in sql or "auth_user" in sql]
-    added = [sql for sql in figures["/tracked/"] if sql not in [*own, *figures["/untracked/"]] and sql not in ("BEGIN", "COMMIT")]
+    added = [
+        sql
+        for sql in figures["/tracked/"]
+        if sql not in [*own, *figures["/untracked/"]] and not sql.startswith(("BEGIN", "COMMIT"))
+    ]
     assert len(added) <= MOST, added
     assert Event.objects.filter(type="product_viewed", item_id="p-1").count() == 1
 

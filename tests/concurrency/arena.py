@@ -225,8 +225,8 @@ def drop_checks() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT conrelid::regclass::text, conname FROM pg_constraint "
-            "WHERE contype = 'c' AND conrelid::regclass::text ~ '^(personalization|shop)_'"
-        )
+            "WHERE contype = 'c' AND coninhcount = 0 AND conrelid::regclass::text ~ '^(personalization|shop)_'"
+        )  # a partition's go with its parent's
         for table, name in cursor.fetchall():
             cursor.execute(f'ALTER TABLE {table} DROP CONSTRAINT "{name}"')
 

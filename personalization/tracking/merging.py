@@ -119,7 +119,9 @@ def _take_over_consent(visitor: Shopper, account: Shopper) -> list[int]:
     """Write what the visitor agreed to into the account's ledger, where it never answered; returns the new lines."""
     own = ConsentRecord.objects.filter(shopper=account).exclude(source__in=NOT_THEIR_WORD)
     answered = set(own.values_list("purpose", flat=True))
-    wanted = {purpose.value for purpose in CONSENT_PURPOSES if visitor.allows(purpose)} - answered
+    # What it has by an earlier merge stays that one's: taken back, this one leaves it alone.
+    lacking = [purpose for purpose in CONSENT_PURPOSES if not account.allows(purpose)]
+    wanted = {purpose.value for purpose in lacking if visitor.allows(purpose)} - answered
     latest = {row.purpose: row for row in ConsentRecord.objects.filter(shopper=visitor).order_by("at", "pk")}
     lines = [
         ConsentRecord(

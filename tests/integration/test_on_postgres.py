@@ -52,7 +52,7 @@ def test_the_rooms_pass_on_postgres(postgres_server: Postgres, record_property: 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=2400,
         check=False,
     )
     postgres_server.drop(name)

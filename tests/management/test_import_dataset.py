@@ -20,6 +20,7 @@ from personalization.models import (
     CatalogItem,
     ConsentRecord,
     Event,
+    EventClaim,
     Exposure,
     Offer,
     Shopper,
@@ -260,7 +261,7 @@ def test_a_killed_import_completes_when_it_is_run_again(
     run(dataset, folder)
     resumed = contents()
     assert "Nothing new" in run(dataset, folder)
-    for model in (Event, Exposure, CatalogItem, Campaign, Shopper):
+    for model in (Event, EventClaim, Exposure, CatalogItem, Campaign, Shopper):
         model._default_manager.all().delete()
     run(dataset, folder)
     assert contents() == resumed
@@ -273,7 +274,7 @@ def test_parts_and_their_size_do_not_show(dataset: str, tmp_path: Path, monkeypa
     whole = contents()
     monkeypatch.setattr(tables, "PART", 2)
     monkeypatch.setattr(tables, "CHUNK", 3)
-    for model in (Event, Exposure, CatalogItem, Campaign, Shopper):
+    for model in (Event, EventClaim, Exposure, CatalogItem, Campaign, Shopper):
         model._default_manager.all().delete()
     run(dataset, folder)
     assert contents() == whole

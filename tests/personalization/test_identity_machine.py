@@ -120,6 +120,7 @@ class Identities(RuleBasedStateMachine):
         device, user = self.devices[at], self.users[who]
         if device.user is not None:
             self.sign_out(at)
+            device = self.devices[at]
         visitor = device.leads_to
         free = visitor is not None and Shopper.objects.get(pk=visitor).user_id is None
         request = device.request()

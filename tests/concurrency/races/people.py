@@ -33,6 +33,7 @@ class Erased(arena.Race):
     """A shopper with several baskets leaves them all and is erased meanwhile: nobody waits in a ring."""
 
     threads = 7
+    within_seconds = 5 * WITHIN_SECONDS  # an erasure has much to do before it comes to what the baskets hold
     shopper: Shopper
     baskets: list[list[UUID]]
 
@@ -55,7 +56,7 @@ class Erased(arena.Race):
         api.erase(self.shopper)
 
     def _release(self, keys: list[UUID]) -> None:
-        time.sleep(random.uniform(0, WITHIN_SECONDS))
+        time.sleep(random.uniform(0, self.within_seconds))
         release_all(keys)
 
     def _try(self, act: Callable[..., object], *given: object) -> None:
@@ -83,6 +84,8 @@ class Erased(arena.Race):
 
 class Merged(Erased):
     """The same, of a visitor who logs in."""
+
+    within_seconds = WITHIN_SECONDS
 
     def leave(self) -> None:
         merging.merge(self.shopper, build.shopper())

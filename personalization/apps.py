@@ -79,7 +79,6 @@ class PersonalizationConfig(AppConfig):
         chores.register("exports", exports.delete_old)
         handlers.register(JobKind.CODES, batches.run)
         handlers.register(JobKind.EXPORT, exports.run)
-        shoppers_merged.connect(rollups.on_merged, dispatch_uid="personalization.rollups.merged")
         events_rewritten.connect(rollups.on_rewritten, dispatch_uid="personalization.rollups.rewritten")
         chores.register("rollups", rollups.chore)
         chores.register("summaries", summarise.queue_daily)

@@ -55,6 +55,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     return [
         *_check_names(raw),
         *_check_values(raw),
+        *_check_personal_attributes(raw),
         *_check_rate_limits(raw),
         *_check_retention(raw),
         *_check_adapters(raw),
@@ -97,22 +98,26 @@ def _check_values(raw: dict[str, Any]) -> list[CheckMessage]:
             found.append(
                 Error(f"PERSONALIZATION[{name!r}] must lie between {low} and {high}.", id="personalization.E004")
             )
-    from personalization.tracking.sealing import NEEDED  # models are there by the time checks run
-
-    needed = sorted(NEEDED.intersection(map(str, raw.get("PERSONAL_ATTRIBUTES") or ())))
-    if needed:
-        found.append(
-            Error(
-                f'PERSONALIZATION["PERSONAL_ATTRIBUTES"]: {", ".join(needed)} cannot be encrypted.',
-                hint="Features, offers, letters or the birthday's trigger read them. Staff do not see them anyway.",
-                id="personalization.E009",
-            )
-        )
     for name, words in CHOICES.items():
         if raw.get(name, words[0]) not in words:
             told = " or ".join(f'"{word}"' for word in words)
             found.append(Error(f'PERSONALIZATION["{name}"] must be {told}.', id="personalization.E005"))
     return found
+
+
+def _check_personal_attributes(raw: dict[str, Any]) -> list[CheckMessage]:
+    from personalization.tracking.sealing import NEEDED  # models are there by the time checks run
+
+    needed = sorted(NEEDED.intersection(map(str, raw.get("PERSONAL_ATTRIBUTES") or ())))
+    if not needed:
+        return []
+    return [
+        Error(
+            f'PERSONALIZATION["PERSONAL_ATTRIBUTES"]: {", ".join(needed)} cannot be encrypted.',
+            hint="Features, offers, letters or the birthday's trigger read them. Staff do not see them anyway.",
+            id="personalization.E009",
+        )
+    ]
 
 
 def _check_rate_limits(raw: dict[str, Any]) -> list[CheckMessage]:

@@ -15,7 +15,7 @@ from personalization.learning.readiness import MIN_ORDERS
 from worker import device as devices
 from worker.metrics import RESAMPLES
 from worker.rankers import DAY, LIGHT, LINE_UP, RANKERS, Interactions, Ranker, interactions, top_items
-from worker.rankers.base import Progress, silent
+from worker.rankers.base import Progress, ndcg, silent
 from worker.response import Stage
 
 BLOCK = 512
@@ -147,14 +147,12 @@ def _bought_after(frames: Frames, origin: int, past: Interactions) -> dict[int, 
 
 def _figures(ranker: Ranker, shoppers: Ints, truth: dict[int, set[int]]) -> dict[str, Floats]:
     found: dict[str, list[float]] = {"ndcg@10": [], "recall@10": [], "recall@20": []}
-    discount = 1 / np.log2(np.arange(2, 12))
     for start in range(0, len(shoppers), BLOCK):
         block = shoppers[start : start + BLOCK]
         for shopper, ranked in zip(block.tolist(), top_items(ranker.score(block), 20).tolist(), strict=True):
             wanted = truth[shopper]
             hits = np.array([item in wanted for item in ranked], dtype=np.float64)
-            ideal = discount[: min(len(wanted), 10)].sum()
-            found["ndcg@10"].append(float((hits[:10] * discount[: len(hits[:10])]).sum() / ideal))
+            found["ndcg@10"].append(ndcg(hits, len(wanted), 10))
             found["recall@10"].append(float(hits[:10].sum() / len(wanted)))
             found["recall@20"].append(float(hits.sum() / len(wanted)))
     return {name: np.array(values) for name, values in found.items()}

@@ -33,12 +33,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("grant_coupon", "view_supportaction", "view_coupon", "view_reservation", "view_redemption"),
         *("view_giftcard", "view_giftcardentry", "view_grant"),
         *("view_riskreview", "decide_riskreview"),
+        *("view_shoppermerge", "undo_shoppermerge"),
     ),
     "analyst": (
         *("view_campaign", "view_offer", "view_trigger", "view_forecast", "view_campaignrevision"),
         *("view_campaigntransition", "view_redemption", "view_ledgerentry", "view_decision", "view_exposure"),
         *("view_event", "view_catalogitem", "view_modelversion", "view_scoreset", "view_job"),
-        *("view_riskrule", "view_outboxmessage", "view_alert"),
+        *("view_riskrule", "view_outboxmessage", "view_alert", "view_sessionverdict"),
     ),
 }
 

@@ -24,7 +24,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from personalization.features import rollup_sql as sql
-from personalization.models import Event, RolledShopper, RollupState, Shopper, StaleDays
+from personalization.models import Event, RolledShopper, RollupState, StaleDays
 from personalization.tracking import profiles
 
 BATCH = 50_000
@@ -80,11 +80,6 @@ def on_rewritten(
 ) -> None:
     """Mark the days of events that were changed or removed (a receiver of ``events_rewritten``)."""
     mark_stale(shopper_ids, first_day, last_day)
-
-
-def on_merged(sender: Any, *, visitor: Shopper, account: Shopper, **kwargs: Any) -> None:
-    """Mark both sides of a merge, whose events have just moved (a receiver of ``shoppers_merged``)."""
-    mark_stale([visitor.pk, account.pk], *EVER)
 
 
 def chore() -> int:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log1p
 from operator import mul
+from typing import NamedTuple
 
 from personalization.pure.benefits import Board, Prepared, ceiling, free_pieces, limited, reached_step
 from personalization.types import OfferKind
@@ -36,8 +37,6 @@ _STEEPEST = 0.99
 _AtMost = Callable[[Sequence[int]], int]
 Option = tuple[int, int, int]
 """The most that sets which begin with an offer can add, minor units and below a cent, and the offer's position."""
-_Entry = tuple[int, float, int, int, float, float, float, float, list[int], _AtMost | None]
-"""Position, ceiling, group, span, share, slack, log, shifted, rests for each number of places, at_most: see Part."""
 _NEIGHBOURS = 5
 """Positions in a row that share a tangent: to find one takes as long as to use it several times."""
 _Tangent = tuple[list[float], list[float]]
@@ -98,6 +97,21 @@ def tight_lines(board: Board) -> dict[int, int]:
     return {at: cost for at, (total, cost) in lines if total * (1 - _TIGHT) < cost < total}
 
 
+class _Entry(NamedTuple):
+    """A part as the loops unpack it. ``rests``: what sets that begin with it add below a cent, by places left."""
+
+    at: int
+    ceiling: float
+    group: int
+    span: int
+    share: float
+    slack: float
+    log: float
+    shifted: float
+    rests: list[int]
+    at_most: _AtMost | None
+
+
 class Bounds:
     """Bounds for every rest of the offers. Lines that the same offers cover are summed up: a cell."""
 
@@ -116,7 +130,9 @@ class Bounds:
             more = [0, *_largest([other.rest for other in parts[at + 1 :]], slots - 1)]
             rests = [part.rest + rest for rest in more]
             most = float(part.ceiling_minor)
-            entries.append((at, most, part.group, span, part.share, part.slack, log, shifted, rests, part.at_most))
+            entries.append(
+                _Entry(at, most, part.group, span, part.share, part.slack, log, shifted, rests, part.at_most)
+            )
         self._backwards: list[_Entry] = entries[::-1]
         self._tangents: dict[tuple[int, int], _Tangent] = {}
 
@@ -155,21 +171,21 @@ class Bounds:
         """
         left = [float(cell) for cell in cells]
         logs = [0.0] * len(cells)
-        open_ = [entry for entry in entries if not entry[2] & groups]
+        open_ = [entry for entry in entries if not entry.group & groups]
         for _ in range(slots):
             sums = [sum([left[at] for at in span]) for span in self._spans]
             best, chosen = 0.0, None
             for entry in open_:
-                worth = min(entry[1], entry[4] * sums[entry[3]]) if entry[4] else entry[1]
+                worth = min(entry.ceiling, entry.share * sums[entry.span]) if entry.share else entry.ceiling
                 if worth > best:
                     best, chosen = worth, entry
             if chosen is None:
                 break
-            open_ = [each for each in open_ if each is not chosen and not (each[2] & chosen[2])]
-            if chosen[6] and best < chosen[1] + 1:
-                for at in self._spans[chosen[3]]:
-                    left[at] *= 1 - chosen[4]
-                    logs[at] += chosen[6]
+            open_ = [each for each in open_ if each is not chosen and not (each.group & chosen.group)]
+            if chosen.log and best < chosen.ceiling + 1:
+                for at in self._spans[chosen.span]:
+                    left[at] *= 1 - chosen.share
+                    logs[at] += chosen.log
         decay = [exp(-log) for log in logs]
         return decay, [1 - rate * (1 + log) for rate, log in zip(decay, logs, strict=True)]
 

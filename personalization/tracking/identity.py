@@ -6,8 +6,9 @@ An account's shopper wins over the visitor's. What happens at login: see ``login
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -29,12 +30,14 @@ from personalization.models import (
 )
 from personalization.ports import adapters
 from personalization.tracking import profiles, sealing, secrets
-from personalization.types import ShopperData
+from personalization.types import ProfileData, ShopperData
 
 _CACHE = "_pz_shopper"
 SESSION_KEY = "pz_shopper"
 BATCH = 500
 T = TypeVar("T")
+Profile = tuple[dict[str, Any], datetime | None]
+"""A profile's attributes in clear, and since when somebody is a customer."""
 
 
 def visitor_id(request: HttpRequest) -> str:
@@ -263,25 +266,30 @@ def _new_shopper(row: ShopperData) -> Shopper:
 
 
 def _refresh_attributes(rows: list[ShopperData], known: dict[str, int]) -> None:
-    wanted = {known[row.external_id]: row for row in rows}
-    changed: list[Shopper] = []
-    for shopper in Shopper.objects.select_for_update(no_key=True).filter(pk__in=wanted).order_by("pk"):
-        row = wanted[shopper.pk]
-        if dict(row.attributes) != sealing.open_properties(shopper.attributes) or row.joined_at != shopper.joined_at:
-            changed.append(shopper)
-    _change(changed, {pk: (dict(row.attributes), row.joined_at) for pk, row in wanted.items()})
+    wanted = {known[row.external_id]: (dict(row.attributes), row.joined_at) for row in rows}
+    _change(Shopper.objects.filter(pk__in=wanted), lambda shopper: wanted[shopper.pk])
 
 
-def _change(shoppers: list[Shopper], profile_of: dict[int, tuple[dict[str, Any], datetime | None]]) -> None:
-    """Give locked shoppers a new profile, by key; the attributes that they had are kept as history."""
-    profiles.keep(
-        [each for each in shoppers if profile_of[each.pk][0] != sealing.open_properties(each.attributes)],
-        timezone.now(),
-    )
-    for shopper in shoppers:
-        attributes, shopper.joined_at = profile_of[shopper.pk]
+def _change(rows: QuerySet[Shopper], profile_of: Callable[[Shopper], Profile]) -> int:
+    """Give shoppers the profile that they have now, in a transaction; returns how many there are.
+
+    What has not changed is not written; the attributes that somebody had before are kept as history.
+    """
+    shoppers = list(rows.select_for_update(no_key=True).order_by("pk"))
+    old = {shopper.pk: (sealing.open_properties(shopper.attributes), shopper.joined_at) for shopper in shoppers}
+    new = {shopper.pk: profile_of(shopper) for shopper in shoppers}
+    changed = [shopper for shopper in shoppers if new[shopper.pk] != old[shopper.pk]]
+    profiles.keep([shopper for shopper in changed if new[shopper.pk][0] != old[shopper.pk][0]], timezone.now())
+    for shopper in changed:
+        attributes, shopper.joined_at = new[shopper.pk]
         shopper.attributes = sealing.seal_attributes(attributes)
-    Shopper.objects.bulk_update(shoppers, ["attributes", "joined_at"])
+    Shopper.objects.bulk_update(changed, ["attributes", "joined_at"])
+    return len(shoppers)
+
+
+def _told(told: Mapping[Any, ProfileData], shopper: Shopper) -> Profile:
+    profile = told[shopper.user_id]
+    return dict(profile.attributes), profile.joined_at
 
 
 def sync_profiles() -> int:
@@ -293,9 +301,5 @@ def sync_profiles() -> int:
     for batch in batches(adapter.profiles()):
         told: dict[Any, Any] = dict(batch)
         with transaction.atomic():
-            mine = Shopper.objects.select_for_update(no_key=True).filter(user_id__in=told).order_by("pk")
-            shoppers = list(mine)
-            now = {each.pk: told[each.user_id] for each in shoppers}
-            _change(shoppers, {pk: (dict(given.attributes), given.joined_at) for pk, given in now.items()})
-        count += len(shoppers)
+            count += _change(Shopper.objects.filter(user_id__in=told), partial(_told, told))
     return count

@@ -38,10 +38,6 @@ stored AS (
 )
 SELECT * FROM who
 """
-_VALUES = ", ".join(
-    "who.id" if name == "shopper_id" else "r->8" if kind == "jsonb" else f"(r->>{place})::{kind}"
-    for place, (name, kind) in enumerate(storage.TYPES.items())
-)
 
 
 def fits(request: HttpRequest) -> bool:
@@ -67,7 +63,7 @@ def store(request: HttpRequest, row: EventData, purpose: Purpose, *, is_bot: boo
         columns=", ".join(f"s.{field.column}" for field in Shopper._meta.concrete_fields),
         finder=finder,
         fields=storage.COLUMNS,
-        values=_VALUES,
+        values=storage.from_array(shopper_id="who.id"),
         agreed="TRUE" if decided else f"who.consent_{purpose.value}",
     )
     key = claim_key(row.source, row.event_id)

@@ -130,13 +130,18 @@ def _kept(
     return [rows[index] for index in places], frozenset(new for new, old in enumerate(places) if old in corrected)
 
 
+def from_array(**instead: str) -> str:
+    """Return the columns of an event that is a JSON array ``r``, as PostgreSQL reads them; ``instead`` by name."""
+    read = {name: f"(r->>{place})::{kind}" for place, (name, kind) in enumerate(TYPES.items())}
+    read["properties"] = f"r->{list(TYPES).index('properties')}"
+    return ", ".join(f"{value} AS {name}" for name, value in (read | instead).items())
+
+
 def _insert_by_json(cursor: Any, encoded: Iterable[list[Any]]) -> int:
     listed = list(encoded)
-    fields = [f"(r->>{place})::{kind} AS {name}" for place, (name, kind) in enumerate(TYPES.items())]
-    sent = ", ".join(fields).replace("(r->>8)::jsonb", "r->8")
     keys = [f"r->>{place} AS digest_{place}" for place in range(_DIGESTS, len(listed[0]))]
     cursor.execute(
-        f"WITH sent AS MATERIALIZED (SELECT {sent}, (r->>{_KEY})::uuid AS key, {', '.join(keys)} "  # noqa: S608
+        f"WITH sent AS MATERIALIZED (SELECT {from_array()}, (r->>{_KEY})::uuid AS key, {', '.join(keys)} "  # noqa: S608
         f"FROM jsonb_array_elements(%s::jsonb) AS r), {_merge(listed[0])}",
         [json.dumps(listed)],
     )

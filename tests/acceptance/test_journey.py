@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from personalization.admin.masking import masked_order
 from tests.acceptance.conftest import LiveShop, OpenPage
 from tests.acceptance.steps import ADDRESS, claim_an_offer, fill_address, put_into_basket
 
@@ -51,7 +52,7 @@ def _admin_sees(page: Page, live_shop: LiveShop, number: str) -> None:
     page.goto(f"/admin/shop/order/?q={number}")
     expect(page.locator("#result_list")).to_contain_text(ADDRESS["Full name"])
     page.goto("/admin/personalization/redemption/")
-    expect(page.locator("#result_list")).to_contain_text(number[-2:])  # whose order it is, the page does not tell
+    expect(page.locator("#result_list")).to_contain_text(masked_order(number))  # staff see its end
     page.goto("/admin/personalization/campaign/")
     expect(page.locator("#result_list")).to_contain_text("Beside the product")
     page.goto("/admin/personalization/event/?type__exact=order_placed")

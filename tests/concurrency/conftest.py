@@ -31,6 +31,22 @@ def child_environment(database_url: str) -> dict[str, str]:
     return os.environ | {"DATABASE_URL": database_url, "TEST_VAR_DIR": str(settings.VAR_DIR)}
 
 
+def started(*arguments: str, database_url: str, says: str) -> subprocess.Popen[str]:
+    """Start a Python module beside the tests against a database, and return it once it says that it is at work."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=child_environment(database_url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"{says}\n"
+    process.stdout.close()
+    return process
+
+
 def run(*arguments: str, database_url: str, timeout: float = 0) -> str:
     """Run a Python module beside the tests against a database; return what it printed."""
     done = subprocess.run(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.concurrency.conftest import BACKENDS, ROOT, NewDatabase, child_environment, run
+from tests.concurrency.conftest import BACKENDS, ROOT, NewDatabase, child_environment, run, started
 from tests.support.scale import rounds
 
 CRASH = "tests.concurrency.crash"
@@ -82,15 +82,4 @@ def test_killed_at_random_under_load(backend: str, new_database: NewDatabase) ->
 
 
 def _spender(campaign: str, url: str) -> subprocess.Popen[str]:
-    spender = subprocess.Popen(
-        [sys.executable, "-m", CRASH, "spend", campaign],
-        cwd=ROOT,
-        env=child_environment(url),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert spender.stdout is not None
-    assert spender.stdout.readline() == "spending\n"
-    spender.stdout.close()
-    return spender
+    return started(CRASH, "spend", campaign, database_url=url, says="spending")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import subprocess
-import sys
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from tests.concurrency.conftest import ROOT, child_environment, run
+from tests.concurrency.conftest import run, started
 from tests.support import needs, servers
 from tests.support.scale import rounds
 
@@ -70,15 +69,4 @@ def ask(url: str, statement: str) -> list[tuple[object, ...]]:
 
 
 def _sender(note: Path, url: str) -> subprocess.Popen[str]:
-    sender = subprocess.Popen(
-        [sys.executable, "-m", "tests.concurrency.reporter", str(note)],
-        cwd=ROOT,
-        env=child_environment(url),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert sender.stdout is not None
-    assert sender.stdout.readline() == "sending\n"
-    sender.stdout.close()
-    return sender
+    return started("tests.concurrency.reporter", str(note), database_url=url, says="sending")

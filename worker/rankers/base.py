@@ -256,3 +256,10 @@ def top_items(scores: NDArray[np.float32], k: int) -> Ints:
     order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
     found: Ints = np.take_along_axis(best, order, axis=1)
     return found
+
+
+def ndcg(hits: NDArray[Any], wanted: int, k: int) -> float:
+    """Return NDCG@k of one ranked list: ``hits`` [items of the list] says which of them are among the ``wanted``."""
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    first = hits[:k]
+    return float((first * discount[: len(first)]).sum() / discount[: min(wanted, k)].sum())

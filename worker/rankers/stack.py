@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
 from personalization.features.frames import Floats, Ints
-from worker.rankers.base import Interactions, Needs, Progress, Ranker, Reason, Scores, top_items
+from worker.rankers.base import Interactions, Needs, Progress, Ranker, Reason, Scores, ndcg, top_items
 from worker.rankers.content import Content
 from worker.rankers.factors import ALS
 from worker.rankers.linear import EASE
@@ -172,13 +172,11 @@ class Stack(Ranker):
 
 def _ndcg(terms: sparse.csr_matrix, wanted: sparse.csr_matrix, k: int = 10) -> Floats:
     """Return each row's NDCG@k, the order being that of the terms."""
-    discount = 1 / np.log2(np.arange(2, k + 2))
     found = np.zeros(terms.shape[0])
     for row in range(terms.shape[0]):
         ranked, right = terms[row], wanted[row].indices
         first = ranked.indices[np.argsort(-ranked.data, kind="stable")[:k]]
-        hit = np.isin(first, right)
-        found[row] = (hit * discount[: len(hit)]).sum() / discount[: min(len(right), k)].sum()
+        found[row] = ndcg(np.isin(first, right), len(right), k)
     return found
 
 

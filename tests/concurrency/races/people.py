@@ -17,7 +17,7 @@ from personalization import api
 from personalization.campaigns.coupons import claim
 from personalization.campaigns.ledger import verify_ledger
 from personalization.campaigns.redemption import release_all, reserve
-from personalization.models import Campaign, Event, Reservation, Shopper, ShopperMerge
+from personalization.models import Campaign, Coupon, Event, Reservation, Shopper, ShopperMerge
 from personalization.privacy import erasure
 from personalization.tracking import identity, merging
 from personalization.tracking.ingest import store_events
@@ -89,6 +89,17 @@ class Merged(Erased):
 
     def leave(self) -> None:
         merging.merge(self.shopper, build.shopper())
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        with mock.patch.object(identity, "lock", self._lock_the_other_way_round):
+            yield
+
+    def _lock_the_other_way_round(self, people: Sequence[int]) -> None:
+        """Lock the same rows, but each coupon before what it is held by."""
+        for rows in (Coupon.objects.filter(shopper__in=people), Reservation.objects.filter(shopper__in=people)):
+            list(rows.select_for_update(no_key=True).values_list("pk"))
+            time.sleep(random.uniform(0, self.within_seconds))
 
 
 class TwoLogins(arena.Race):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,7 +22,9 @@ def even_time() -> Iterator[None]:
     began = time.perf_counter()
     try:
         yield
-    except (CouponRefused, GiftCardRefused):
+    except (CouponRefused, GiftCardRefused) as refused:
+        # What the lookup found goes now: to free a coupon and its campaign after the wait takes time that tells.
+        traceback.clear_frames(refused.__traceback__)
         _wait(began, conf.get().refusal_floor_ms / 1000)
         raise
 

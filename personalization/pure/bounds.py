@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log1p
 from operator import mul
-from typing import NamedTuple
 
 from personalization.pure.benefits import Board, Prepared, ceiling, free_pieces, limited, reached_step
 from personalization.types import OfferKind
@@ -37,6 +36,9 @@ _STEEPEST = 0.99
 _AtMost = Callable[[Sequence[int]], int]
 Option = tuple[int, int, int]
 """The most that sets which begin with an offer can add, minor units and below a cent, and the offer's position."""
+_Entry = tuple[int, float, int, int, float, float, float, float, list[int], _AtMost | None]
+"""Position, ceiling, group, span, share, slack, log, shifted, rests by places left, at_most: see Part. A plain tuple,
+because the loops take it apart at every node, and a named one takes three times as long."""
 _NEIGHBOURS = 5
 """Positions in a row that share a tangent: to find one takes as long as to use it several times."""
 _Tangent = tuple[list[float], list[float]]
@@ -97,21 +99,6 @@ def tight_lines(board: Board) -> dict[int, int]:
     return {at: cost for at, (total, cost) in lines if total * (1 - _TIGHT) < cost < total}
 
 
-class _Entry(NamedTuple):
-    """A part as the loops unpack it. ``rests``: what sets that begin with it add below a cent, by places left."""
-
-    at: int
-    ceiling: float
-    group: int
-    span: int
-    share: float
-    slack: float
-    log: float
-    shifted: float
-    rests: list[int]
-    at_most: _AtMost | None
-
-
 class Bounds:
     """Bounds for every rest of the offers. Lines that the same offers cover are summed up: a cell."""
 
@@ -130,9 +117,7 @@ class Bounds:
             more = [0, *_largest([other.rest for other in parts[at + 1 :]], slots - 1)]
             rests = [part.rest + rest for rest in more]
             most = float(part.ceiling_minor)
-            entries.append(
-                _Entry(at, most, part.group, span, part.share, part.slack, log, shifted, rests, part.at_most)
-            )
+            entries.append((at, most, part.group, span, part.share, part.slack, log, shifted, rests, part.at_most))
         self._backwards: list[_Entry] = entries[::-1]
         self._tangents: dict[tuple[int, int], _Tangent] = {}
 
@@ -171,21 +156,21 @@ class Bounds:
         """
         left = [float(cell) for cell in cells]
         logs = [0.0] * len(cells)
-        open_ = [entry for entry in entries if not entry.group & groups]
+        open_ = [
+            (most, group, span, share, log) for _, most, group, span, share, _, log, *_ in entries if not group & groups
+        ]
         for _ in range(slots):
             sums = [sum([left[at] for at in span]) for span in self._spans]
-            best, chosen = 0.0, None
-            for entry in open_:
-                worth = min(entry.ceiling, entry.share * sums[entry.span]) if entry.share else entry.ceiling
-                if worth > best:
-                    best, chosen = worth, entry
-            if chosen is None:
+            worths = [min(most, share * sums[span]) if share else most for most, _, span, share, _ in open_]
+            best = max(worths, default=0.0)
+            if best <= 0:
                 break
-            open_ = [each for each in open_ if each is not chosen and not (each.group & chosen.group)]
-            if chosen.log and best < chosen.ceiling + 1:
-                for at in self._spans[chosen.span]:
-                    left[at] *= 1 - chosen.share
-                    logs[at] += chosen.log
+            most, group, span, share, log = open_.pop(worths.index(best))
+            open_ = [other for other in open_ if not other[1] & group]
+            if log and best < most + 1:
+                for at in self._spans[span]:
+                    left[at] *= 1 - share
+                    logs[at] += log
         decay = [exp(-log) for log in logs]
         return decay, [1 - rate * (1 + log) for rate, log in zip(decay, logs, strict=True)]
 

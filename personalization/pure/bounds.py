@@ -3,32 +3,26 @@
 Percentages bite on what the others have left: of a line that they cover, offers with shares s₁, s₂, … take no more
 than 1 − (1−s₁)(1−s₂)…, which in y = −log(1−s) is 1 − exp(−Σy). That is concave, so any tangent lies above it, and a
 tangent is a sum with one term an offer: the best terms that fit into the places left bound every set at once.
-Whatever is not a plain percentage has what it is worth now as its term. Nothing here may be too low; how close it is
-only decides how long the search takes. ``docs/explanation/stacking.md`` tells why this holds to the cent.
+Whatever is not a plain percentage has what it is worth now as its term. And nothing takes off lines more than they
+have above their cost, but for offers that may go below it. Nothing here may be too low; how close it is only decides
+how long the search takes. ``docs/explanation/stacking.md`` tells why this holds to the cent.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import exp, log1p
+from dataclasses import dataclass, replace
+from math import ceil, exp, log1p
 from operator import mul
 
 from personalization.pure.benefits import Board, Prepared, ceiling, free_pieces, limited, reached_step
 from personalization.types import OfferKind
 
-_OTHER_FAMILIES = frozenset(
-    {
-        OfferKind.BUNDLE,
-        OfferKind.N_FOR_M,
-        OfferKind.FREE_SHIPPING,
-        OfferKind.GIFT,
-        OfferKind.GIFT_CARD,
-        OfferKind.CASH_BACK,
-        OfferKind.POINTS,
-    }
+_NOT_OFF_LINES = frozenset(
+    {OfferKind.FREE_SHIPPING, OfferKind.GIFT, OfferKind.GIFT_CARD, OfferKind.CASH_BACK, OfferKind.POINTS}
 )
+_OTHER_FAMILIES = _NOT_OFF_LINES | {OfferKind.BUNDLE, OfferKind.N_FOR_M}
 _TIGHT = 0.1
 """A line that may lose less than this share of its price is a tight one: what it has left to give is added once."""
 _STEEPEST = 0.99
@@ -36,9 +30,9 @@ _STEEPEST = 0.99
 _AtMost = Callable[[Sequence[int]], int]
 Option = tuple[int, int, int]
 """The most that sets which begin with an offer can add, minor units and below a cent, and the offer's position."""
-_Entry = tuple[int, float, int, int, float, float, float, float, list[int], _AtMost | None]
-"""Position, ceiling, group, span, share, slack, log, shifted, rests by places left, at_most: see Part. A plain tuple,
-because the loops take it apart at every node, and a named one takes three times as long."""
+_Entry = tuple[int, float, int, int, float, float, float, float, list[int], list[int], _AtMost | None]
+"""Position, ceiling, group, span, share, slack, log, shifted, rests and beyond by places left, at_most: see Part. A
+plain tuple, because the loops take it apart at every node, and a named one takes three times as long."""
 _NEIGHBOURS = 5
 """Positions in a row that share a tangent: to find one takes as long as to use it several times."""
 _Tangent = tuple[list[float], list[float]]
@@ -50,8 +44,8 @@ _ABOVE, _CRUMB = 1 + 1e-12, 1e-6
 class Part:
     """One offer as the bound sees it: its worth alone at most, what it adds below a cent, the bit of its group, the
     lines it can take something off, the share of them that it is worth (0: unknown), whether it takes that share off
-    each of them, the most that rounding adds to its worth, and to what all offers together take; and what bounds its
-    worth where less is left, never more than where more is."""
+    each of them, the most that rounding adds to its worth, and to what all offers together take; what bounds its worth
+    where less is left, never more than where more is; and what it gives that is not off lines above their cost."""
 
     ceiling_minor: int
     rest: int
@@ -62,10 +56,31 @@ class Part:
     slack: float = 0.5
     shifted: float = 0.5
     at_most: _AtMost | None = None
+    beyond: int = 0
 
 
 def part_of(prepared: Prepared, board: Board, rest: int, group: int) -> Part:
     """Return an offer as the bound sees it."""
+    part = _taking(prepared, board, rest, group)
+    return replace(part, beyond=_beyond(prepared, part, board))
+
+
+def _beyond(prepared: Prepared, part: Part, board: Board) -> int:
+    """Return the most that an offer gives, whatever was applied before, that is not off lines above their cost.
+
+    Of what a line costs, a percentage takes its share at most: only offers that may go below cost touch it at all.
+    """
+    terms, cover = prepared.terms, prepared.cover
+    if prepared.gifts or terms.kind in _NOT_OFF_LINES:
+        return part.ceiling_minor
+    if not terms.below_cost:
+        return 0
+    cost = sum(map(min, board.totals, map(mul, board.costs, cover.mask)))
+    return min(part.ceiling_minor, cost, ceil(part.share * cost + part.shifted) if part.bites else cost)
+
+
+def _taking(prepared: Prepared, board: Board, rest: int, group: int) -> Part:
+    """Return an offer as the bound sees it, without what it gives beyond."""
     terms, cover, most = prepared.terms, prepared.cover, ceiling(prepared, board)
     mask, slack = cover.mask, terms.rounding_minor / 2
     # Shares are whole units: of n lines, some get at most n/4 in all above their exact part.
@@ -102,8 +117,8 @@ def tight_lines(board: Board) -> dict[int, int]:
 class Bounds:
     """Bounds for every rest of the offers. Lines that the same offers cover are summed up: a cell."""
 
-    def __init__(self, parts: Sequence[Part], slots: int, tight: Mapping[int, int]) -> None:
-        self._tight = list(tight.items())
+    def __init__(self, parts: Sequence[Part], slots: int, board: Board) -> None:
+        self._costs, self._tight = board.costs, list(tight_lines(board).items())
         columns = list(zip(*(part.mask for part in parts), strict=True))
         kinds = sorted(set(columns))
         self._cells = [[at for at, column in enumerate(columns) if column == kind] for kind in kinds]
@@ -114,10 +129,11 @@ class Bounds:
             span = spans.index(tuple(int(part.mask[cell[0]]) for cell in self._cells))
             log = -log1p(-part.share) if part.bites else 0.0
             shifted = part.shifted if len(self._spans[span]) > 1 else part.slack
-            more = [0, *_largest([other.rest for other in parts[at + 1 :]], slots - 1)]
-            rests = [part.rest + rest for rest in more]
-            most = float(part.ceiling_minor)
-            entries.append((at, most, part.group, span, part.share, part.slack, log, shifted, rests, part.at_most))
+            later = parts[at + 1 :]
+            rests = [part.rest + rest for rest in [0, *_largest([other.rest for other in later], slots - 1)]]
+            beyond = [part.beyond + more for more in [0, *_largest([other.beyond for other in later], slots - 1)]]
+            most, sums = float(part.ceiling_minor), (rests, beyond)
+            entries.append((at, most, part.group, span, part.share, part.slack, log, shifted, *sums, part.at_most))
         self._backwards: list[_Entry] = entries[::-1]
         self._tangents: dict[tuple[int, int], _Tangent] = {}
 
@@ -138,7 +154,8 @@ class Bounds:
             base = spare + sum(map(mul, offset, cells))
             faded = list(map(mul, cells, decay))
             later = [sum([faded[at] for at in span]) for span in self._spans]
-            found = _first(entries, groups, slots, (now, later), left, (base, least))
+            room = sum([most - cost for most, cost in zip(left, self._costs, strict=True) if most > cost])
+            found = _first(entries, groups, slots, (now, later), left, (base, room, least))
         found.sort(reverse=True)
         return found
 
@@ -181,16 +198,17 @@ def _first(
     slots: int,
     sums: tuple[Sequence[int], Sequence[float]],
     left: Sequence[int],
-    money: tuple[float, int],
+    money: tuple[float, int, int],
 ) -> list[Option]:
     """Return the options while more than one place is left. ``entries``: the last offer first. ``sums``: what is left
-    of each span, and what the tangent makes of it; ``money``: the tangent's constant, and the least that counts."""
-    (now, later), (base, least) = sums, money
+    of each span, and what the tangent makes of it; ``money``: the tangent's constant, what lines have above their
+    cost, and the least that counts."""
+    (now, later), (base, room, least) = sums, money
     keep = 1 - slots
     found: list[Option] = []
     tops: list[float] = []
     of_group: dict[int, float] = {}
-    for at, worth, group, span, share, slack, log, shifted, rests, at_most in entries:
+    for at, worth, group, span, share, slack, log, shifted, rests, beyond, at_most in entries:
         if group:
             if group & groups:
                 continue
@@ -208,7 +226,8 @@ def _first(
             limit = at_most(left)
             if limit < worth:
                 worth = limit
-        minor = int((base + worth + sum(tops[keep:])) * _ABOVE + _CRUMB)
+        total, most = base + worth + sum(tops[keep:]), room + beyond[slots]
+        minor = int((total if total < most else most) * _ABOVE + _CRUMB)
         if minor >= least:
             found.append((minor, rests[slots], at))
         if group:
@@ -222,7 +241,7 @@ def _last(
 ) -> list[Option]:
     """Return the options for the last place: what each offer is worth now, ``now`` being what is left of each span."""
     found = []
-    for at, worth, group, span, share, slack, _, _, rests, at_most in entries:
+    for at, worth, group, span, share, slack, _, _, rests, _, at_most in entries:
         if worth < least - 1 or group & groups:
             continue
         if share:

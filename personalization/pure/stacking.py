@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from personalization.exceptions import BasketNotEligible
 from personalization.pure.benefits import Board, Prepared, qualified
-from personalization.pure.bounds import Bounds, part_of, tight_lines
+from personalization.pure.bounds import Bounds, part_of
 from personalization.types import Basket, Discount, OfferKind, Terms
 
 NODE_BUDGET = 2000
@@ -140,7 +140,7 @@ class _Search:
                 cost = self._ready[index].worth(self._ready[index].effect(board.totals, shipping))
                 self._offer((cost, self._rest[index], (index,)))
             parts = [part_of(self._ready[index], board, self._rest[index], self._bit[index]) for index in self._free]
-            self._bounds = Bounds(parts, self._limit, tight_lines(board))
+            self._bounds = Bounds(parts, self._limit, board)
             self._visit((0, 0, ()), board.totals, shipping, 0, 0)
         found, left = {}, board.totals
         for index in self._best[2]:

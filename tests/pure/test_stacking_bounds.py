@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from personalization.exceptions import BasketNotEligible
 from personalization.pure.benefits import Board, Prepared, discount_for, qualified
-from personalization.pure.bounds import Bounds, part_of, tight_lines
+from personalization.pure.bounds import Bounds, part_of
 from personalization.pure.stacking import application_order
 from personalization.types import Basket, Discount, Terms
 from tests.pure import stacks
@@ -72,11 +72,12 @@ def test_no_bound_is_below_what_a_set_adds(seed: int, slots: int, shape: str) ->
     offers = prepared_all(rng, board, 7, shape)
     names = sorted({group for group, _ in offers if group})
     bits = [1 << names.index(group) if group else 0 for group, _ in offers]
-    bounds = Bounds(
-        [part_of(offer, board, 0, bit) for (_, offer), bit in zip(offers, bits, strict=True)], slots, tight_lines(board)
-    )
+    parts = [part_of(offer, board, 0, bit) for (_, offer), bit in zip(offers, bits, strict=True)]
+    bounds = Bounds(parts, slots, board)
     for _ in range(3):  # The first state chooses the tangent; it must hold for all others.
-        left = tuple(rng.choice([total, rng.randint(0, total)]) for total in board.totals)
+        near = [min(total, cost + rng.randint(0, 500)) for total, cost in zip(board.totals, board.costs, strict=True)]
+        anyhow = [rng.choice([total, rng.randint(0, total)]) for total in board.totals]
+        left = tuple(rng.choice([anyhow, near]))
         most = {at: minor for minor, _, at in bounds.options(0, 0, slots, left, 0)}
         for size in range(1, slots + 1):
             for places in combinations(range(len(offers)), size):

@@ -11,7 +11,7 @@ how long the search takes. ``docs/explanation/stacking.md`` tells why this holds
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, exp, log1p
 from operator import mul

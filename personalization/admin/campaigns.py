@@ -36,7 +36,7 @@ from personalization.admin.fields import MomentField
 from personalization.admin.forms import CampaignForm, friendly_formfield
 from personalization.admin.offers import CLOSED, OPEN, OfferInline
 from personalization.admin.triggers import TriggerInline
-from personalization.campaigns import revisions
+from personalization.campaigns import catalog, revisions
 from personalization.exceptions import InvalidTransition
 from personalization.models import Campaign
 
@@ -279,7 +279,7 @@ class CampaignAdmin(CampaignList):
         found = self.audience_view(request, stored or Campaign(population=conf.get().population))
         context.update(audience=found, audience_url=reverse("admin:personalization_campaign_audience"), stored=stored)
         form = context["adminform"].form
-        context.update(categories=products.categories(), categories_id=products.CATEGORIES)
+        context.update(categories=catalog.categories(), categories_id=products.CATEGORIES)
         context["parts"] = parts.parts(form, context["inline_admin_formsets"], stored, found.sentence)
         if stored is not None:
             context["tools"] = revision_pages.tools(request, stored)

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from personalization.admin import audience, products
+from personalization.admin import audience
 from personalization.admin.fields import (
     CountField,
     MoneyField,
@@ -26,6 +26,7 @@ from personalization.admin.fields import (
 )
 from personalization.admin.lines import Line, offer_line
 from personalization.admin.products import CategoryField, ProductField, ProductsField
+from personalization.campaigns import catalog
 from personalization.models import Campaign, Offer
 from personalization.pure.places import is_host, is_zone, plain_host
 
@@ -284,7 +285,7 @@ class OfferFormSet(BaseInlineFormSet):
     def titles(self) -> dict[str, str]:
         """Return id → title of the products that the stored offers name, read at once; empty for what is gone."""
         named = [str(item) for offer in self.get_queryset() for item in _stored(offer, "item_ids", "gift_item_id")]
-        return {**dict.fromkeys(named, ""), **products.titles(named)}
+        return {**dict.fromkeys(named, ""), **catalog.titles(named)}
 
 
 class FindCodeForm(forms.Form):

@@ -19,11 +19,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
-from personalization.admin import products
 from personalization.admin.display import DASH, money, number, words_of
 from personalization.admin.fields import MomentField
 from personalization.admin.forms import OfferForm, OfferFormSet, friendly_formfield
-from personalization.campaigns import revisions
+from personalization.campaigns import catalog, revisions
 from personalization.models import Campaign, Offer
 from personalization.models.offer_rules import read_steps
 from personalization.types import OfferKind, Step
@@ -256,11 +255,11 @@ class OfferInline(admin.StackedInline):
 
     @admin.display(description=_("Products"))
     def item_ids_text(self, offer: Offer) -> str:
-        return products.named(words_of(offer.item_ids)) or DASH
+        return catalog.named(words_of(offer.item_ids)) or DASH
 
     @admin.display(description=_("The gift"))
     def gift_text(self, offer: Offer) -> str:
-        return products.named([offer.gift_item_id] if offer.gift_item_id else []) or DASH
+        return catalog.named([offer.gift_item_id] if offer.gift_item_id else []) or DASH
 
     @admin.display(description=_("Loyalty tiers"))
     def tiers_text(self, offer: Offer) -> str:

@@ -5,7 +5,7 @@ Only consenting, unmerged shoppers who do not look like bots are read; nothing t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,18 +16,14 @@ from personalization import conf
 from personalization.features import audiences
 from personalization.features.frames import (
     NEVER,
-    STREAM_TYPES,
-    TYPE_CODE,
-    Events,
     Exposures,
     Frames,
-    Ints,
     Items,
-    Lines,
     Offers,
     milliseconds,
 )
-from personalization.learning import people
+from personalization.learning import people, stream
+from personalization.learning.stream import Progress
 from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper, ShopperAlias
 from personalization.pure.costs import nominal
 from personalization.pure.money import exponent
@@ -36,7 +32,6 @@ from personalization.tracking import secrets
 CHUNK = 20_000
 EPISODE = 86_400_000
 """Milliseconds within which showing an offer again to the same shopper is the same exposure."""
-Progress = Callable[[str], None]
 
 
 def _silent(stage: str) -> None:
@@ -78,7 +73,9 @@ def load(population: str, until: datetime, progress: Progress = _silent) -> Fram
     progress("reading exposures")
     exposures = _exposures(population, position, offers, cut, digits)
     progress("reading events")
-    events, lines = _events(population, position, exposures, offers, items, category_code, until, digits)
+    codes = stream.Codes.of(shoppers, items, category_code, offers, digits)
+    events = stream.read(population, until, codes, exposures, progress)
+    lines = stream.read_lines(population, until, codes, progress)
     return Frames(
         population=population,
         until=cut,
@@ -191,104 +188,6 @@ def _exposures(population: str, position: dict[int, int], offers: Offers, cut: i
     whole: list[Any] = [np.array(column, dtype=np.int64) for column in columns[:9]]
     real: list[Any] = [np.array(column, dtype=np.float64) for column in columns[9:]]
     return Exposures(*whole, *real)
-
-
-def _events(
-    population: str,
-    position: dict[int, int],
-    exposures: Exposures,
-    offers: Offers,
-    items: Items,
-    category_code: dict[str, int],
-    until: datetime,
-    digits: int,
-) -> tuple[Events, Lines]:
-    item_code = {key: index for index, key in enumerate(items.ids)}
-    offer_position = {int(pk): index for index, pk in enumerate(offers.ids)}
-    scale = 10.0**digits
-    stored = [name for name in STREAM_TYPES if name != "offer_shown"]  # exposures say what was shown
-    rows = (
-        Event.objects.filter(shopper__population=population, is_bot=False, occurred_at__lte=until, type__in=stored)
-        .order_by()
-        .values_list(
-            "shopper_id",
-            "occurred_at",
-            "type",
-            "item_id",
-            "category",
-            "offer_id",
-            "value_minor",
-            "properties",
-        )
-        .iterator(chunk_size=CHUNK)
-    )
-    stream: list[tuple[int, int, int, int, int, int, float]] = []
-    lines: list[tuple[int, int, int, float]] = []
-    for shopper_id, occurred_at, kind, item_id, category, offer_id, value, properties in rows:
-        shopper = position.get(shopper_id)
-        if shopper is None:
-            continue
-        moment = milliseconds(occurred_at)
-        item = item_code.get(item_id, -1)
-        group = category_code.get(category, -1)
-        if not category and item >= 0:  # what the event itself says goes first, known or not: as the daily counts do
-            group = int(items.category[item])
-        if kind == "order_placed":
-            for line in _order_lines(properties):
-                known = item_code.get(str(line.get("item_id")), -1)
-                if known >= 0:
-                    lines.append((shopper, moment, known, float(line.get("quantity") or 1)))
-        stream.append(
-            (
-                shopper,
-                moment,
-                TYPE_CODE[kind],
-                item,
-                group,
-                offer_position.get(offer_id, -1),
-                (value or 0) / scale,
-            )
-        )
-    return _merge_stream(stream, exposures), _sorted_lines(lines)
-
-
-def _order_lines(properties: Any) -> Iterator[dict[str, Any]]:
-    for line in (properties or {}).get("lines") or []:
-        if isinstance(line, dict):
-            yield line
-
-
-def _merge_stream(stream: list[tuple[int, int, int, int, int, int, float]], exposures: Exposures) -> Events:
-    """Join the event log with what was shown, sorted by (shopper, time)."""
-    shown = exposures.offer >= 0
-    count = int(shown.sum())
-    columns = _columns(stream, 7)
-    nothing = np.full(count, -1, dtype=np.int64)
-    extra: list[Ints] = [
-        exposures.shopper[shown],
-        exposures.time[shown],
-        np.full(count, TYPE_CODE["offer_shown"], dtype=np.int64),
-        nothing,
-        nothing,
-        exposures.offer[shown],
-    ]
-    merged = [
-        np.concatenate([np.array(column, dtype=np.int64), more])
-        for column, more in zip(columns[:6], extra, strict=True)
-    ]
-    value = np.concatenate([np.array(columns[6], dtype=np.float64), np.zeros(count)])
-    order = np.lexsort((merged[2], merged[1], merged[0]))
-    shopper, time, kind, item, category, offer = (column[order] for column in merged)
-    return Events(shopper, time, kind, item, category, offer, value[order])
-
-
-def _sorted_lines(lines: list[tuple[int, int, int, float]]) -> Lines:
-    shopper, time, item, quantity = (np.array(column) for column in _columns(lines, 4))
-    order = np.lexsort((time, shopper)) if len(lines) else np.zeros(0, dtype=np.int64)
-    return Lines(
-        shopper[order].astype(np.int64), time[order].astype(np.int64), item[order].astype(np.int64),
-        quantity[order].astype(np.float64),
-    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

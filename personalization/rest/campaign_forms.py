@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from personalization import conf
-from personalization.campaigns import lifecycle, revisions
-from personalization.models import Campaign, Offer
+from personalization.campaigns import catalog, lifecycle, revisions
+from personalization.models import Campaign, Offer, offer_rules
 from personalization.rest.baskets import MOST
 from personalization.types import OfferKind
 
@@ -110,7 +112,31 @@ class OfferWriteSerializer(serializers.ModelSerializer[Offer]):
         missing = {name: ["This field is required."] for name in ("name", "kind") if name not in attrs}
         if missing and "id" not in attrs:
             raise serializers.ValidationError(missing)
+        _require_known(attrs)
         return attrs
+
+
+def _require_known(attrs: dict[str, Any]) -> None:
+    """Refuse products and categories that the catalogue does not have; what the offer names already stays."""
+    kept = Offer.objects.filter(pk=attrs["id"]).first() if "id" in attrs else None
+    gift, category = str(attrs.get("gift_item_id", "")), str(attrs.get("category", ""))
+    items = offer_rules.read_words(attrs.get("item_ids"))
+    if kept is not None:
+        items -= offer_rules.read_words(kept.item_ids)
+        gift, category = "" if gift == kept.gift_item_id else gift, "" if category == kept.category else category
+    checks: dict[str, Callable[[], None]] = {
+        "item_ids": lambda: catalog.require_products(sorted(items)),
+        "gift_item_id": lambda: catalog.require_products([gift] if gift else []),
+        "category": lambda: catalog.require_category(category),
+    }
+    refused: dict[str, list[str]] = {}
+    for name, check in checks.items():
+        try:
+            check()
+        except ValidationError as error:
+            refused[name] = error.messages
+    if refused:
+        raise serializers.ValidationError(refused)
 
 
 class OfferReadSerializer(serializers.ModelSerializer[Offer]):

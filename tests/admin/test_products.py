@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
-from personalization.admin.products import near
+from personalization.campaigns.catalog import near
 from personalization.models import CatalogItem, Offer
 from tests.admin.builders import make_campaign, make_offer, make_user
 from tests.admin.test_campaigns import MARKETER, change_url, new_campaign_data, posted

@@ -45,6 +45,7 @@ def main() -> int:
 
 SERVED = (
     "intake", "intake_copy", "decide", "pageview", "redeem", "redeem_sql", "codes", "audiences", "triggers", "rollup",
+    "reading",
 )  # fmt: skip
 
 if __name__ == "__main__":

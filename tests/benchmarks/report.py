@@ -24,6 +24,7 @@ NAMES = (
     "audiences",
     "triggers",
     "rollup",
+    "reading",
     "score",
     "topk",
     "train",

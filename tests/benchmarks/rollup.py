@@ -45,12 +45,8 @@ def measure(quick: bool) -> report.Measurement:
 
 def _one(events: int) -> dict[str, Any]:
     """Count a log from nothing, then one more day; read everybody's features from the counts, then from the log."""
-    crowd.run(*(f"DELETE FROM personalization_{table}" for table in EMPTIED))
-    shoppers = max(events // EACH, 1)
     rows = crowd.Rows()
-    crowd.run(rows.insert_shoppers(shoppers, joined_days="90", attributes=rows.object(age="30")))
-    crowd.run(_events(rows, events, shoppers, "log", f"1 + {DAYS} * (1 - i / {events}.0)"))
-    crowd.analyze()
+    shoppers = fill(rows, events)
     everything, _done = _timed(rollups.catch_up)
     day = max(events // DAYS, 1)
     late = f"CASE WHEN {rows.draw(4, 100)} < 2 THEN 1 + {rows.draw(2, DAYS)} ELSE 0 END"
@@ -78,13 +74,23 @@ def _one(events: int) -> dict[str, Any]:
     }
 
 
+def fill(rows: crowd.Rows, events: int, item: str = "''") -> int:
+    """Make a log of so many events in empty tables and return how many shoppers it is of."""
+    crowd.run(*(f"DELETE FROM personalization_{table}" for table in EMPTIED))
+    shoppers = max(events // EACH, 1)
+    crowd.run(rows.insert_shoppers(shoppers, joined_days="90", attributes=rows.object(age="30")))
+    crowd.run(_events(rows, events, shoppers, "log", f"1 + {DAYS} * (1 - i / {events}.0)", item))
+    crowd.analyze()
+    return shoppers
+
+
 def _timed(do: Callable[[], Any]) -> tuple[float, Any]:
     began = time.perf_counter()
     result = do()
     return time.perf_counter() - began, result
 
 
-def _events(rows: crowd.Rows, count: int, shoppers: int, source: str, days: str) -> str:
+def _events(rows: crowd.Rows, count: int, shoppers: int, source: str, days: str, item: str = "''") -> str:
     """Return the statement that makes events in the order of their moments; a visit is of one shopper."""
     visitor = f"(CAST(i / {VISIT} AS bigint) * 48271 % 2147483647 % {shoppers})"
     draw = rows.draw(1, 100)
@@ -98,6 +104,7 @@ def _events(rows: crowd.Rows, count: int, shoppers: int, source: str, days: str)
         shopper=f"{crowd.first_key()} + 1 + {visitor}",
         days=days,
         kind=kind,
+        item=item,
         category=f"CASE WHEN {draw} < 26 THEN '' ELSE {rows.one_of(3, CATEGORIES)} END",
         value=f"CASE WHEN {draw} < 6 THEN 1000 + {rows.draw(2, 9000)} END",
     )

@@ -9,6 +9,7 @@ API = "api/v1/"
 
 urlpatterns = [
     path("claim/", forms.claim, name="claim"),
+    path("less/", forms.dismiss, name="dismiss"),
     path("consent/", forms.consent, name="consent"),
     path("m/<str:token>/", clicks.click, name="click"),
     path("unsubscribe/<str:token>/", unsubscribe.unsubscribe, name="unsubscribe"),

@@ -1,4 +1,4 @@
-"""The two forms that work without a script: claim a coupon, answer the consent banner."""
+"""The forms that work without a script: claim a coupon, wish for less like it, answer the consent banner."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from django.views.decorators.http import require_POST
 
 from personalization.campaigns import coupons
 from personalization.exceptions import PersonalizationError
+from personalization.models import Offer
 from personalization.ports.messages import explain
 from personalization.tracking import consent as consents
 from personalization.tracking import identity, limits
+from personalization.tracking.ingest import track
 from personalization.types import CONSENT_PURPOSES
 
 SESSION_COUPONS = "pz_coupons"
+MOST_DECISION = 64
 
 
 def _next(request: HttpRequest) -> str:
@@ -29,13 +32,17 @@ def _next(request: HttpRequest) -> str:
     return "/"
 
 
+def _offer(request: HttpRequest) -> int:
+    raw = request.POST.get("offer", "")
+    return int(raw) if raw.isascii() and raw.isdigit() and len(raw) < 19 else 0
+
+
 @never_cache
 @require_POST
 def claim(request: HttpRequest) -> HttpResponse:
     """Claim the coupon of a rendered offer and go back to the page."""
-    raw = request.POST.get("offer", "")
+    offer_id = _offer(request)
     try:
-        offer_id = int(raw) if raw.isascii() and raw.isdigit() and len(raw) < 19 else 0
         limits.attempt("claim", request=request, shopper=identity.shopper_for(request))
         if identity.shopper_for(request) is None:
             coupons.require_open(offer_id)
@@ -48,6 +55,25 @@ def claim(request: HttpRequest) -> HttpResponse:
     held = [key for key in request.session.get(SESSION_COUPONS, []) if key != issued.coupon_id]
     request.session[SESSION_COUPONS] = [issued.coupon_id, *held][:20]
     messages.success(request, _("Your coupon is ready. It is waiting in your basket."))
+    return HttpResponseRedirect(_next(request))
+
+
+@never_cache
+@require_POST
+def dismiss(request: HttpRequest) -> HttpResponse:
+    """Note that the shopper wants less like a rendered offer, and go back to the page."""
+    shopper = identity.shopper_for(request)
+    try:
+        limits.attempt("event", request=request, shopper=shopper)
+    except PersonalizationError as error:
+        messages.error(request, explain(error))
+        return HttpResponseRedirect(_next(request))
+    offer = Offer.objects.filter(pk=_offer(request)).values_list("pk", flat=True).first()
+    decision = {"decision_id": request.POST.get("decision", "")[:MOST_DECISION]}
+    if offer is not None and track("offer_dismissed", request=request, offer_id=offer, properties=decision):
+        messages.success(request, _("Noted: you will see less like this."))
+    else:
+        messages.error(request, _("This could not be noted. Only what you allow us to remember changes what you see."))
     return HttpResponseRedirect(_next(request))
 
 

@@ -20,7 +20,7 @@ from personalization.pure import markup
 from personalization.tracking import consent
 from personalization.tracking.middleware import mark_personal
 from personalization.tracking.pages import page_token
-from personalization.types import CONSENT_PURPOSES, DecisionResult, RankedOffer
+from personalization.types import CONSENT_PURPOSES, DecisionResult, Purpose, RankedOffer
 
 logger = logging.getLogger(__name__)
 register = template.Library()
@@ -71,12 +71,13 @@ class OfferSlotNode(template.Node):
         if result is None or not result.offers:
             return self.fallback.render(context)
         request = _request(context)
+        shared = {
+            "decision": result,
+            "next": request.get_full_path() if request else "/",
+            "may_dismiss": request is not None and Purpose.PERSONALISATION in consent.purposes_of(request),
+        }
         cards = [
-            render_to_string(
-                "personalization/offer_card.html",
-                {"offer": offer, "decision": result, "next": request.get_full_path() if request else "/"},
-                request=request,
-            )
+            render_to_string("personalization/offer_card.html", {"offer": offer, **shared}, request=request)
             for offer in result.offers
         ]
         return SafeString("".join(cards))

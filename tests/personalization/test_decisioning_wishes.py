@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
 
 from personalization import api
 from personalization.decisioning import session
-from personalization.models import Decision, Offer, Shopper
+from personalization.models import Decision, Event, Offer, Shopper
 from personalization.tracking.catalog import upsert_items
 from personalization.tracking.event_types import LESS, MORE
 from personalization.types import ProductData
@@ -115,3 +116,49 @@ def test_wishes_cost_no_further_query(shopper: Shopper, wish: Wish, offer: Offer
     with CaptureQueriesContext(connection) as after:
         offered(shopper)
     assert len(after) <= len(before)
+
+
+# --- The button on the card -------------------------------------------------------------------------------------------
+
+
+def press(browser: Browser, offer: Any, **more: Any) -> Any:
+    data = {"offer": offer, "next": reverse("shop:privacy"), "csrfmiddlewaretoken": browser.csrf(), **more}
+    return browser.post(reverse("personalization:dismiss"), data, follow=True)
+
+
+def told(answer: Any) -> list[str]:
+    return [str(message) for message in answer.context["messages"]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_cards_button_takes_the_offer_away_without_a_script(offer: Offer) -> None:
+    browser = Browser()
+    browser.answer()
+    card = browser.get(reverse("shop:home")).content.decode()
+    assert f'action="{reverse("personalization:dismiss")}"' in card
+    assert offered(browser.shopper()) == {offer.pk}
+    decision = Decision.objects.latest("at").pk
+    answer = press(browser, offer.pk, decision=decision)
+    assert answer.redirect_chain == [(reverse("shop:privacy"), 302)]
+    assert told(answer) == ["Noted: you will see less like this."]
+    stored = Event.objects.get(type="offer_dismissed")
+    assert (stored.offer_id, stored.properties) == (offer.pk, {"decision_id": str(decision)})
+    assert offered(browser.shopper()) == set()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("named", ["", "0", "999999", "x", "-1", "9" * 30, "1\x00"])
+def test_what_is_no_offer_is_told_so(named: str) -> None:
+    browser = Browser()
+    browser.answer()
+    assert "could not be noted" in told(press(browser, named, decision="\x00" * 900))[0]
+    assert not Event.objects.filter(type="offer_dismissed").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_consent_there_is_no_button_and_nothing_is_kept(offer: Offer) -> None:
+    browser = Browser()
+    browser.answer("none")
+    assert reverse("personalization:dismiss") not in browser.get(reverse("shop:home")).content.decode()
+    assert "could not be noted" in told(press(browser, offer.pk))[0]
+    assert not Event.objects.exists()

@@ -32,6 +32,7 @@ from tests.personalization.conftest import Configure
 
 pytestmark = pytest.mark.django_db
 DATA = {"data-pz-offer", "data-pz-decision", "data-pz-position"}
+FORM = {"method", "action", "type", "name", "value"}
 SLOT = '{% offer_slot "home_hero" %}Nothing today.{% endoffer_slot %}'
 
 
@@ -63,8 +64,9 @@ def test_a_slot_renders_its_offers(shopper: Shopper) -> None:
     assert f'data-pz-offer="{first.pk}" data-pz-decision="{decision.pk}" data-pz-position="1"' in html
     assert "Ten &lt;b&gt;off&lt;/b&gt;" in html
     assert "Only &amp; now" in html
-    assert html.count("<form") == 1
-    assert f'action="{reverse("personalization:claim")}"' in html
+    assert html.count(f'action="{reverse("personalization:claim")}"') == 1
+    assert html.count(f'action="{reverse("personalization:dismiss")}"') == 2
+    assert html.count("<form") == 3
     assert f'name="decision" value="{decision.pk}"' in html
     assert 'name="csrfmiddlewaretoken"' in html
     assert '<a class="pz-offer__cta" href="/news/?a=1&amp;b=2">Have a look</a>' in html
@@ -78,7 +80,7 @@ def test_nothing_of_a_card_runs_a_script_or_leaves_the_shop(shopper: Shopper) ->
     html = render(SLOT, of(shopper))
     assert "<script" not in html
     assert "https" not in html
-    assert set(re.findall(r"\s([\w-]+)=", re.sub(r'"[^"]*"', '""', html))) <= {"class", "href", *DATA}
+    assert set(re.findall(r"\s([\w-]+)=", re.sub(r'"[^"]*"', '""', html))) <= {"class", "href", *DATA, *FORM}
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,14 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.forms.widgets import Media, Script
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
@@ -33,12 +34,17 @@ from personalization.pure.pacing import allowed_minor
 from personalization.types import Arm
 
 Status = Campaign.Status
+BREAK = mark_safe("<br>")
 
 
-def exposed(campaigns: Any) -> dict[int, int]:
-    """Return how many shoppers each of these campaigns has reached (one query)."""
+def exposed(campaigns: Any) -> dict[int, tuple[int, int]]:
+    """Return how many shoppers each of these campaigns has reached, and how many of them redeemed (one query)."""
     rows = Exposure.objects.filter(campaign__in=campaigns, arm=Arm.TREATMENT.value).order_by().values("campaign")
-    return {row["campaign"]: row["n"] for row in rows.annotate(n=Count("shopper", distinct=True))}
+    counted = rows.annotate(
+        reached=Count("shopper", distinct=True),
+        redeemed=Count("shopper", distinct=True, filter=Q(redeemed_at__isnull=False)),
+    )
+    return {row["campaign"]: (row["reached"], row["redeemed"]) for row in counted}
 
 
 class CampaignChangeList(ChangeList):
@@ -48,7 +54,7 @@ class CampaignChangeList(ChangeList):
         super().get_results(request)
         reached = exposed([campaign.pk for campaign in self.result_list])
         for campaign in self.result_list:
-            campaign.exposed = reached.get(campaign.pk, 0)
+            campaign.exposed, campaign.responded = reached.get(campaign.pk, (0, 0))
 
 
 def bar(campaign: Campaign) -> Any:
@@ -121,15 +127,20 @@ class CampaignList(CsvAdmin, PersonalizationAdmin):
 
     @admin.display(description=_("uptake"), ordering="issued")
     def uptake(self, campaign: Any) -> Any:
-        reached = getattr(campaign, "exposed", 0)
+        reached, responded = getattr(campaign, "exposed", 0), getattr(campaign, "responded", 0)
         lines = [gettext("%(count)s reached") % {"count": number(reached)}]
-        for text, count, whole in (
+        figures = [
             (gettext("%(count)s issued"), campaign.issued, reached),
             (gettext("%(count)s redeemed"), campaign.redeemed, campaign.issued),
-        ):
+        ]
+        if not campaign.issued and responded:  # its coupons were issued elsewhere: only what became of them is known
+            figures = [(gettext("%(count)s redeemed"), responded, reached)]
+        for text, count, whole in figures:
             share = f" ({percent(count / whole, 0)})" if 0 < count <= whole else ""
             lines.append(text % {"count": number(count)} + share)
-        return format_html('<span class="pz-figure">{}<br>{}<br>{}</span>', *lines)
+        return format_html(
+            '<span class="pz-figure">{}</span>', format_html_join(BREAK, "{}", ((line,) for line in lines))
+        )
 
     @admin.display(description=_("forecast"), ordering="has_forecast")
     def forecast(self, campaign: Any) -> Any:
@@ -211,7 +222,7 @@ class CampaignList(CsvAdmin, PersonalizationAdmin):
 
         def counted() -> Iterator[Any]:
             for campaign in rows.iterator(chunk_size=BATCH):
-                campaign.exposed = reached.get(campaign.pk, 0)
+                campaign.exposed, campaign.responded = reached.get(campaign.pk, (0, 0))
                 yield campaign
 
         return stream("campaigns", CSV_COLUMNS, counted())
@@ -241,5 +252,5 @@ CSV_COLUMNS = [
     ("liability", lambda row: _major(row.liability_minor, row)),
     ("reached", lambda row: row.exposed),
     ("issued", lambda row: row.issued),
-    ("redeemed", lambda row: row.redeemed),
+    ("redeemed", lambda row: row.redeemed if row.issued else row.responded),
 ]

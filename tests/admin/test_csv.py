@@ -9,10 +9,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from personalization.admin.csv import cell
-from personalization.models import Campaign, GiftCard
-from tests.admin.builders import make_campaign, make_everything, make_user
+from personalization.models import Campaign, Exposure, GiftCard
+from tests.admin.builders import make_campaign, make_everything, make_shopper, make_user
 
 pytestmark = pytest.mark.django_db
 MODELS = ["campaign", "coupon", "redemption", "ledgerentry", "giftcard", "grant"]
@@ -55,6 +56,22 @@ def test_campaigns_come_with_money_and_uptake(client):
     assert (line["budget"], line["spent"], line["reserved"]) == ("1000.00", "250.00", "50.00")
     assert (line["reached"], line["issued"], line["redeemed"]) == ("1", "3", "1")
     assert lines["'=cmd()"]["budget"] == ""
+
+
+def test_a_campaign_whose_coupons_were_issued_elsewhere_tells_what_became_of_them(client):
+    campaign = make_campaign(name="Wave of old")
+    for redeemed in (True, False, False, False):
+        now = timezone.now()
+        Exposure.objects.create(
+            campaign=campaign, shopper=make_shopper(), arm="treatment", exposed_at=now, window_ends_at=now,
+            redeemed_at=now if redeemed else None,
+        )  # fmt: skip
+    client.force_login(make_user("view_campaign"))
+    (line,) = read(client.get(export_url("campaign")))
+    assert (line["reached"], line["issued"], line["redeemed"]) == ("4", "0", "1")
+    page = client.get(reverse("admin:personalization_campaign_changelist")).content.decode()
+    assert "4 reached<br>1 redeemed (25 %)" in page.replace("\xa0", " ")
+    assert "issued" not in page
 
 
 def test_a_file_follows_the_filters_of_its_list(client):

@@ -27,6 +27,7 @@ from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS, ModelTask
 from worker import artifacts, metrics
 from worker.data import Samples, assemble
+from worker.estimators.four_part import FourPartEstimator
 from worker.preference import Race, RankerResult, paired_ndcg
 from worker.response import REGISTRY, Fitted, Problem, figures, primary_head
 from worker.versions import Loaded
@@ -49,6 +50,7 @@ NOT_BETTER = gettext_noop(
 )
 SIMPLEST = gettext_noop("Not judged: there is nothing simpler.")
 NOBODY = gettext_noop("Nobody reigns yet.")
+NO_RIVAL = gettext_noop("Not judged: of strategies the newest reigns.")
 LOST = gettext_noop("%(rival)s cannot be asked any more: %(problem)s")
 SAME_ROWS = gettext_noop(
     "%(rival)s has learnt from these rows: only %(rows)s of them are new to it, %(needed)s of both outcomes are needed."
@@ -312,6 +314,18 @@ def last_words(name: str, checks: list[Check], reigning: ModelVersion | None) ->
         return [f"{name}: {check.sentence}" for check in judged]
     stays = f"{reigning} stays" if reigning is not None else "no model ships"
     return [f"{name}: not promoted, {stays}. {check.sentence}" for check in failed]
+
+
+def judge_strategy(item: Fitted, test: Samples, reigning: ModelVersion | None) -> list[Check]:
+    """Return the checks of a strategy network, as it was fitted for the test block.
+
+    No rival is asked yet: the newest reigns, unless somebody has rolled back.
+    """
+    network = item.estimator
+    assert isinstance(network, FourPartEstimator)
+    seconds = seconds_per_1000(network.strategy, test)
+    rival = Check("reigning", None, NO_RIVAL if reigning is not None else NOBODY)
+    return [rival, timed(seconds, SPEED), sized(artifacts.weigh(*network.dump())), hold(reigning)]
 
 
 def judge_ranking(race: Race, winner: RankerResult, reigning: ModelVersion | None, *, seed: int) -> list[Check]:

@@ -169,8 +169,11 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
             outcome.refused = version if reigning is not None and not verdict.promoted else None
     if FourPartEstimator.name in final:
         strategy = _store_strategy(final[FourPartEstimator.name], all_vocabularies, frames, job, card)
+        judged = next(item for item in fitted if item.name == FourPartEstimator.name)
+        own = gate.judge_strategy(judged, test, registry.champion(ModelTask.STRATEGY, frames.population))
+        strategy.metrics |= {"gate": checks.stored(own), "challenger": True}
         outcome.versions.append(strategy)
-        outcome.promoted.append(strategy)
+        outcome.promoted += [strategy] if checks.holds(own) else []
     stays = f"{reigning.version} stays" if reigning is not None else "no model ships"
     shipping = f"{verdict.champion} ships" if verdict.promoted else stays
     outcome.sentences += [f"Response, judged on {verdict.head}: {shipping}.", *verdict.reasons]

@@ -76,6 +76,9 @@ def test_all_of_it(shop: Population, models: Path) -> None:
         assert sum(version.card["importances"].values()) <= 1.001
         assert version.size_bytes == sum(path.stat().st_size for path in (models / version.path).iterdir())
     strategy = ModelVersion.objects.get(task="strategy")
+    assert {row["name"]: row["passed"] for row in strategy.metrics["gate"]} == {
+        "reigning": None, "latency": True, "size": True, "hold": True,
+    }  # fmt: skip
     assert isinstance(Loaded(strategy).estimator, FourPartEstimator)
     unseen = strategy.card["note"].split("never logged, so not learnt: ")[1].split(", ")
     assert set(unseen) == set(KINDS) - {"coupon", "spend_threshold", "flash_sale"}

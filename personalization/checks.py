@@ -37,6 +37,10 @@ RANGES = {
     "QUOTE_MINUTES": (1, 1440),
     "REFUSAL_FLOOR_MS": (0, 1000),
     "PUSH_PER_WEEK": (0, 1000),
+    "GATE_SCORING_SECONDS": (0.001, 3600.0),
+    "GATE_ARTIFACT_MB": (1, 100_000),
+    "ROLLBACK_HOLD_HOURS": (0, 8760),
+    "RETRAIN_PAUSE_HOURS": (0, 8760),
     "EVENT_MAX_BATCH": (1, 5000),
     "EVENT_MAX_BYTES": (1000, 50_000_000),
     "CLAIM_DAYS": (367, 36500),  # a page's events may be a year old when they arrive

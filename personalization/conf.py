@@ -63,7 +63,17 @@ class Conf:
     min_exposures: int = 5000
     """Matured exposures needed before a response model trains."""
     train_every_hours: int = 24
-    """Scheduled retraining; 0 switches the schedule off."""
+    """A training is due this long after the last one; 0: nothing is trained by itself."""
+    retrain_exposures: int = 20_000
+    """So many exposures with a newly known outcome make a training due before that; 0: never."""
+    retrain_pause_hours: int = 6
+    """However good the reasons, no training is due sooner than this after the last one."""
+    gate_scoring_seconds: float = 5.0
+    """Most seconds that a model may take to score 1,000 rows (a ranker: 1,000 shoppers); a slower one is refused."""
+    gate_artifact_mb: int = 500
+    """Largest file of a model, in millions of bytes; a larger one is refused."""
+    rollback_hold_hours: int = 72
+    """After a rollback nothing of its task is promoted by itself for this long."""
     score_max_age_hours: int = 72
     """Scores older than this are not served: the decision falls back and says so."""
     event_max_batch: int = 500

@@ -67,6 +67,7 @@ class JobKind(StrEnum):
     EXPORT = "export"
     SUMMARY = "summary"
     TRIGGERS = "triggers"
+    SHADOW = "shadow"
 
 
 class JobState(StrEnum):

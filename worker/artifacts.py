@@ -43,11 +43,7 @@ def write(name: str, config: dict[str, Any], arrays: Arrays) -> Artifact:
     aside = root / f".{folder}.part"
     aside.mkdir()
     try:
-        arrays = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
-        parts = {
-            CONFIG: json.dumps(config, sort_keys=True, ensure_ascii=False).encode(),
-            WEIGHTS: save(arrays),
-        }
+        parts = _parts(config, arrays)
         for file_name, content in parts.items():
             _write_synced(aside / file_name, content)
         os.rename(aside, root / folder)
@@ -56,6 +52,18 @@ def write(name: str, config: dict[str, Any], arrays: Arrays) -> Artifact:
         shutil.rmtree(aside, ignore_errors=True)
         raise
     return Artifact(folder, _checksum(parts), sum(map(len, parts.values())))
+
+
+def weigh(config: dict[str, Any], arrays: Arrays) -> int:
+    """Return how many bytes a version's files would take."""
+    return sum(map(len, _parts(config, arrays).values()))
+
+
+def _parts(config: dict[str, Any], arrays: Arrays) -> dict[str, bytes]:
+    return {
+        CONFIG: json.dumps(config, sort_keys=True, ensure_ascii=False).encode(),
+        WEIGHTS: save({key: np.ascontiguousarray(value) for key, value in arrays.items()}),
+    }
 
 
 def read(path: str, sha256: str) -> tuple[dict[str, Any], Arrays]:

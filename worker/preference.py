@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Floats, Frames, Ints
 from personalization.learning.readiness import MIN_ORDERS
 from worker import device as devices
+from worker.costs import Meter
 from worker.metrics import RESAMPLES
 from worker.rankers import DAY, LIGHT, LINE_UP, RANKERS, Interactions, Ranker, interactions, top_items
 from worker.rankers.base import Progress, ndcg, silent
@@ -37,15 +39,20 @@ class RankerResult:
     settings: dict[str, Any] = field(default_factory=dict)
     fit_seconds: float = 0.0
     rank_seconds: float = 0.0
+    peak_mb: int | None = None
 
 
 @dataclass(slots=True)
 class Race:
-    """Everybody's results, the simplest first; how many shoppers were tested; who was left out, in sentences."""
+    """Everybody's results, the simplest first; how many shoppers were tested; who was left out, in sentences.
+
+    ``reigning``: what the reigning ranker, with its own settings, does for the same shoppers.
+    """
 
     results: list[RankerResult]
     tested: int
     left_out: list[str] = field(default_factory=list)
+    reigning: RankerResult | None = None
 
 
 def fit(
@@ -82,10 +89,18 @@ def test_origin(frames: Frames) -> int:
     return int(frames.until - np.clip(span * 0.1, DAY, 28 * DAY))
 
 
-def backtest(frames: Frames, asked: Sequence[str] | None = None, *, seed: int, stage: Stage) -> Race:
+def backtest(
+    frames: Frames,
+    asked: Sequence[str] | None = None,
+    *,
+    seed: int,
+    stage: Stage,
+    reigning: tuple[str, dict[str, Any]] | None = None,
+) -> Race:
     """Fit before the origin, predict who buys what after it.
 
-    The usual line-up has a minute in all: who is not done by then is left out, the simplest never.
+    The usual line-up has a minute in all: who is not done by then is left out, the simplest never. The ``reigning``
+    ranker (its name and settings) is asked for the same shoppers, whatever it takes: nobody replaces it unseen.
     """
     data = interactions(frames)
     if len(frames.lines.shopper) < MIN_ORDERS:
@@ -105,19 +120,44 @@ def backtest(frames: Frames, asked: Sequence[str] | None = None, *, seed: int, s
         report = _until(end if place else None, _share(stage, f"ranking with {name}", place, len(names)))
         try:
             settings = {} if asked else usual_settings(name)
-            began = time.monotonic()
             report(0.0)
-            ranker = fit(name, past, origin, settings, seed=seed, progress=report)
-            fitted = time.monotonic()
-            figures = _figures(ranker, shoppers, truth)
-            seconds = round(fitted - began, 2), round(time.monotonic() - fitted, 2)
-            race.results.append(RankerResult(name, figures, ranker.settings, *seconds))
+            race.results.append(_run(name, settings, past, origin, shoppers, truth, seed=seed, progress=report))
         except OutOfTime:
             race.left_out.append(
                 f"{name}: left out, the line-up's {BUDGET_SECONDS:.0f} seconds were used up. "
                 f"Race it with `manage.py train --rankers {name} {race.results[-1].name}`."
             )
+    race.reigning = next((result for result in race.results if reigning == (result.name, plain(result))), None)
+    if race.reigning is None and reigning is not None and reigning[0] in RANKERS:
+        name, settings = reigning
+        report = _share(stage, f"ranking with {name}, which reigns", len(names) - 1, len(names))
+        race.reigning = _run(name, settings, past, origin, shoppers, truth, seed=seed, progress=report)
     return race
+
+
+def _run(
+    name: str,
+    settings: dict[str, Any],
+    past: Interactions,
+    origin: int,
+    shoppers: Ints,
+    truth: dict[int, set[int]],
+    *,
+    seed: int,
+    progress: Progress,
+) -> RankerResult:
+    meter = Meter()
+    ranker = fit(name, past, origin, settings, seed=seed, progress=progress)
+    cost, fitted = meter.read(), time.monotonic()
+    figures = _figures(ranker, shoppers, truth)
+    taken = round(time.monotonic() - fitted, 2)
+    return RankerResult(name, figures, ranker.settings, cost.seconds, taken, cost.peak_mb)
+
+
+def plain(result: RankerResult) -> dict[str, Any]:
+    """Return a ranker's settings as they are read back from a version's card."""
+    settings: dict[str, Any] = json.loads(json.dumps(result.settings))
+    return settings
 
 
 def _share(stage: Stage, what: str, place: int, places: int) -> Progress:
@@ -169,15 +209,20 @@ def summarise(result: RankerResult, *, seed: int) -> dict[str, list[float]]:
     return found
 
 
+def paired_ndcg(one: RankerResult, other: RankerResult, *, seed: int) -> tuple[float, float, float]:
+    """Return by how much ``one`` has the higher NDCG@10, with its 95 % interval over paired resamples of shoppers."""
+    gain = one.figures["ndcg@10"] - other.figures["ndcg@10"]
+    draws = np.random.default_rng(seed).integers(0, len(gain), size=(RESAMPLES, len(gain)))
+    low, high = np.quantile(gain[draws].mean(axis=1), [0.025, 0.975])
+    return float(gain.mean()), float(low), float(high)
+
+
 def winner(results: list[RankerResult], *, seed: int) -> tuple[str, list[str]]:
     """Return the simplest ranker that none beats beyond doubt in NDCG@10 (paired bootstrap), and why."""
     best, reasons = results[0], []
-    rng = np.random.default_rng(seed)
-    for result in results[1:]:
-        gain = result.figures["ndcg@10"] - best.figures["ndcg@10"]
-        draws = gain[rng.integers(0, len(gain), size=(RESAMPLES, len(gain)))].mean(axis=1)
-        low, high = np.quantile(draws, [0.025, 0.975])
-        said = f"NDCG@10 gain {gain.mean():.4f}, 95 % interval {low:.4f} to {high:.4f}"
+    for place, result in enumerate(results[1:]):
+        gain, low, high = paired_ndcg(result, best, seed=seed + place)
+        said = f"NDCG@10 gain {gain:.4f}, 95 % interval {low:.4f} to {high:.4f}"
         if low > 0:
             reasons.append(f"{result.name}: better than {best.name} ({said})")
             best = result

@@ -1,4 +1,4 @@
-"""Train and judge response estimators: one temporal evaluation, every estimator in it, calibrated, gated.
+"""Train response estimators: one temporal evaluation, every estimator in it, calibrated; ``worker.gate`` judges them.
 
 Per estimator: fit without the calibration shoppers, calibrate on those, fit on all training rows, predict the test
 block.
@@ -21,6 +21,7 @@ from personalization.learning.readiness import MIN_POSITIVES
 from personalization.types import HEADS
 from worker import metrics
 from worker.calibrate import Calibrator
+from worker.costs import Cost, Meter
 from worker.data import Fold, Samples, Vocabularies, assemble, folds, horizon, labels
 from worker.estimators.base import Progress, ResponseEstimator, shopper_split
 from worker.estimators.blend import Blend
@@ -58,17 +59,7 @@ class Fitted:
     calibrator: Calibrator
     predicted: Floats
     held: Floats = field(default_factory=lambda: np.zeros((0, len(HEADS))))
-
-
-@dataclass(slots=True)
-class Verdict:
-    """The board's figures per estimator, the gate's decision and the reasons for it."""
-
-    head: str
-    board: dict[str, dict[str, list[float]]]
-    gains: dict[str, list[float]]
-    champion: str | None
-    reasons: list[str]
+    cost: Cost = field(default_factory=Cost)
 
 
 def pose(frames: Frames, min_exposures: int | None = None) -> Problem:
@@ -175,8 +166,10 @@ def fit_all(
             stage(f"training {what}", (at + done) / len(names))
 
         tell(0.0)
+        meter = Meter()
         if name == Blend.name:
             fitted[name] = _fit_blend(fitted, watched)
+            fitted[name].cost = meter.read()
             continue
         estimator: ResponseEstimator = REGISTRY[name]()
         data = inner
@@ -196,7 +189,7 @@ def fit_all(
             again.fit(train, seed=seed, progress=_part(tell, 0.5, 1.0))
             estimator = again
         predicted = calibrator.apply(estimator.score(test))
-        fitted[name] = Fitted(name, estimator, calibrator, predicted, raw)
+        fitted[name] = Fitted(name, estimator, calibrator, predicted, raw, meter.read())
     if Blend.name in fitted:
         blend = fitted[Blend.name]
         blend.predicted = blend.calibrator.apply(blend.estimator.score(test))
@@ -229,43 +222,6 @@ def backtest(
     train = _samples(problem, fold.train)
     test = _samples(problem, fold.test, train.vocabularies)
     return fit_all(problem, train, test, names, before=fold.origin, seed=seed, stage=stage), test, found
-
-
-def judge(fitted: list[Fitted], test: Samples, *, seed: int) -> Verdict:
-    """Compare on the primary head: the simplest first, replaced only by what is better beyond doubt and calibrated."""
-    head = primary_head(test.y)
-    known = ~np.isnan(test.y[:, head])
-    y = test.y[known, head]
-    resampler = metrics.Resampler(test.rows.shopper[known], seed=seed)
-    board = {item.name: figures(item.predicted, test, seed=seed) for item in fitted}
-    order = sorted(fitted, key=lambda item: list(REGISTRY).index(item.name))
-    best, reasons, gains = order[0], [], {}
-    for item in order:
-        if item is best:
-            continue
-        p, reigning = item.predicted[known, head], best.predicted[known, head]
-        gain = metrics.paired_gain(p, reigning, y, resampler)
-        gains[item.name] = [round(value, 5) for value in gain]
-        error, bound = metrics.ece(p, y, np.ones(len(y))), metrics.ece_null(p)
-        constant = float(np.ptp(p)) < 1e-9
-        allowed = max(2 * bound, metrics.ece(reigning, y, np.ones(len(y))))
-        if constant:
-            reasons.append(f"{item.name}: refused, it predicts the same for everybody")
-        elif gain[1] <= 0:
-            reasons.append(f"{item.name}: not better than {best.name} beyond doubt (log-loss gain {_span(gain)})")
-        elif error > allowed:
-            reasons.append(f"{item.name}: refused, calibration error {error:.3f} is above {allowed:.3f}")
-        else:
-            reasons.append(f"{item.name}: better than {best.name} (log-loss gain {_span(gain)})")
-            best = item
-    if float(np.ptp(best.predicted[known, head])) < 1e-9:
-        reasons.append(f"{best.name}: refused too, it predicts the same for everybody; no response model ships")
-        return Verdict(HEADS[head], board, gains, None, reasons)
-    return Verdict(HEADS[head], board, gains, best.name, reasons)
-
-
-def _span(gain: tuple[float, float, float]) -> str:
-    return f"{gain[0]:.4f}, 95 % interval {gain[1]:.4f} to {gain[2]:.4f}"
 
 
 def figures(predicted: Floats, test: Samples, *, seed: int) -> dict[str, list[float]]:
@@ -314,5 +270,5 @@ def refit(problem: Problem, judged: list[Fitted], *, seed: int, stage: Stage) ->
             if isinstance(estimator, Boosting) and isinstance(item.estimator, Boosting):
                 estimator.reuse(item.estimator)
             estimator.fit(data, seed=seed, progress=tell)
-        shipped[item.name] = Fitted(item.name, estimator, item.calibrator, item.predicted)
+        shipped[item.name] = Fitted(item.name, estimator, item.calibrator, item.predicted, cost=item.cost)
     return list(shipped.values()), everything.vocabularies

@@ -16,7 +16,7 @@ from personalization.exceptions import LeaseLost, PersonalizationError
 from personalization.learning import handlers, jobs
 from personalization.learning.jobs import Job
 from personalization.types import JobKind, JobState
-from worker import forecast, score, train
+from worker import forecast, score, shadow, train
 
 logger = logging.getLogger(__name__)
 BEAT_SECONDS = 10.0
@@ -26,6 +26,7 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     JobKind.TRAIN.value: train.run,
     JobKind.SCORE.value: score.run,
     JobKind.FORECAST.value: forecast.run,
+    JobKind.SHADOW.value: shadow.run,
 }
 
 

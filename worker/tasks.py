@@ -11,16 +11,11 @@ import os
 import subprocess
 import sys
 import time
-from datetime import timedelta
 
 from celery import shared_task
 from django.db import close_old_connections
-from django.utils import timezone
 
-from personalization import conf
-from personalization.learning import chores, jobs
-from personalization.learning.readiness import readiness
-from personalization.types import JobKind
+from personalization.learning import chores, jobs, retraining, shadow
 
 logger = logging.getLogger(__name__)
 DEADLINE_SECONDS = 6 * 3600
@@ -56,22 +51,8 @@ def run_next_job() -> int | None:
 
 @shared_task(name="worker.tasks.tick", ignore_result=True)
 def tick() -> dict[str, int]:
-    """The chores of every minute: reservations, campaigns, outcomes, and training when it is due."""
+    """The chores of every minute: reservations, campaigns, outcomes; training and shadow when they are due."""
     close_old_connections()
     done = chores.run_all()
-    done["queued"] = int(_train_when_due())
+    done["queued"] = retraining.queue_when_due() + shadow.queue_daily()
     return done
-
-
-def _train_when_due() -> bool:
-    """Queue training for the shop's own population if the last one is older than the schedule."""
-    hours = conf.get().train_every_hours
-    if hours <= 0:
-        return False
-    if jobs.asked_since(JobKind.TRAIN, timezone.now() - timedelta(hours=hours)):
-        return False
-    ready = readiness(conf.get().population)
-    if not (ready.ready_response or ready.ready_preference):
-        return False
-    jobs.enqueue(JobKind.TRAIN, {"population": conf.get().population, "score": True})
-    return True

@@ -16,17 +16,18 @@ from django.db import transaction
 from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Frames
 from personalization.learning import frames as reading
-from personalization.learning import jobs, registry
+from personalization.learning import gate as checks
+from personalization.learning import jobs, registry, shadow
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS, JobKind, ModelTask
-from worker import artifacts, device, preference
+from worker import artifacts, device, gate, preference
 from worker.data import Samples, Vocabularies
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
 from worker.estimators.four_part import ARMS, FourPartEstimator
 from worker.rankers import RANKERS
-from worker.response import REGISTRY, Fitted, Stage, Verdict, backtest, judge, pose, refit
+from worker.response import REGISTRY, Fitted, Stage, backtest, pose, refit
 from worker.versions import store_response
 
 SEED = 0
@@ -34,10 +35,14 @@ SEED = 0
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run produced: new versions, which of them are to reign, and sentences for people."""
+    """What a run produced: new versions, which of them are to reign, and sentences for people.
+
+    ``refused``: the response challenger that a reigning champion keeps out; it goes on in shadow.
+    """
 
     versions: list[ModelVersion] = field(default_factory=list)
     promoted: list[ModelVersion] = field(default_factory=list)
+    refused: ModelVersion | None = None
     sentences: list[str] = field(default_factory=list)
 
 
@@ -76,6 +81,8 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
                 jobs.finish(job, _result(population, until, frames.simulated, outcome))
             for version in outcome.promoted:
                 registry.promote(version)
+            if outcome.refused is not None:
+                shadow.begin_after_refusal(outcome.refused)
             if params.get("score"):
                 jobs.enqueue(JobKind.SCORE, {"population": population})
     except BaseException:
@@ -116,6 +123,7 @@ def _result(population: str, until: datetime, simulated: bool, outcome: Outcome)
         "versions": [version.pk for version in outcome.versions],
         "champions": {version.task: version.estimator for version in outcome.promoted},
         "sentences": outcome.sentences,
+        "in_shadow": None if outcome.refused is None else outcome.refused.pk,
     }
 
 
@@ -134,7 +142,8 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
     started = time.monotonic()
     fitted, test, found = backtest(problem, names, seed=seed, stage=_within(stage, 0.0, 0.55))
     stage("judging", 0.58)
-    verdict = judge(fitted, test, seed=seed)
+    reigning = gate.summon(problem, test)
+    verdict = gate.judge(fitted, test, seed=seed, reigning=reigning, frames=frames)
     shipped = {verdict.champion, FourPartEstimator.name} & set(names)
     if verdict.champion == Blend.name:
         shipped |= {Boosting.name, FourPartEstimator.name}
@@ -149,17 +158,24 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
         version = store_response(
             ship, vocabularies, task=ModelTask.RESPONSE, population=frames.population, job=job, cutoff_at=cutoff,
             metrics={"board": verdict.board[item.name], "head": verdict.head, "gain": verdict.gains.get(item.name),
+                     "gate": checks.stored(verdict.checks[item.name]), "challenger": item.name == verdict.champion,
+                     "fit_seconds": item.cost.seconds, "peak_mb": item.cost.peak_mb,
                      "curves": getattr(item.estimator, "curves", [])},
             card={**card, "note": REGISTRY[item.name].note}, backtest=_backtest_arrays(item, test),
         )  # fmt: skip
         outcome.versions.append(version)
         if item.name == verdict.champion:
-            outcome.promoted.append(version)
+            outcome.promoted += [version] if verdict.promoted else []
+            outcome.refused = version if reigning is not None and not verdict.promoted else None
     if FourPartEstimator.name in final:
         strategy = _store_strategy(final[FourPartEstimator.name], all_vocabularies, frames, job, card)
+        judged = next(item for item in fitted if item.name == FourPartEstimator.name)
+        own = gate.judge_strategy(judged, test, registry.champion(ModelTask.STRATEGY, frames.population))
+        strategy.metrics |= {"gate": checks.stored(own), "challenger": True}
         outcome.versions.append(strategy)
-        outcome.promoted.append(strategy)
-    shipping = f"{verdict.champion} ships" if verdict.champion else "no model ships"
+        outcome.promoted += [strategy] if checks.holds(own) else []
+    stays = f"{reigning.version} stays" if reigning is not None else "no model ships"
+    shipping = f"{verdict.champion} ships" if verdict.promoted else stays
     outcome.sentences += [f"Response, judged on {verdict.head}: {shipping}.", *verdict.reasons]
 
 
@@ -174,7 +190,8 @@ def _store_strategy(
         note += f"; never logged, so not learnt: {', '.join(unseen)}"
     return store_response(
         item, vocabularies, task=ModelTask.STRATEGY, population=frames.population, job=job,
-        cutoff_at=_moment(frames.until), metrics={"curves": network.curves}, card={**card, "note": note},
+        cutoff_at=_moment(frames.until), card={**card, "note": note},
+        metrics={"curves": network.curves, "fit_seconds": item.cost.seconds, "peak_mb": item.cost.peak_mb},
     )  # fmt: skip
 
 
@@ -186,7 +203,7 @@ def _backtest_arrays(item: Fitted, test: Samples) -> dict[str, Any]:
     }
 
 
-def _card(frames: Frames, span: int, verdict: Verdict, origin: int, seconds: float) -> dict[str, Any]:
+def _card(frames: Frames, span: int, verdict: gate.Verdict, origin: int, seconds: float) -> dict[str, Any]:
     return {
         "population": frames.population,
         "data": {
@@ -197,6 +214,7 @@ def _card(frames: Frames, span: int, verdict: Verdict, origin: int, seconds: flo
             "from": _moment(frames.start).isoformat(),
             "until": _moment(frames.until).isoformat(),
             "outcome_window_hours": round(span / 3_600_000, 1),
+            "outcome_window_ms": span,
             "test_from": _moment(origin).isoformat(),
         },
         "judged_on": verdict.head,
@@ -209,15 +227,22 @@ def _card(frames: Frames, span: int, verdict: Verdict, origin: int, seconds: flo
 
 def _train_preference(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
     seed = int(params.get("seed", SEED))
-    race = preference.backtest(frames, params.get("rankers"), seed=seed, stage=_within(stage, 0.0, 0.8))
+    reigning = registry.champion(ModelTask.PREFERENCE, frames.population)
+    known = None if reigning is None else (reigning.estimator, reigning.card.get("settings") or {})
+    race = preference.backtest(frames, params.get("rankers"), seed=seed, stage=_within(stage, 0.0, 0.8), reigning=known)
     champion, reasons = preference.winner(race.results, seed=seed)
-    reasons += race.left_out
+    best = next(result for result in race.results if result.name == champion)
+    judged = gate.judge_ranking(race, best, reigning, seed=seed)
+    promoted = checks.holds(judged)
+    reasons += [*race.left_out, *gate.last_words(champion, judged, reigning)]
     for result in race.results:
         version = _store_ranker(frames, job, result, race.tested, reasons, seed)
         outcome.versions.append(version)
-        if result.name == champion:
-            outcome.promoted.append(version)
-    outcome.sentences += [f"Preference, {race.tested:,} shoppers tested: {champion} ships.", *reasons]
+        if result is best:
+            version.metrics |= {"gate": checks.stored(judged), "challenger": True}
+            outcome.promoted += [version] if promoted else []
+    shipping = f"{champion} ships" if promoted else f"{reigning} stays" if reigning is not None else "no ranker ships"
+    outcome.sentences += [f"Preference, {race.tested:,} shoppers tested: {shipping}.", *reasons]
 
 
 def _store_ranker(
@@ -242,6 +267,7 @@ def _store_ranker(
             "board": preference.summarise(result, seed=seed),
             "tested": tested,
             "fit_seconds": result.fit_seconds,
+            "peak_mb": result.peak_mb,
             "rank_seconds": result.rank_seconds,
         },
         card={

@@ -74,6 +74,8 @@ class Loaded:
             raise ArtifactCorrupt(f"{version} was trained on an earlier set of features. Train again.")
         own = {key.removeprefix("estimator/"): v for key, v in arrays.items() if key.startswith("estimator/")}
         self.version = version
+        if config["estimator"] not in REGISTRY:
+            raise ArtifactCorrupt(f"{version} is of a sort that is not known here any more. Train again.")
         self.estimator: ResponseEstimator = REGISTRY[config["estimator"]].restore(config["config"], own)
         self.calibrator = Calibrator.from_json(config["calibrator"])
         self.vocabularies = Vocabularies.from_json(config["vocabularies"])

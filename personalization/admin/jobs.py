@@ -15,7 +15,7 @@ from django.shortcuts import render
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.formats import time_format
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -24,7 +24,7 @@ from personalization import conf
 from personalization.admin.base import ReadOnlyAdmin
 from personalization.admin.display import DASH, badge, day, json_block, progress, short_figures
 from personalization.exceptions import PersonalizationError
-from personalization.learning import jobs
+from personalization.learning import jobs, retraining
 from personalization.learning.readiness import readiness
 from personalization.models import Job
 from personalization.ports.messages import explain
@@ -32,7 +32,7 @@ from personalization.types import JobKind, JobState
 
 OPEN = (JobState.QUEUED.value, JobState.RUNNING.value)
 ENDED_BADLY = (JobState.FAILED.value, JobState.CANCELLED.value, JobState.QUARANTINED.value)
-STARTABLE = {JobKind.TRAIN.value: JobKind.TRAIN, JobKind.SCORE.value: JobKind.SCORE}
+STARTABLE = {kind.value: kind for kind in (JobKind.TRAIN, JobKind.SCORE, JobKind.SHADOW)}
 MOST_POLLED = 100
 
 
@@ -50,6 +50,7 @@ class JobAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     "kind",
+                    "reasons_text",
                     "params_text",
                     "requested_by",
                     "created_at",
@@ -104,6 +105,10 @@ class JobAdmin(ReadOnlyAdmin):
         if seconds < 60:
             return gettext("%(seconds)d s") % {"seconds": max(seconds, 0)}
         return gettext("%(minutes)d min %(seconds)d s") % {"minutes": seconds // 60, "seconds": seconds % 60}
+
+    @admin.display(description=_("why"))
+    def reasons_text(self, job: Job) -> Any:
+        return format_html_join("", "<p>{}</p>", ((told,) for told in retraining.sentences(job.params))) or DASH
 
     @admin.display(description=_("parameters"))
     def params_text(self, job: Job) -> Any:
@@ -172,7 +177,10 @@ class JobAdmin(ReadOnlyAdmin):
             return HttpResponseNotAllowed(["POST"])
         if not self.has_run_permission(request) or kind not in STARTABLE:
             raise PermissionDenied
-        job = jobs.enqueue(STARTABLE[kind], {"population": conf.get().population}, by=request.user)
+        job = _start(STARTABLE[kind], request.user)
+        if job is None:
+            self.message_user(request, gettext("A training is open already."), messages.WARNING)
+            return HttpResponseRedirect(reverse("admin:personalization_job_changelist"))
         self.log_change(request, job, gettext("Queued."))
         self.message_user(request, gettext("%(job)s waits for a worker.") % {"job": job}, messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:personalization_job_changelist"))
@@ -255,6 +263,17 @@ class JobAdmin(ReadOnlyAdmin):
             "can_cancel": may_run and job.state in OPEN,
             "can_retry": may_run and job.state in ENDED_BADLY,
         }
+
+
+def _start(kind: JobKind, user: Any) -> Job | None:
+    """Queue a job of the shop's own; None where a training waits or runs already: there is never a second."""
+    population = conf.get().population
+    params = {"population": population}
+    if kind != JobKind.TRAIN:
+        return jobs.enqueue(kind, params, by=user)
+    if retraining.open_training(population) is not None:
+        return None
+    return jobs.enqueue_alone(kind, retraining.alone_word(population), params, by=user)
 
 
 def _part(job: Job, part: str, content: Any) -> SafeString:

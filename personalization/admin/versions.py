@@ -19,24 +19,32 @@ from personalization.admin.base import ReadOnlyAdmin
 from personalization.admin.display import DASH, badge, change_url, day, json_block, number
 from personalization.admin.intervals import read_interval
 from personalization.exceptions import PersonalizationError
-from personalization.learning import registry
-from personalization.learning.board import board
+from personalization.learning import gate, publish, registry, shadow
+from personalization.learning.board import BoardRow, Shadow, board, shadow_of
+from personalization.learning.rollback import Rollback, roll_back
 from personalization.models import ModelVersion, ScoreSet
 from personalization.ports.messages import explain
+from personalization.types import ModelTask
 
 MOST_POPULATIONS = 5
 
 
 @dataclass(frozen=True)
 class BoardLine:
-    """One estimator's row: a cell (value, interval) for each of the board's metrics."""
+    """One estimator's row: a cell (value, interval) for each of the board's metrics, what it costs, its standing.
+
+    ``refusals``: why the gate kept it out, of the estimator that won its training's race.
+    """
 
     estimator: str
     url: str
     champion: bool
     cells: list[tuple[str, str]]
+    costs: list[str]
     trained_at: Any
     note: str
+    refusals: list[str]
+    shadow: str
 
 
 @dataclass(frozen=True)
@@ -46,12 +54,13 @@ class BoardTable:
     population: str
     task: str
     metrics: list[str]
+    costs: list[str]
     lines: list[BoardLine]
 
 
 def board_tables(population: str) -> list[BoardTable]:
     """Return the board of a population, one table a task."""
-    by_task: dict[str, list[Any]] = {}
+    by_task: dict[str, list[BoardRow]] = {}
     for row in board(population):
         by_task.setdefault(row.task, []).append(row)
     tasks = dict(ModelVersion.TASKS)
@@ -63,20 +72,45 @@ def board_tables(population: str) -> list[BoardTable]:
                 population=population,
                 task=str(tasks.get(task, task)),
                 metrics=[name.replace("_", " ") for name in names],
+                costs=[gettext("Fit (s)"), gettext("Memory (MB)"), gettext("Scoring (s per 1,000)"), gettext("File")],
                 lines=[_line(row, names) for row in rows],
             )
         )
     return tables
 
 
-def _line(row: Any, names: list[str]) -> BoardLine:
+def _line(row: BoardRow, names: list[str]) -> BoardLine:
     return BoardLine(
         estimator=row.estimator,
         url=change_url(ModelVersion, row.version_id) if row.version_id is not None else "",
         champion=row.champion,
         cells=[metric_cell(row.metrics.get(name)) for name in names],
+        costs=[
+            number(row.cost.fit_seconds),
+            number(row.cost.peak_mb),
+            number(row.cost.seconds_per_1000),
+            filesizeformat(row.cost.size_bytes),
+        ],
         trained_at=row.trained_at,
         note=row.note,
+        refusals=[check.sentence for check in row.checks if row.challenger and check.passed is False],
+        shadow=shadow_words(row.shadow),
+    )
+
+
+def shadow_words(shadow: Shadow | None) -> str:
+    """Return what came of scoring in shadow, in a sentence; nothing for a version that never did."""
+    if shadow is None:
+        return ""
+    if shadow.gain is None:
+        return gettext("In shadow: %(rows)s exposures with known outcome so far.") % {"rows": number(shadow.rows)}
+    value, low, high = (number(figure, 4) for figure in shadow.gain)
+    told = {"rival": shadow.rival, "rows": number(shadow.rows), "gain": value, "low": low, "high": high}
+    return (
+        gettext(
+            "In shadow: log-loss gain over %(rival)s on %(rows)s exposures %(gain)s, 95 %% interval %(low)s – %(high)s."
+        )
+        % told
     )
 
 
@@ -143,17 +177,20 @@ class ModelVersionAdmin(ReadOnlyAdmin):
                 for name, value in figures.items()
                 if metric_cell(value)[0] != DASH
             ]
-            context["promote_label"] = (
-                promote_label(version)
-                if self.has_promote_permission(request) and version.state != ModelVersion.State.CHAMPION
-                else ""
-            )
+            context["checks"] = gate.checks_of(metrics)
+            context["shadow_words"] = shadow_words(shadow_of(metrics))
+            may = self.has_promote_permission(request)
+            reigns = version.state == ModelVersion.State.CHAMPION
+            context["promote_label"] = promote_label(version) if may and not reigns else ""
+            context["may_shadow"] = may and shadow.can_begin(version)
+            context["may_leave_shadow"] = may and version.in_shadow
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_urls(self) -> list[Any]:
-        page = self.admin_site.admin_view(self.promote_page)
+        wrap = self.admin_site.admin_view
         return [
-            path("<path:object_id>/promote/", page, name="personalization_modelversion_promote"),
+            path("<path:object_id>/promote/", wrap(self.promote_page), name="personalization_modelversion_promote"),
+            path("<path:object_id>/shadow/", wrap(self.shadow_page), name="personalization_modelversion_shadow"),
             *super().get_urls(),
         ]
 
@@ -182,23 +219,67 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             "label": promote_label(version),
             "title": f"{promote_label(version)}: {version}",
             "reigning": reigning,
+            "rolls_back": version.state == ModelVersion.State.RETIRED,
+            "scores": publish.restorable(ModelTask(version.task), version),
+            "hold_hours": conf.get().rollback_hold_hours,
             "media": self.media,
         }
         return TemplateResponse(request, "admin/personalization/modelversion/confirm_promote.html", context)
 
     def _promote(self, request: HttpRequest, version: ModelVersion) -> None:
+        """Promote a candidate; let a retired version, which was champion once, reign again with its scores."""
         label = promote_label(version)
         try:
-            registry.promote(version, request.user)
+            if version.state == ModelVersion.State.RETIRED:
+                done = roll_back(ModelTask(version.task), version.population, by=request.user, to=version)
+                told = rollback_words(done)
+            else:
+                registry.promote(version, request.user)
+                told = gettext("%(version)s is champion now. The next scoring uses it.") % {"version": version}
         except PersonalizationError as error:
             self.message_user(request, explain(error), messages.ERROR)
             return
         self.log_change(request, version, label)
-        self.message_user(
-            request,
-            gettext("%(version)s is champion now. The next scoring uses it.") % {"version": version},
-            messages.SUCCESS,
+        self.message_user(request, told, messages.SUCCESS)
+
+    def shadow_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """POST lets a candidate predict beside the champion, or ends it."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        version = self.get_object(request, object_id)
+        if version is None:
+            return self.gone(request, object_id)
+        if not self.has_promote_permission(request):
+            raise PermissionDenied
+        if version.in_shadow:
+            shadow.end(version)
+            told = gettext("%(version)s is not in shadow any more.") % {"version": version}
+        elif shadow.begin(version):
+            told = gettext("%(version)s predicts in shadow from now on.") % {"version": version}
+        else:
+            self.message_user(request, gettext("This version cannot be put in shadow."), messages.WARNING)
+            told = ""
+        if told:
+            self.log_change(request, version, told)
+            self.message_user(request, told, messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:personalization_modelversion_change", args=[version.pk]))
+
+
+def rollback_words(done: Rollback) -> str:
+    """Return what a rollback came to."""
+    told = {"version": done.version, "job": done.job}
+    if done.score_set is None:
+        return (
+            gettext(
+                "%(version)s reigns again. Its scores are gone or too old: pages use the present ones until %(job)s "
+                "has scored."
+            )
+            % told
         )
+    return gettext(
+        "%(version)s reigns again, and its scores are live, without %(dropped)s shoppers who withdrew or were merged "
+        "since. %(job)s scores those who came since."
+    ) % {**told, "dropped": number(done.dropped)}
 
 
 def promote_label(version: ModelVersion) -> str:

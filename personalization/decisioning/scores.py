@@ -12,7 +12,7 @@ from django.utils import timezone
 from personalization import conf
 from personalization.models import ScoreSet, Shopper, ShopperScores
 
-_TTL_SECONDS = 5.0
+_TTL_SECONDS = 3.0
 _live: dict[str, tuple[float, ScoreSet | None]] = {}
 
 

@@ -4,13 +4,47 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from personalization.learning import gate
+from personalization.learning.gate import Check
 from personalization.models import ModelVersion
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What a version costs; None where it was not measured.
+
+    Seconds of the fit, the process's peak of memory meanwhile (MB), seconds to score 1,000 rows (a ranker: shoppers),
+    bytes on disk.
+    """
+
+    fit_seconds: float | None
+    peak_mb: float | None
+    seconds_per_1000: float | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """What a version predicted without serving, against the champion on the same rows, once the outcomes were known.
+
+    ``gain`` is the champion's log-loss less this one's, with its 95 % interval.
+    """
+
+    rows: int
+    gain: tuple[float, float, float] | None
+    rival: str
+    since: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
 class BoardRow:
-    """One estimator of the latest training of its task. ``metrics``: name → value, lower and upper 95 % bound."""
+    """One estimator of the latest training of its task. ``metrics``: name → value, lower and upper 95 % bound.
+
+    ``challenger``: it won its training's race and faced the gate. ``checks``: the gate's verdicts.
+    """
 
     estimator: str
     task: str
@@ -19,10 +53,14 @@ class BoardRow:
     metrics: dict[str, tuple[float, float, float]]
     trained_at: datetime | None
     note: str
+    challenger: bool
+    cost: Cost
+    checks: list[Check]
+    shadow: Shadow | None
 
 
 def board(population: str = "shop") -> list[BoardRow]:
-    """Return the rows of the latest training per task, and the reigning champion if it is older."""
+    """Return the rows of the latest training per task, the reigning champion if it is older, and who is in shadow."""
     rows: list[BoardRow] = []
     versions = list(ModelVersion.objects.filter(population=population).order_by("-created_at", "-pk"))
     for task, _label in ModelVersion.TASKS:
@@ -30,26 +68,54 @@ def board(population: str = "shop") -> list[BoardRow]:
         if not of_task:
             continue
         latest = [version for version in of_task if version.job_id == of_task[0].job_id]
-        champion = next((v for v in of_task if v.state == ModelVersion.State.CHAMPION), None)
-        if champion is not None and champion not in latest:
-            latest.append(champion)
+        latest += [version for version in of_task if version not in latest and _is_at_work(version)]
         rows += sorted(map(_row, latest), key=lambda row: (not row.champion, row.estimator))
     return rows
 
 
+def _is_at_work(version: ModelVersion) -> bool:
+    return version.state == ModelVersion.State.CHAMPION or version.in_shadow
+
+
 def _row(version: ModelVersion) -> BoardRow:
-    figures = version.metrics.get("board", {}) if isinstance(version.metrics, dict) else {}
-    metrics = {
-        name: (float(value[0]), float(value[1]), float(value[2]))
-        for name, value in figures.items()
-        if isinstance(value, list) and len(value) == 3
-    }
+    stored: dict[str, Any] = version.metrics if isinstance(version.metrics, dict) else {}
+    figures = stored.get("board", {})
+    checks = gate.checks_of(stored)
     return BoardRow(
         estimator=version.estimator,
         task=version.task,
         version_id=version.pk,
         champion=version.state == ModelVersion.State.CHAMPION,
-        metrics=metrics,
+        metrics={name: triple for name, value in figures.items() if (triple := _triple(value)) is not None},
         trained_at=version.created_at,
         note=str(version.card.get("note", "")) if isinstance(version.card, dict) else "",
+        challenger=bool(stored.get("challenger")),
+        cost=Cost(
+            fit_seconds=stored.get("fit_seconds"),
+            peak_mb=stored.get("peak_mb"),
+            seconds_per_1000=next((check.figure for check in checks if check.name == "latency"), None),
+            size_bytes=version.size_bytes,
+        ),
+        checks=checks,
+        shadow=shadow_of(stored),
+    )
+
+
+def _triple(value: Any) -> tuple[float, float, float] | None:
+    if not isinstance(value, list) or len(value) != 3:
+        return None
+    return float(value[0]), float(value[1]), float(value[2])
+
+
+def shadow_of(metrics: Any) -> Shadow | None:
+    """Return what a version's metrics hold of its time in shadow; None if it was never there."""
+    stored = metrics.get("shadow") if isinstance(metrics, dict) else None
+    if not isinstance(stored, dict):
+        return None
+    return Shadow(
+        rows=int(stored.get("rows", 0)),
+        gain=_triple(stored.get("gain")),
+        rival=str(stored.get("rival", "")),
+        since=str(stored.get("since", "")),
+        until=str(stored.get("until", "")),
     )

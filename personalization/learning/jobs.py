@@ -8,8 +8,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
-from django.db.models import F
+from django.db import IntegrityError, transaction
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from personalization.exceptions import LeaseLost
@@ -18,6 +18,7 @@ from personalization.types import JobKind, JobState
 
 LEASE = timedelta(seconds=60)
 MAX_ATTEMPTS = 3
+OPEN = (JobState.QUEUED.value, JobState.RUNNING.value)
 
 
 def enqueue(
@@ -31,6 +32,27 @@ def enqueue(
         if found is not None:
             return found
         return Job.objects.create(kind=kind.value, params=params, requested_by=by, cutoff_at=cutoff_at)
+
+
+def enqueue_alone(kind: JobKind, alone: str, params: dict[str, Any] | None = None, *, by: Any = None) -> Job | None:
+    """Queue a job unless one under the same word waits or runs; None then. The partial unique index decides races."""
+    try:
+        with transaction.atomic():
+            if Job.objects.filter(alone=alone, state__in=OPEN).exists():
+                return None
+            return Job.objects.create(kind=kind.value, params=params or {}, requested_by=by, alone=alone)
+    except IntegrityError:
+        return None
+
+
+def still_open(kind: JobKind) -> QuerySet[Job]:
+    """Return the jobs of this kind that wait or run, the oldest first."""
+    return Job.objects.filter(kind=kind.value, state__in=OPEN).order_by("created_at", "pk")
+
+
+def last_asked(kind: JobKind) -> datetime | None:
+    """Return when a job of this kind was queued last; None if never."""
+    return Job.objects.filter(kind=kind.value).order_by("-created_at").values_list("created_at", flat=True).first()
 
 
 def lease(owner: str, job_id: int | None = None) -> Job | None:
@@ -131,7 +153,7 @@ def sweep(now: datetime | None = None) -> int:
 def cancel(job: Job) -> bool:
     """Cancel a job that waits or runs; a running one stops at its next heartbeat and publishes nothing."""
     return bool(
-        Job.objects.filter(pk=job.pk, state__in=[JobState.QUEUED.value, JobState.RUNNING.value]).update(
+        Job.objects.filter(pk=job.pk, state__in=OPEN).update(
             state=JobState.CANCELLED.value,
             fence=F("fence") + 1,
             finished_at=timezone.now(),
@@ -141,16 +163,23 @@ def cancel(job: Job) -> bool:
 
 
 def retry(job: Job) -> bool:
-    """Queue a job that failed, was cancelled or set aside once more, with fresh attempts."""
+    """Queue a job that failed, was cancelled or set aside once more, with fresh attempts.
+
+    One that has to be alone waits for nobody: False while another is open under its word.
+    """
     ended = [JobState.FAILED.value, JobState.CANCELLED.value, JobState.QUARANTINED.value]
-    return bool(
-        Job.objects.filter(pk=job.pk, state__in=ended).update(
-            state=JobState.QUEUED.value,
-            attempts=0,
-            fence=F("fence") + 1,
-            progress=0,
-            stage="",
-            error="",
-            finished_at=None,
-        )
-    )
+    try:
+        with transaction.atomic():
+            return bool(
+                Job.objects.filter(pk=job.pk, state__in=ended).update(
+                    state=JobState.QUEUED.value,
+                    attempts=0,
+                    fence=F("fence") + 1,
+                    progress=0,
+                    stage="",
+                    error="",
+                    finished_at=None,
+                )
+            )
+    except IntegrityError:
+        return False

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
-from personalization.learning import jobs
-from personalization.models import Forecast, ItemNeighbours, Job, ModelVersion, ScoreSet, Shopper, ShopperScores
-from personalization.types import JobState
+from personalization import conf
+from personalization.exceptions import PersonalizationError
+from personalization.learning import jobs, registry
+from personalization.models import (
+    ConsentRecord,
+    Forecast,
+    ItemNeighbours,
+    Job,
+    ModelVersion,
+    ScoreSet,
+    Shopper,
+    ShopperMerge,
+    ShopperScores,
+)
+from personalization.types import JobState, ModelTask, Purpose
 
 BATCH = 500
 KEEP_RETIRED = 1
+
+
+class RolledBack(PersonalizationError):
+    """The model of these scores was rolled back while they were computed. Score again."""
+
+    code = "rolled_back"
 
 
 def begin(
@@ -72,13 +92,74 @@ def publish(score_set: ScoreSet, job: Job | None, *, shoppers: int, defaults: di
         gone = _drop_withdrawn(score_set)
         if job is not None:
             jobs.finish(job, {"score_set": score_set.pk, "shoppers": shoppers - gone})
-        rivals = ScoreSet.objects.filter(population=score_set.population)
-        # All of them, in one order: sets that are published at the same moment go live one after the other.
-        list(rivals.select_for_update().order_by("pk").values_list("pk"))
-        rivals.filter(state=ScoreSet.State.LIVE).exclude(pk=score_set.pk).update(state=ScoreSet.State.RETIRED)
+        lock(score_set.population)
+        _refuse_rolled_back(score_set)
+        retire_live(score_set.population)
         ScoreSet.objects.filter(pk=score_set.pk).update(
             state=ScoreSet.State.LIVE, shoppers=shoppers - gone, defaults=defaults, published_at=timezone.now()
         )
+
+
+def lock(population: str) -> None:
+    """Hold all of a population's sets, in one order: those published at the same moment go live one after the other."""
+    list(ScoreSet.objects.filter(population=population).select_for_update().order_by("pk").values_list("pk"))
+
+
+def retire_live(population: str) -> None:
+    """Take the live set out of service."""
+    live = ScoreSet.objects.filter(population=population, state=ScoreSet.State.LIVE)
+    live.update(state=ScoreSet.State.RETIRED, retired_at=timezone.now())
+
+
+def _refuse_rolled_back(score_set: ScoreSet) -> None:
+    """Raise RolledBack if somebody rolled back while these scores were computed, or took one of their models away."""
+    if ScoreSet.objects.filter(pk=score_set.pk, state=ScoreSet.State.RETIRED).exists():
+        raise RolledBack
+    used = [score_set.response_version_id, score_set.strategy_version_id, score_set.preference_version_id]
+    for card in ModelVersion.objects.filter(pk__in=[pk for pk in used if pk]).values_list("card", flat=True):
+        if isinstance(card, dict) and card.get("rolled_back_at"):
+            raise RolledBack
+
+
+def void_unfinished(population: str) -> None:
+    """Let no set that is being built go live: it was begun with champions of before. Call it under :func:`lock`."""
+    building = ScoreSet.objects.filter(population=population, state=ScoreSet.State.BUILDING)
+    building.update(state=ScoreSet.State.RETIRED, retired_at=timezone.now())
+
+
+def restorable(task: ModelTask, version: ModelVersion) -> ScoreSet | None:
+    """Return the newest retired set that a version made and that is still young enough to be served."""
+    oldest = timezone.now() - timedelta(hours=conf.get().score_max_age_hours)
+    made = ScoreSet.objects.filter(**{f"{task.value}_version": version}, state=ScoreSet.State.RETIRED)
+    return made.filter(published_at__gte=oldest).order_by("-published_at", "-pk").first()
+
+
+def restore(score_set: ScoreSet) -> int:
+    """Put a retired set in the live one's place; returns how many shoppers' rows of it were dropped.
+
+    Call it in the transaction of the rollback, under :func:`lock`. When it was published stays: scores do not grow
+    younger by being put back. Who withdrew or was merged since, or is not who they were, does not come back.
+    """
+    gone = _drop_withdrawn(score_set) + _drop_changed(score_set)
+    retire_live(score_set.population)
+    ScoreSet.objects.filter(pk=score_set.pk).update(
+        state=ScoreSet.State.LIVE, retired_at=None, shoppers=F("shoppers") - gone
+    )
+    return gone
+
+
+def _drop_changed(score_set: ScoreSet) -> int:
+    """Delete the scores of shoppers who withdrew and agreed again, or whose merge was taken back, since the set began.
+
+    What was computed before a withdrawal does not come back with a new consent; what was computed of two people
+    together is not one's own.
+    """
+    since = score_set.created_at
+    withdrew = ConsentRecord.objects.filter(purpose=Purpose.PERSONALISATION.value, granted=False, at__gte=since)
+    parted = ShopperMerge.objects.filter(undone_at__gte=since)
+    changed = [withdrew.values("shopper"), parted.values("account"), parted.values("visitor")]
+    rows = ShopperScores.objects.filter(score_set=score_set)
+    return sum(int(rows.filter(shopper__in=people)._raw_delete("default")) for people in changed)
 
 
 def _drop_withdrawn(score_set: ScoreSet) -> int:
@@ -89,12 +170,21 @@ def _drop_withdrawn(score_set: ScoreSet) -> int:
 
 
 def tidy(population: str) -> None:
-    """Delete sets retired for good and sets that no job will finish; the last retired one stays for rolling back."""
+    """Delete sets retired for good and sets that no job will finish.
+
+    The last retired one stays, and of each former champion the last one, as long as it could be served: rolling back
+    puts it in the live one's place.
+    """
     sets = ScoreSet.objects.filter(population=population)
-    retired = sets.filter(state=ScoreSet.State.RETIRED).order_by("-published_at")
+    former = [registry.former(task, population) for task in ModelTask]
+    kept = {found.pk for version in former if version and (found := restorable(ModelTask(version.task), version))}
+    retired = sets.filter(state=ScoreSet.State.RETIRED, published_at__isnull=False).order_by(
+        F("retired_at").desc(nulls_last=True), "-published_at", "-pk"
+    )
     going_on = [JobState.QUEUED.value, JobState.RUNNING.value]
     abandoned = sets.filter(state=ScoreSet.State.BUILDING, job__isnull=False).exclude(job__state__in=going_on)
-    for old in [*retired[KEEP_RETIRED:], *abandoned]:
+    void = sets.filter(state=ScoreSet.State.RETIRED, published_at=None)
+    for old in [*(each for each in retired[KEEP_RETIRED:] if each.pk not in kept), *void, *abandoned]:
         ShopperScores.objects.filter(score_set=old)._raw_delete("default")
         ItemNeighbours.objects.filter(score_set=old)._raw_delete("default")
         old.delete()

@@ -9,9 +9,12 @@ from django.utils import timezone
 
 from personalization.exceptions import PersonalizationError
 from personalization.models import Job, ModelVersion, Shopper
+from personalization.tracking import audit
 from personalization.types import ModelTask
 
 State = ModelVersion.State
+KIND = "modelversion"
+"""Of what a line of the audit log is."""
 
 
 class PromotionRace(PersonalizationError):
@@ -39,26 +42,46 @@ def register(version: ModelVersion) -> ModelVersion:
 def promote(version: ModelVersion, by: Any = None) -> ModelVersion:
     """Make this version champion; the one before retires. Exactly one is champion at any moment.
 
-    Rolling back is promoting the former champion again. The partial unique index decides races.
+    The partial unique index decides races. What a person promotes stands in the audit log.
     """
     try:
         with transaction.atomic():
-            rivals = ModelVersion.objects.filter(task=version.task, population=version.population)
-            # All of them, in one order: promotions of the same moment wait for each other, never in a circle.
-            list(rivals.select_for_update().order_by("pk").values_list("pk"))
-            for other in rivals.filter(state=State.CHAMPION).exclude(pk=version.pk):
-                card = {**other.card, "retired_at": timezone.now().isoformat()}
-                ModelVersion.objects.filter(pk=other.pk).update(state=State.RETIRED, card=card)
-            card = {
-                **version.card,
-                "promoted_at": timezone.now().isoformat(),
-                "promoted_by": str(by or "gate"),
-            }
-            ModelVersion.objects.filter(pk=version.pk).update(state=State.CHAMPION, card=card)
+            lock(version.task, version.population)
+            crown(version, by=by or "gate")
+            if by is not None:
+                audit.note(audit.Action.PROMOTED, by=by, kind=KIND, subject=str(version.pk), task=version.task)
     except IntegrityError:
         raise PromotionRace from None
     version.refresh_from_db()
     return version
+
+
+def lock(task: str, population: str) -> None:
+    """Hold all versions of a task, in one order: who changes the champion waits for others, never in a circle."""
+    rivals = ModelVersion.objects.filter(task=task, population=population)
+    list(rivals.select_for_update().order_by("pk").values_list("pk"))
+
+
+def crown(version: ModelVersion, *, by: Any, rolled_back: bool = False, **noted: str) -> None:
+    """Retire whoever reigns and let this version reign, under :func:`lock`; ``noted`` goes into its card."""
+    now = timezone.now().isoformat()
+    rivals = ModelVersion.objects.filter(task=version.task, population=version.population)
+    for other in rivals.filter(state=State.CHAMPION).exclude(pk=version.pk):
+        card = {**other.card, "retired_at": now} | ({"rolled_back_at": now} if rolled_back else {})
+        ModelVersion.objects.filter(pk=other.pk).update(state=State.RETIRED, card=card)
+    card = {name: value for name, value in version.card.items() if name not in {"rolled_back_at", "held_until"}}
+    card |= {"promoted_at": now, "promoted_by": str(by), **noted}
+    ModelVersion.objects.filter(pk=version.pk).update(state=State.CHAMPION, card=card)
+
+
+def former(task: ModelTask, population: str) -> ModelVersion | None:
+    """Return the champion before this one, or None: the last that retired without having been rolled back.
+
+    So a second rollback goes one further back, not forth again.
+    """
+    retired = ModelVersion.objects.filter(task=task.value, population=population, state=State.RETIRED)
+    known = [version for version in retired if "rolled_back_at" not in version.card]
+    return max(known, key=lambda version: (str(version.card.get("retired_at", "")), version.pk), default=None)
 
 
 def versions_of(job: Job) -> list[ModelVersion]:

@@ -18,7 +18,14 @@ from personalization.models.events import (
 )
 from personalization.models.giftcards import GiftCard, GiftCardEntry, GiftCardHold, Grant
 from personalization.models.governance import Alert, Allowance, CampaignRevision, Switch, SwitchChange
-from personalization.models.learning import ItemNeighbours, Job, ModelVersion, ScoreSet, ShopperScores
+from personalization.models.learning import (
+    ExposurePrediction,
+    ItemNeighbours,
+    Job,
+    ModelVersion,
+    ScoreSet,
+    ShopperScores,
+)
 from personalization.models.merges import FormerAlias, ShopperMerge
 from personalization.models.offers import Offer
 from personalization.models.prices import PricePoint
@@ -56,6 +63,7 @@ __all__ = [
     "EventImport",
     "EventTombstone",
     "Exposure",
+    "ExposurePrediction",
     "Forecast",
     "FormerAlias",
     "GiftCard",

@@ -1,4 +1,7 @@
-"""Who looked at whose personal data, gave it out, erased it: append-only, and without personal data of its own."""
+"""Who looked at whose personal data, gave it out, erased it, and who decided which model serves shoppers.
+
+Append-only, and without personal data of its own.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,8 @@ class AuditEntry(models.Model):
         ERASED = "erased", _("erased")
         UNMERGED = "unmerged", _("taken apart")
         ROTATED = "rotated", _("keys changed")
+        PROMOTED = "promoted", _("promoted")
+        ROLLED_BACK = "rollback", _("rolled back")
 
     class Why(models.TextChoices):
         REQUEST = "request", _("the shopper asked for it")

@@ -22,6 +22,7 @@ class Job(models.Model):
         (JobKind.EXPORT.value, _("export codes")),
         (JobKind.SUMMARY.value, _("summarise shoppers")),
         (JobKind.TRIGGERS.value, _("evaluate triggers")),
+        (JobKind.SHADOW.value, _("score in shadow")),
     ]
     STATES = [
         (JobState.QUEUED.value, _("queued")),
@@ -44,6 +45,9 @@ class Job(models.Model):
     fence = models.PositiveIntegerField(_("fencing token"), default=0)
     lease_owner = models.CharField(_("worker"), max_length=120, blank=True)
     lease_expires_at = models.DateTimeField(_("lease expires"), null=True, blank=True)
+    alone = models.CharField(
+        _("alone"), max_length=60, blank=True, help_text=_("Of jobs with the same word here, one is open at a time.")
+    )
     requested_by = staff_key(_("requested by"))
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
@@ -55,7 +59,12 @@ class Job(models.Model):
         permissions = [("run_job", _("Can start training, scoring and forecasts"))]
         indexes = [models.Index(fields=["state", "created_at"], name="pz_job_queue")]
         constraints = [
-            models.CheckConstraint(condition=Q(progress__gte=0) & Q(progress__lte=1), name="pz_job_progress")
+            models.CheckConstraint(condition=Q(progress__gte=0) & Q(progress__lte=1), name="pz_job_progress"),
+            models.UniqueConstraint(
+                fields=["alone"],
+                condition=~Q(alone="") & Q(state__in=[JobState.QUEUED.value, JobState.RUNNING.value]),
+                name="pz_job_alone",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -94,6 +103,12 @@ class ModelVersion(models.Model):
     size_bytes = models.BigIntegerField(_("size"))
     metrics = models.JSONField(_("metrics"), default=dict)
     card = models.JSONField(_("model card"), default=dict)
+    shadow_since = models.DateTimeField(
+        _("in shadow since"),
+        null=True,
+        blank=True,
+        help_text=_("From then on it predicts what is shown, without being served."),
+    )
     created_at = models.DateTimeField(_("created"), default=timezone.now)
 
     class Meta:
@@ -107,6 +122,11 @@ class ModelVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.estimator} #{self.pk}"
+
+    @property
+    def in_shadow(self) -> bool:
+        """Whether it predicts beside the champion without being served."""
+        return self.shadow_since is not None and self.state == self.State.CANDIDATE
 
 
 class ScoreSet(models.Model):
@@ -150,6 +170,7 @@ class ScoreSet(models.Model):
     )
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     published_at = models.DateTimeField(_("published"), null=True, blank=True)
+    retired_at = models.DateTimeField(_("retired"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("score set")
@@ -188,6 +209,30 @@ class ShopperScores(models.Model):
 
     def __str__(self) -> str:
         return f"scores of {self.shopper_id}"
+
+
+class ExposurePrediction(models.Model):
+    """What a version predicts for an exposure from what was known at its moment, written before the outcome is.
+
+    ``heads``: probabilities in the order of :data:`personalization.types.HEADS`. Nothing serves them: they are held
+    against the outcomes, the champion's beside a challenger's.
+    """
+
+    version = models.ForeignKey(
+        ModelVersion, verbose_name=_("model version"), on_delete=models.CASCADE, related_name="predictions"
+    )
+    exposure = models.ForeignKey(
+        "personalization.Exposure", verbose_name=_("exposure"), on_delete=models.CASCADE, related_name="predictions"
+    )
+    heads = models.JSONField(_("effects"), default=list)
+
+    class Meta:
+        verbose_name = _("exposure prediction")
+        verbose_name_plural = _("exposure predictions")
+        constraints = [models.UniqueConstraint(fields=["version", "exposure"], name="pz_prediction_once")]
+
+    def __str__(self) -> str:
+        return f"prediction of {self.exposure_id}"
 
 
 class ItemNeighbours(models.Model):

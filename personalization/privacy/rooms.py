@@ -15,6 +15,7 @@ from personalization.models import (
     Decision,
     Event,
     Exposure,
+    ExposurePrediction,
     FormerAlias,
     GiftCard,
     GiftCardEntry,
@@ -105,6 +106,7 @@ ANONYMISED = (Coupon, Reservation, Redemption, GiftCard, SupportAction)
 RELATED: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "gift_card_movements": (GiftCardEntry, "card__shopper", ("card_id", "kind", "balance_delta", "order_id", "at")),
     "later_benefits": (Grant, "redemption__shopper", ("kind", "amount", "state", "due_at", "done_at")),
+    "predictions": (ExposurePrediction, "exposure__shopper", ("version_id", "exposure_id", "heads")),
     "merges": (ShopperMerge, "account", ("at", "reason", "undone_at")),
     "reviews": (RiskReview, "reservation__shopper", ("state", "created_at", "decided_at")),
 }

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
-from personalization.models import Job, ModelVersion
+from personalization.learning import gate
+from personalization.learning.gate import Check
+from personalization.models import AuditEntry, Job, ModelVersion, ScoreSet
 from tests.admin.builders import make_user, make_version
 
 pytestmark = pytest.mark.django_db
@@ -23,13 +26,26 @@ def operator(client):
     return user
 
 
-@pytest.mark.parametrize("kind", ["train", "score"])
+@pytest.mark.parametrize("kind", ["train", "score", "shadow"])
 def test_a_button_queues_a_job_and_runs_nothing(client, operator, kind):
     response = client.post(reverse("admin:personalization_job_start", args=[kind]), follow=True)
     assert response.status_code == 200
     job = Job.objects.get()
     assert (job.kind, job.state, job.requested_by) == (kind, "queued", operator)
     assert job.params == {"population": "shop"}
+
+
+def test_a_second_training_is_not_queued_beside_the_first(client, operator):
+    url = reverse("admin:personalization_job_start", args=["train"])
+    client.post(url)
+    assert "A training is open already." in client.post(url, follow=True).content.decode()
+    assert Job.objects.count() == 1
+
+
+def test_why_a_training_was_queued_is_told(client, operator):
+    reason = {"code": "drift", "template": "Drift: %(finding)s", "params": {"finding": "prices <rose>"}}
+    job = Job.objects.create(kind="train", params={"reasons": [reason]})
+    assert "<p>Drift: prices &lt;rose&gt;</p>" in client.get(job_url("change", job.pk)).content.decode()
 
 
 def test_starting_needs_a_post_and_the_permission(client, operator):
@@ -103,9 +119,60 @@ def test_promoting_asks_first_and_can_be_rolled_back(client, operator):
     assert (old.state, new.state) == ("retired", "champion")
     page = client.get(reverse("admin:personalization_modelversion_change", args=[old.pk])).content.decode()
     assert "Roll back to this version" in page
-    client.post(reverse("admin:personalization_modelversion_promote", args=[old.pk]))
+    back = reverse("admin:personalization_modelversion_promote", args=[old.pk])
+    assert "The scores that it made are gone or too old" in client.get(back).content.decode()
+    assert "reigns again. Its scores are gone or too old" in client.post(back, follow=True).content.decode()
     old.refresh_from_db()
     assert old.state == "champion"
+    assert list(AuditEntry.objects.values_list("action", "by")) == [
+        ("promoted", operator.pk),
+        ("rollback", operator.pk),
+    ]
+
+
+def test_rolling_back_brings_the_scores_back(client, operator):
+    old, new = make_version(state=ModelVersion.State.RETIRED), make_version(state=ModelVersion.State.CHAMPION)
+    for version, state in ((old, "retired"), (new, "live")):
+        ScoreSet.objects.create(response_version=version, state=state, published_at=timezone.now())
+    back = reverse("admin:personalization_modelversion_promote", args=[old.pk])
+    assert "are live again at once" in client.get(back).content.decode()
+    assert "and its scores are live, without 0 shoppers" in client.post(back, follow=True).content.decode()
+    assert ScoreSet.objects.get(state="live").response_version == old
+
+
+def test_the_gates_verdicts_are_shown_with_the_version_and_on_the_board(client, operator):
+    checks = [
+        Check("reigning", False, "Not better than %(rival)s.", {"rival": "<als> #1"}, 0.0, threshold=0.0),
+        Check("fairness", None, gate.NOT_INSTALLED),
+        Check("latency", True, "%(seconds).3f seconds.", {"seconds": 0.25}, 0.25),
+    ]
+    shadow = {"rows": 900, "gain": [0.01, 0.005, 0.015], "rival": "logistic #3"}
+    version = make_version(
+        metrics={"gate": gate.stored(checks), "challenger": True, "fit_seconds": 12.5, "peak_mb": 321, "shadow": shadow}
+    )
+    page = client.get(reverse("admin:personalization_modelversion_change", args=[version.pk])).content.decode()
+    assert "Not better than &lt;als&gt; #1." in page
+    assert "Not judged: no fairness check is installed." in page
+    listed = client.get(reverse("admin:personalization_modelversion_changelist")).content.decode()
+    for words in ("Not promoted: Not better than", "12.50", "321", "0.2500", "log-loss gain over logistic #3 on 900"):
+        assert words in listed, words
+
+
+def test_a_candidate_goes_into_shadow_and_out_again(client, operator):
+    version = make_version(task="response")
+    url = reverse("admin:personalization_modelversion_shadow", args=[version.pk])
+    change = reverse("admin:personalization_modelversion_change", args=[version.pk])
+    assert client.get(url).status_code == 405
+    assert "Score in shadow" in client.get(change).content.decode()
+    assert "predicts in shadow from now on" in client.post(url, follow=True).content.decode()
+    version.refresh_from_db()
+    assert version.in_shadow
+    assert "is not in shadow any more" in client.post(url, follow=True).content.decode()
+    ModelVersion.objects.update(state="retired")
+    assert "This version cannot be put in shadow." in client.post(url, follow=True).content.decode()
+    client.force_login(make_user("view_modelversion"))
+    assert client.post(url).status_code == 403
+    assert "Score in shadow" not in client.get(change).content.decode()
 
 
 def test_promoting_needs_the_permission(client):

@@ -17,6 +17,8 @@ RACES = (
     "jobs.CancelledWhileFinishing",
     "learning.PromotedAtOnce",
     "learning.PublishedAtOnce",
+    "learning.RolledBackAtOnce",
+    "learning.TrainingQueuedAtOnce",
 )
 
 
@@ -24,3 +26,8 @@ RACES = (
 @pytest.mark.parametrize("race", RACES)
 def test_race(race: str, backend: str, play: Callable[..., dict[str, Any]]) -> None:
     assert_guard_matters(play(race, backend, rounds(20, 1000)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_twenty_promotions_at_once(backend: str, play: Callable[..., dict[str, Any]]) -> None:
+    assert_guard_matters(play("learning.TwentyPromotedAtOnce", backend, rounds(10, 500)))

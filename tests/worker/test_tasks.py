@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from personalization.learning import chores, jobs
+from personalization.learning import chores, jobs, registry, retraining
 from personalization.learning.readiness import Readiness
-from personalization.models import Job
+from personalization.models import Job, ModelVersion
 from personalization.types import JobKind
 from worker import tasks
 from worker.celery import BEAT_SCHEDULE, app
@@ -97,31 +96,22 @@ def test_a_worker_that_is_stopped_takes_its_child_along(child: Process, monkeypa
     assert child.killed == 1
 
 
-def ready(monkeypatch: pytest.MonkeyPatch, *, response: bool = False, preference: bool = False) -> None:
-    found = Readiness(0, 0, 0, 0, 0, 0, response, preference)
-    monkeypatch.setattr(tasks, "readiness", lambda population: found)
-
-
-@pytest.mark.parametrize(("response", "preference"), [(True, False), (False, True)])
-def test_training_is_queued_when_it_is_due(response: bool, preference: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_minute_it_looks_whether_training_and_shadow_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chores, "_CHORES", {"release": lambda: 2})
-    ready(monkeypatch, response=response, preference=preference)
-    assert tasks.tick() == {"release": 2, "queued": 1}
-    assert Job.objects.get().params == {"population": "shop", "score": True}
-    assert tasks.tick()["queued"] == 0  # asked for a moment ago
-    Job.objects.update(created_at=timezone.now() - timedelta(hours=25), state="succeeded")
+    assert tasks.tick() == {"release": 2, "queued": 0}  # there is nothing to learn from
+    monkeypatch.setattr(retraining, "readiness", lambda population: Readiness(0, 0, 0, 0, 0, 0, True, False))
     assert tasks.tick()["queued"] == 1
-
-
-def test_training_waits_for_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    ready(monkeypatch)
+    job = Job.objects.get()
+    assert (job.kind, job.params["score"], job.params["population"]) == ("train", True, "shop")
     assert tasks.tick()["queued"] == 0
-
-
-def test_the_schedule_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
-    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "TRAIN_EVERY_HOURS": 0}
-    ready(monkeypatch, response=True)
-    assert tasks.tick()["queued"] == 0
+    Job.objects.update(state="succeeded")
+    version = ModelVersion.objects.create(
+        task="response", estimator="x", cutoff_at=timezone.now(), path="x", sha256="0" * 64, size_bytes=1
+    )
+    registry.promote(version)
+    assert tasks.tick()["queued"] == 1
+    assert Job.objects.filter(kind="shadow", state="queued").count() == 1
+    assert tasks.tick()["queued"] == 0  # asked for a moment ago
 
 
 def test_what_beats_is_known_to_the_worker() -> None:

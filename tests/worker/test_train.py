@@ -76,6 +76,9 @@ def test_all_of_it(shop: Population, models: Path) -> None:
         assert sum(version.card["importances"].values()) <= 1.001
         assert version.size_bytes == sum(path.stat().st_size for path in (models / version.path).iterdir())
     strategy = ModelVersion.objects.get(task="strategy")
+    assert {row["name"]: row["passed"] for row in strategy.metrics["gate"]} == {
+        "reigning": None, "latency": True, "size": True, "hold": True,
+    }  # fmt: skip
     assert isinstance(Loaded(strategy).estimator, FourPartEstimator)
     unseen = strategy.card["note"].split("never logged, so not learnt: ")[1].split(", ")
     assert set(unseen) == set(KINDS) - {"coupon", "spend_threshold", "flash_sale"}
@@ -160,11 +163,27 @@ def test_a_blend_brings_its_members(shop: Population) -> None:
     assert [version.estimator for version in versions] == ["boosting", "four_part", "blend"]
 
 
-def test_training_again_retires_the_champion(shop: Population) -> None:
+def test_training_again_on_the_same_data_keeps_the_champion(shop: Population) -> None:
+    """A tie keeps what reigns; a ranker is fitted anew for every scoring, so that its newer figures take over."""
     first, second = run(), run()
+    states = {(one.task, one.pk): one.state for one in ModelVersion.objects.exclude(state="candidate")}
+    before = {one.task: one.pk for one in first.promoted}
+    assert states["response", before["response"]] == "champion"
+    assert states["preference", before["preference"]] == "retired"
+    assert [one.task for one in second.promoted] == ["preference"]
+    assert any("logistic: not promoted, logistic #" in sentence for sentence in second.sentences)
+
+
+def test_a_champion_that_others_beat_is_retired(shop: Population) -> None:
+    first = run({**QUICK, "estimators": ["offer_mean"]})
+    second = run()
     states = dict(ModelVersion.objects.values_list("pk", "state"))
     assert {states[version.pk] for version in first.promoted} == {"retired"}
     assert {states[version.pk] for version in second.promoted} == {"champion"}
+    winner = next(version for version in second.versions if version.metrics.get("challenger"))
+    assert {"reigning", "simpler", "calibration", "latency", "size", "fairness", "hold", "distinct"} == {
+        check["name"] for check in winner.metrics["gate"]
+    }
 
 
 def test_nothing_shows_before_the_run_is_done(shop: Population) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from personalization.learning.board import BoardRow
+from personalization.learning.board import BoardRow, Cost
 from personalization.learning.frames import is_simulated
 from worker.runner import Show
 
@@ -62,13 +62,45 @@ def board_tables(rows: list[BoardRow], population: str) -> list[Table]:
         of_task = [row for row in rows if row.task == task]
         metrics = list(dict.fromkeys(name for row in of_task for name in row.metrics))
         table = Table(title=f"{task} · {told}", title_justify="left")
-        for heading in ("", "estimator", *metrics[:6]):
+        for heading in ("", "estimator", *metrics[:6], *COSTS):
             table.add_column(heading, no_wrap=True)
         for row in of_task:
             cells = [_cell(row.metrics.get(name)) for name in metrics[:6]]
-            table.add_row("champion" if row.champion else "", row.estimator, *cells)
+            table.add_row("champion" if row.champion else "", row.estimator, *cells, *_costs(row.cost))
         tables.append(table)
     return tables
+
+
+def gate_tables(rows: list[BoardRow]) -> list[Table]:
+    """Return one table for each version that faced the gate: a line a check; and what came of scoring in shadow."""
+    tables: list[Table] = []
+    for row in rows:
+        if not row.challenger or not row.checks:
+            continue
+        table = Table(title=f"gate · {row.task} · {row.estimator} #{row.version_id}", title_justify="left")
+        for heading in ("check", "verdict", "figure", "threshold", ""):
+            table.add_column(heading, no_wrap=heading != "")
+        for check in row.checks:
+            verdict = {True: "holds", False: "refused", None: "not judged"}[check.passed]
+            table.add_row(check.label, verdict, _plain(check.figure), _plain(check.threshold), check.sentence)
+        if row.shadow is not None:
+            gain = "–" if row.shadow.gain is None else "{:.4f} [{:.4f}, {:.4f}]".format(*row.shadow.gain)
+            told = f"log-loss gain over {row.shadow.rival} on {row.shadow.rows:,} exposures: {gain}"
+            table.add_row("In shadow", "", "", "", told)
+        tables.append(table)
+    return tables
+
+
+COSTS = ("fit s", "peak MB", "s / 1,000", "file MB")
+
+
+def _costs(cost: Cost) -> list[str]:
+    """Return what a version costs, in the order of COSTS."""
+    return [*map(_plain, (cost.fit_seconds, cost.peak_mb, cost.seconds_per_1000)), _plain(cost.size_bytes / 1e6)]
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _cell(value: tuple[float, float, float] | None) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from unittest import mock
 from uuid import uuid4
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from personalization.learning import publish, registry
-from personalization.models import ModelVersion, ScoreSet
-from personalization.types import ModelTask
+from personalization.learning import jobs, publish, registry, rollback
+from personalization.models import Job, ModelVersion, ScoreSet
+from personalization.types import JobKind, ModelTask
 from tests.concurrency import arena
 
 
@@ -58,6 +60,87 @@ class PromotedAtOnce(arena.Race):
     def unguarded(self) -> Iterator[None]:
         arena.drop_unique(ModelVersion, "pz_one_champion")
         with arena.check_then_act(), arena.without_row_locks():
+            yield
+
+
+class TwentyPromotedAtOnce(PromotedAtOnce):
+    """Twenty promotions at the same moment: as many as PostgreSQL's default leaves room for beside everything else."""
+
+    threads = 20
+
+
+class RolledBackAtOnce(PromotedAtOnce):
+    """Staff roll back, the gate promotes and a scoring of the bad model ends at once: the bad scores stay away."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        for version in self.versions[1:4]:
+            registry.promote(version)
+        self.former, self.bad, self.new = self.versions[2], self.versions[3], self.versions[4]
+        self.shown = {
+            version.pk: publish.begin(self.population, None, response=version, strategy=None, preference=None)
+            for version in (self.former, self.bad)
+        }
+        for score_set in self.shown.values():
+            publish.publish(score_set, None, shoppers=0, defaults={})
+        self.under_way = publish.begin(self.population, None, response=self.bad, strategy=None, preference=None)
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        back = partial(rollback.roll_back, ModelTask.RESPONSE, self.population, to=self.former)
+        late = partial(publish.publish, self.under_way, None, shoppers=0, defaults={})
+        return [back, late, *[partial(registry.promote, self.new)] * 2]
+
+    def overruns(self) -> list[str]:
+        live = ScoreSet.objects.filter(population=self.population, state=ScoreSet.State.LIVE)
+        shown = list(live.values_list("response_version", flat=True))
+        found = [f"{len(shown)} sets are live"] if len(shown) != 1 else []
+        if shown == [self.bad.pk]:
+            found.append("pages show the scores of what was rolled back")
+        return found + super().overruns()
+
+    def faults(self) -> list[str]:
+        reigning = self._champions()
+        good = reigning in ({self.former.pk}, {self.new.pk})
+        return [] if good else [f"{reigning} reign, neither the former nor the new one"]
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        arena.drop_unique(ScoreSet, "pz_one_live_scoreset")
+        with (
+            arena.check_then_act(),
+            arena.without_row_locks(),
+            mock.patch.object(publish, "_refuse_rolled_back", return_value=None),
+        ):
+            yield
+
+
+class TrainingQueuedAtOnce(arena.Race):
+    """Several beats and a person ask for a training at the same moment: one is queued."""
+
+    def prepare(self) -> None:
+        self.word = uuid4().hex
+        self.queued: list[Job] = []
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        return [self._queue] * self.threads
+
+    def _queue(self) -> None:
+        job = jobs.enqueue_alone(JobKind.TRAIN, self.word)
+        if job is not None:
+            self.queued.append(job)
+
+    def overruns(self) -> list[str]:
+        open_now = Job.objects.filter(alone=self.word).count()
+        return [f"{open_now} trainings are open"] if open_now > 1 else []
+
+    def faults(self) -> list[str]:
+        return [] if len(self.queued) == 1 else [f"{len(self.queued)} were told that theirs is queued"]
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        arena.drop_unique(Job, "pz_job_alone")
+        exists = QuerySet.exists
+        with arena.without_transactions(), mock.patch.object(QuerySet, "exists", arena.pausing(exists)):
             yield
 
 

@@ -1,4 +1,4 @@
-"""manage.py board: how good every estimator is, from one temporal evaluation."""
+"""manage.py board: how good every estimator is, from one temporal evaluation, and what the gate said."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from personalization.exceptions import NotEnoughData
 from personalization.learning.board import board
-from worker.management.console import board_tables, print_all
+from worker.management.console import board_tables, gate_tables, print_all
 from worker.train import population_of
 
 
@@ -30,6 +30,7 @@ class Command(BaseCommand):
         if not rows:
             raise CommandError(f"Nothing has been trained for {population!r} yet. Run `manage.py train` first.")
         if options["json"]:
-            self.stdout.write(json.dumps([asdict(row) for row in rows], default=str))
+            told = [asdict(row) | {"gate": {check.name: check.sentence for check in row.checks}} for row in rows]
+            self.stdout.write(json.dumps(told, default=str))
         else:
-            print_all(*board_tables(rows, population))
+            print_all(*board_tables(rows, population), *gate_tables(rows))

@@ -7,7 +7,7 @@ The winner is refitted on everything that has matured by the cut-off.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -184,17 +184,13 @@ def fit_all(
             data, arm, weight = _network_samples(problem, inner, before)
             estimator.with_strategy(arm, weight)
         once = isinstance(estimator, FourPartEstimator)
-        estimator.fit(data, seed=seed, progress=_part(tell, 0.0, 1.0 if once else 0.5))
+        estimator.fit(data, seed=seed, progress=part(tell, 0.0, 1.0 if once else 0.5))
         raw = estimator.score(watched)
         calibrator = Calibrator.fit(raw, watched.y)
         if not once:
             # The calibrator is known now: the shoppers held out for it may teach the model too. The network keeps
             # them out: a second training costs more than a seventh of the rows brings.
-            again: ResponseEstimator = REGISTRY[name]()
-            if isinstance(again, Boosting) and isinstance(estimator, Boosting):
-                again.reuse(estimator)
-            again.fit(train, seed=seed, progress=_part(tell, 0.5, 1.0))
-            estimator = again
+            estimator = fit_again(estimator, train, seed=seed, progress=part(tell, 0.5, 1.0))
         predicted = calibrator.apply(estimator.score(test))
         fitted[name] = Fitted(name, estimator, calibrator, predicted, raw)
     if Blend.name in fitted:
@@ -203,7 +199,17 @@ def fit_all(
     return list(fitted.values())
 
 
-def _part(tell: Progress, low: float, high: float) -> Progress:
+def fit_again(estimator: ResponseEstimator, samples: Samples, *, seed: int, progress: Progress) -> ResponseEstimator:
+    """Return another of the estimator's kind, fitted on these rows; boosting keeps the rounds that it has chosen."""
+    again: ResponseEstimator = type(estimator)()
+    if isinstance(again, Boosting) and isinstance(estimator, Boosting):
+        again.reuse(estimator)
+    again.fit(samples, seed=seed, progress=progress)
+    return again
+
+
+def part(tell: Progress, low: float, high: float) -> Progress:
+    """Return a progress that fills a part of another one."""
     return lambda done: tell(low + (high - low) * done)
 
 
@@ -231,14 +237,16 @@ def backtest(
     return fit_all(problem, train, test, names, before=fold.origin, seed=seed, stage=stage), test, found
 
 
-def judge(fitted: list[Fitted], test: Samples, *, seed: int) -> Verdict:
+def judge(
+    fitted: list[Fitted], test: Samples, *, seed: int, simplest_first: Sequence[str] = tuple(REGISTRY)
+) -> Verdict:
     """Compare on the primary head: the simplest first, replaced only by what is better beyond doubt and calibrated."""
     head = primary_head(test.y)
     known = ~np.isnan(test.y[:, head])
     y = test.y[known, head]
     resampler = metrics.Resampler(test.rows.shopper[known], seed=seed)
     board = {item.name: figures(item.predicted, test, seed=seed) for item in fitted}
-    order = sorted(fitted, key=lambda item: list(REGISTRY).index(item.name))
+    order = sorted(fitted, key=lambda item: simplest_first.index(item.name))
     best, reasons, gains = order[0], [], {}
     for item in order:
         if item is best:
@@ -259,7 +267,7 @@ def judge(fitted: list[Fitted], test: Samples, *, seed: int) -> Verdict:
             reasons.append(f"{item.name}: better than {best.name} (log-loss gain {_span(gain)})")
             best = item
     if float(np.ptp(best.predicted[known, head])) < 1e-9:
-        reasons.append(f"{best.name}: refused too, it predicts the same for everybody; no response model ships")
+        reasons.append(f"{best.name}: refused too, it predicts the same for everybody; no model ships")
         return Verdict(HEADS[head], board, gains, None, reasons)
     return Verdict(HEADS[head], board, gains, best.name, reasons)
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from personalization.features import intent as intents
 from personalization.learning import jobs
 from personalization.models import Forecast, ItemNeighbours, Job, ModelVersion, ScoreSet, Shopper, ShopperScores
 from personalization.types import JobState
@@ -23,6 +24,7 @@ def begin(
     response: ModelVersion | None,
     strategy: ModelVersion | None,
     preference: ModelVersion | None,
+    intent: ModelVersion | None = None,
 ) -> ScoreSet:
     """Return the ScoreSet that this job builds; one that an earlier attempt left unfinished is taken up again."""
     unfinished = ScoreSet.objects.filter(job=job, state=ScoreSet.State.BUILDING).first() if job else None
@@ -30,6 +32,7 @@ def begin(
         unfinished.response_version == response
         and unfinished.strategy_version == strategy
         and unfinished.preference_version == preference
+        and unfinished.intent_version == intent
     ):
         return unfinished
     return ScoreSet.objects.create(
@@ -38,6 +41,8 @@ def begin(
         response_version=response,
         strategy_version=strategy,
         preference_version=preference,
+        intent_version=intent,
+        intent_days=intent.card["intent_days"] if intent is not None else None,
     )
 
 
@@ -77,7 +82,11 @@ def publish(score_set: ScoreSet, job: Job | None, *, shoppers: int, defaults: di
         list(rivals.select_for_update().order_by("pk").values_list("pk"))
         rivals.filter(state=ScoreSet.State.LIVE).exclude(pk=score_set.pk).update(state=ScoreSet.State.RETIRED)
         ScoreSet.objects.filter(pk=score_set.pk).update(
-            state=ScoreSet.State.LIVE, shoppers=shoppers - gone, defaults=defaults, published_at=timezone.now()
+            state=ScoreSet.State.LIVE,
+            shoppers=shoppers - gone,
+            defaults=defaults,
+            published_at=timezone.now(),
+            **intents.edges(ShopperScores.objects.filter(score_set=score_set)),
         )
 
 

@@ -136,7 +136,7 @@ def backtest(problem: Problem, *, seed: int, stage: Stage) -> tuple[list[Fitted]
     rows, bought = pairs(problem, problem.moments[1:], seed=seed)
     _check(bought, MIN_POSITIVES, "to learn from")
     tested, truth = pairs(problem, problem.moments[:1], seed=seed)
-    _check(truth, MIN_TESTED, f"in the last {problem.days} days, to test on")
+    _check(truth, MIN_TESTED, f"of the last {problem.days} days, to test on,")
     vocabularies = Vocabularies.fit(problem.builder, rows)
     train = assemble(problem.builder, rows, bought, vocabularies)
     test = assemble(problem.builder, tested, truth, vocabularies)
@@ -157,8 +157,8 @@ def _check(bought: Floats, need: int, where: str) -> None:
     negatives = len(bought) - positives
     if min(positives, negatives) < need:
         raise NotEnoughData(
-            f"{positives:,} times somebody bought and {negatives:,} times nobody did {where}: at least {need} of each "
-            "are needed."
+            f"{positives:,} of {len(bought):,} samples {where} have a purchase: at least {need} with one and {need} "
+            "without are needed."
         )
 
 

@@ -264,7 +264,7 @@ def _store_ranker(
 def _train_intent(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
     """Backtest every estimator of purchase intent, ship the winner refitted on everything."""
     seed, started = int(params.get("seed", SEED)), time.monotonic()
-    problem = intent.pose(frames, int(params.get("intent_days") or conf.get().intent_days))
+    problem = intent.pose(frames, conf.get().intent_days)
     fitted, test = intent.backtest(problem, seed=seed, stage=_within(stage, 0.0, 0.7))
     verdict = intent.judge(fitted, test, seed=seed)
     card = _card(frames, problem.span, verdict, problem.moments[0], time.monotonic() - started)

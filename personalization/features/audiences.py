@@ -123,7 +123,8 @@ def _condition(raw: Mapping[str, Any], path: str) -> Condition | Intent:
         return Condition(about, op, value)
     kind = Intent if about.source == fields.INTENT else Condition
     if op != "in":
-        return kind(about, str(op), _number(value, about.most, path))
+        least = 0 if kind is Intent else None
+        return kind(about, str(op), _number(value, about.most, path, least=least))
     if not isinstance(value, list) or not value or len(value) > MAX_TEXTS:
         raise _wrong(path, gettext_noop("%(path)s: give a list of texts."))
     texts = tuple(_text(item, path, empty=True) for item in value)

@@ -34,6 +34,7 @@ RANGES = {
     "MARGIN": (0.0, 1.0),
     "ALERT_BUDGET_SHARE": (0.0, 1.0),
     "STACK_LIMIT": (1, 20),
+    "INTENT_DAYS": (1, 90),
     "QUOTE_MINUTES": (1, 1440),
     "REFUSAL_FLOOR_MS": (0, 1000),
     "PUSH_PER_WEEK": (0, 1000),

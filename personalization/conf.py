@@ -62,6 +62,8 @@ class Conf:
     """Gross margin assumed where the catalogue gives no cost; a share of the price."""
     min_exposures: int = 5000
     """Matured exposures needed before a response model trains."""
+    intent_days: int = 7
+    """Purchase intent is how likely a shopper is to buy anything within so many days."""
     train_every_hours: int = 24
     """A training is due this long after the last one; 0: nothing is trained by itself."""
     retrain_exposures: int = 20_000

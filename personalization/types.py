@@ -85,6 +85,7 @@ class ModelTask(StrEnum):
     RESPONSE = "response"
     STRATEGY = "strategy"
     PREFERENCE = "preference"
+    INTENT = "intent"
 
 
 HEADS = ("view", "click", "redeem", "purchase")

@@ -14,6 +14,7 @@ from django.urls import URLPattern
 
 from personalization import api, exceptions
 from personalization.conf import Conf
+from personalization.features import audience_fields
 from personalization.ports import adapters
 from personalization.rest.base import STATUSES
 from personalization.templatetags.personalization import register as tags
@@ -76,6 +77,7 @@ NAMES: dict[str, tuple[str, Callable[[], set[str]]]] = {
     "commands": ("commands", commands),
     "events": ("events", lambda: set(schema.names())),
     "api": ("api", lambda: set(api.__all__)),
+    "audiences": ("audiences", lambda: set(audience_fields.FIELDS)),
     "adapters": ("api", lambda: {"Catalog", "Orders", "Shoppers", "Consent"} & set(vars(adapters))),
 }
 

@@ -56,7 +56,7 @@ class Vocabularies:
 def _lasting(rows: Rows) -> Ints:
     """Return the offers shown over at least a quarter of the time: one of a single wave only spells out the date."""
     span = np.ptp(rows.time) if len(rows) else 0
-    seen = np.unique(rows.offer)
+    seen = np.unique(rows.offer[rows.offer >= 0])
     kept = [offer for offer in seen if np.ptp(rows.time[rows.offer == offer]) >= span / 4]
     return np.array(kept, dtype=np.int64)
 
@@ -119,12 +119,17 @@ class SequenceBuilder:
         return out, length.astype(np.int64)
 
 
-def code_text(builder: FeatureBuilder, rows: Rows, x: Floats, vocabularies: Vocabularies) -> None:
-    """Fill the categorical columns of ``x`` with codes, in place."""
+def code_profile(builder: FeatureBuilder, rows: Rows, x: Floats, vocabularies: Vocabularies) -> None:
+    """Fill the textual columns of the profile with codes, in place."""
     for name in TEXT_ATTRIBUTES:
         codes = vocabularies.text[name]
         values = builder.text(name, rows)
         x[:, INDEX[name]] = [codes.get(value, 0) for value in values]
+
+
+def code_text(builder: FeatureBuilder, rows: Rows, x: Floats, vocabularies: Vocabularies) -> None:
+    """Fill the categorical columns of ``x`` with codes, in place."""
+    code_profile(builder, rows, x, vocabularies)
     ids = builder.frames.offers.ids
     of_offer = np.array([vocabularies.offers.get(str(int(pk)), 0) for pk in ids])
     x[:, INDEX["offer"]] = of_offer[rows.offer]

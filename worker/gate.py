@@ -8,7 +8,7 @@ is simpler, and what reigns.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -148,7 +148,31 @@ def judge(
     Checks of other rooms are asked where the frames that the rows point into are given.
     """
     bench = _Bench.of(test, seed)
-    order = sorted(fitted, key=lambda item: list(REGISTRY).index(item.name))
+    verdict, best = _race(fitted, bench, tuple(REGISTRY))
+    for item in fitted:
+        verdict.checks[item.name].append(bench.against(item, reigning))
+    rest = [] if frames is None else gate.further(bench.evidence(best, reigning, frames))
+    return _concluded(verdict, best, rest, reigning.version if reigning else None)
+
+
+def judge_intent(
+    fitted: list[Fitted], test: Samples, order: Sequence[str], reigning: ModelVersion | None, *, seed: int
+) -> Verdict:
+    """Compare the estimators of purchase intent (``order``: the simplest first), then the winner with what reigns.
+
+    The days that a test looks ahead overlap those that the reigning version has learnt from, so it cannot be asked
+    itself. Its estimator is fitted anew in the same race: with that the winner is compared.
+    """
+    bench = _Bench.of(test, seed)
+    verdict, best = _race(fitted, bench, order)
+    for item in fitted:
+        verdict.checks[item.name].append(bench.against_anew(item, fitted, reigning))
+    return _concluded(verdict, best, [], reigning)
+
+
+def _race(fitted: list[Fitted], bench: _Bench, simplest_first: Sequence[str]) -> tuple[Verdict, Fitted]:
+    """Return the board and who is left: from the simplest on, replaced only where every check holds."""
+    order = sorted(fitted, key=lambda item: simplest_first.index(item.name))
     best, reasons, gains = order[0], [], {}
     checks = {best.name: [*bench.alone(best, None), Check("simpler", None, SIMPLEST)]}
     for item in order[1:]:
@@ -157,20 +181,21 @@ def judge(
         own = checks[item.name] = [*bench.alone(item, best), simpler]
         reasons.append(f"{item.name}: {_reason(own, best.name)}")
         best = item if gate.holds(own) else best
-    board = {item.name: figures(item.predicted, test, seed=seed) for item in fitted}
+    board = {item.name: figures(item.predicted, bench.test, seed=bench.seed) for item in fitted}
     verdict = Verdict(HEADS[bench.head], board, gains, best.name, reasons, checks)
     if checks[best.name][0].passed is False:
-        reasons.append(f"{best.name}: refused too, it predicts the same for everybody; no response model ships")
+        reasons.append(f"{best.name}: refused too, it predicts the same for everybody; no model ships")
         verdict.champion = None
-    for item in order:
-        checks[item.name].append(bench.against(item, reigning))
-    mine = checks[best.name]
-    if frames is not None:
-        mine += gate.further(bench.evidence(best, reigning, frames))
-    mine.append(hold(reigning.version if reigning else None))
+    return verdict, best
+
+
+def _concluded(verdict: Verdict, best: Fitted, rest: list[Check], reigning: ModelVersion | None) -> Verdict:
+    """Add the last checks of whoever won the race, and say whether they reign from now on."""
+    mine = verdict.checks[best.name]
+    mine += [*rest, hold(reigning)]
     verdict.promoted = verdict.champion is not None and gate.holds(mine)
     if verdict.champion is not None:
-        reasons += last_words(best.name, mine, reigning.version if reigning else None)
+        verdict.reasons += last_words(best.name, mine, reigning)
     return verdict
 
 
@@ -240,6 +265,18 @@ class _Bench:
             told = {"rival": rival, "rows": f"{int(rows.sum()):,}", "needed": MIN_ROWS}
             return Check("reigning", False, SAME_ROWS, told, threshold=0.0)
         return self.gain("reigning", self.p(item), said, rival, rows)
+
+    def against_anew(self, item: Fitted, race: list[Fitted], reigning: ModelVersion | None) -> Check:
+        """Return whether an estimator beats the reigning one as it was fitted anew for the same race."""
+        if reigning is None:
+            return Check("reigning", None, NOBODY)
+        rival = next((other for other in race if other.name == reigning.estimator), None)
+        if rival is None:
+            problem = f"there is no estimator {reigning.estimator!r} here"
+            return Check("reigning", None, LOST, {"rival": str(reigning), "problem": problem})
+        if rival is item:
+            return Check("reigning", True, RENEWED, {"rival": str(reigning)})
+        return self.gain("reigning", self.p(item), self.p(rival), str(reigning))
 
     def evidence(self, item: Fitted, reigning: Reigning | None, frames: Frames) -> Evidence:
         """Return what the checks of other rooms may look at."""

@@ -177,17 +177,13 @@ def fit_all(
             data, arm, weight = _network_samples(problem, inner, before)
             estimator.with_strategy(arm, weight)
         once = isinstance(estimator, FourPartEstimator)
-        estimator.fit(data, seed=seed, progress=_part(tell, 0.0, 1.0 if once else 0.5))
+        estimator.fit(data, seed=seed, progress=part(tell, 0.0, 1.0 if once else 0.5))
         raw = estimator.score(watched)
         calibrator = Calibrator.fit(raw, watched.y)
         if not once:
             # The calibrator is known now: the shoppers held out for it may teach the model too. The network keeps
             # them out: a second training costs more than a seventh of the rows brings.
-            again: ResponseEstimator = REGISTRY[name]()
-            if isinstance(again, Boosting) and isinstance(estimator, Boosting):
-                again.reuse(estimator)
-            again.fit(train, seed=seed, progress=_part(tell, 0.5, 1.0))
-            estimator = again
+            estimator = fit_again(estimator, train, seed=seed, progress=part(tell, 0.5, 1.0))
         predicted = calibrator.apply(estimator.score(test))
         fitted[name] = Fitted(name, estimator, calibrator, predicted, raw, meter.read())
     if Blend.name in fitted:
@@ -196,7 +192,17 @@ def fit_all(
     return list(fitted.values())
 
 
-def _part(tell: Progress, low: float, high: float) -> Progress:
+def fit_again(estimator: ResponseEstimator, samples: Samples, *, seed: int, progress: Progress) -> ResponseEstimator:
+    """Return another of the estimator's kind, fitted on these rows; boosting keeps the rounds that it has chosen."""
+    again: ResponseEstimator = type(estimator)()
+    if isinstance(again, Boosting) and isinstance(estimator, Boosting):
+        again.reuse(estimator)
+    again.fit(samples, seed=seed, progress=progress)
+    return again
+
+
+def part(tell: Progress, low: float, high: float) -> Progress:
+    """Return a progress that fills a part of another one."""
     return lambda done: tell(low + (high - low) * done)
 
 

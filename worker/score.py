@@ -23,7 +23,7 @@ from personalization.learning.jobs import Job
 from personalization.learning.publish import ScoreSet
 from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS, ModelTask, OfferKind
-from worker import device, preference
+from worker import device, intent, preference
 from worker.data import Samples, assemble
 from worker.estimators.four_part import ARMS, FourPartEstimator
 from worker.rankers import Ranker, Transitions, interactions, top_items
@@ -52,6 +52,7 @@ class Scorer:
                 self.versions[task] = version
         self.response = self._load(ModelTask.RESPONSE)
         self.strategy = self._load(ModelTask.STRATEGY)
+        self.intent = self._load(ModelTask.INTENT)
         self.device = device.pick()
         self.ranker = self._fit_ranker()
         self._vectors = self.ranker.vectors() if self.ranker is not None else None
@@ -96,6 +97,12 @@ class Scorer:
         estimator = self.strategy.estimator
         assert isinstance(estimator, FourPartEstimator)
         return estimator.strategy(self.samples(self.strategy, shoppers, np.zeros(len(shoppers), np.int64)))
+
+    def intents(self, shoppers: Ints) -> list[float | None]:
+        """Return each shopper's purchase intent; None without a model of it."""
+        if self.intent is None:
+            return [None] * len(shoppers)
+        return list(_round(intent.likelihood(self.intent, self.builder, shoppers, self.moment)))
 
     def items(self, shoppers: Ints) -> list[list[str]]:
         """Return each shopper's best visible products; none that the ranker says nothing about."""
@@ -151,6 +158,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         response=scorer.versions.get(ModelTask.RESPONSE),
         strategy=scorer.versions.get(ModelTask.STRATEGY),
         preference=scorer.versions.get(ModelTask.PREFERENCE),
+        intent=scorer.versions.get(ModelTask.INTENT),
     )
     _write_blocks(score_set, scorer, stage)
     _write_neighbours(score_set, scorer)
@@ -187,7 +195,7 @@ def _write_blocks(score_set: ScoreSet, scorer: Scorer, stage: Stage) -> None:
 def _rows(scorer: Scorer, block: Ints) -> list[dict[str, Any]]:
     effects, basket = scorer.effects(block)
     kinds, items = scorer.kinds(block), scorer.items(block)
-    values = _values(scorer, block, basket)
+    values, intents = _values(scorer, block, basket), scorer.intents(block)
     offers = [str(int(pk)) for pk in scorer.frames.offers.ids[scorer.offers]]
     return [
         {
@@ -196,6 +204,7 @@ def _rows(scorer: Scorer, block: Ints) -> list[dict[str, Any]]:
             "kinds": dict(zip(ARMS, _round(kinds[row]), strict=True)) if kinds.shape[1] else {},
             "items": items[row],
             "values": values[row],
+            "intent": intents[row],
         }
         for row, shopper in enumerate(block)
     ]

@@ -6,6 +6,7 @@ Versions become visible, and the champion changes, in one transaction under the 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from django.db import transaction
 
+from personalization import conf
 from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Frames
 from personalization.learning import frames as reading
@@ -21,7 +23,7 @@ from personalization.learning import jobs, registry, shadow
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS, JobKind, ModelTask
-from worker import artifacts, device, gate, preference
+from worker import artifacts, device, gate, intent, preference
 from worker.data import Samples, Vocabularies
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
@@ -31,6 +33,8 @@ from worker.response import REGISTRY, Fitted, Stage, backtest, pose, refit
 from worker.versions import store_response
 
 SEED = 0
+PARTS = (ModelTask.RESPONSE, ModelTask.PREFERENCE, ModelTask.INTENT)
+"""What a run trains, unless it is asked for less; strategy comes with response."""
 
 
 @dataclass(slots=True)
@@ -48,8 +52,6 @@ class Outcome:
 
 def population_of(wanted: str | None) -> str:
     """Return the population to learn from: the one asked for, else the only one there is, else the shop's."""
-    from personalization import conf
-
     known = registry.populations()
     if wanted:
         if wanted not in known:
@@ -63,7 +65,7 @@ def population_of(wanted: str | None) -> str:
 
 
 def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetime | None = None) -> Outcome:
-    """Train response, strategy and preference models on what happened until ``until`` and promote the winners."""
+    """Train every part on what happened until ``until`` and promote the winners."""
     population = population_of(params.get("population"))
     until = until or reading.last_moment(population)
     if until is None:
@@ -100,11 +102,17 @@ def _discard(versions: list[ModelVersion]) -> None:
 def _train_parts(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
     """Train what the data allows; NotEnoughData only if that is nothing."""
     refused: list[str] = []
-    for part, share in ((_train_response, (0.1, 0.8)), (_train_preference, (0.8, 0.97))):
+    wanted = params.get("parts", PARTS)
+    for part, what, train, share in (
+        (ModelTask.RESPONSE, "response models", _train_response, (0.1, 0.7)),
+        (ModelTask.PREFERENCE, "preference rankers", _train_preference, (0.7, 0.87)),
+        (ModelTask.INTENT, "purchase intent", _train_intent, (0.87, 0.97)),
+    ):
+        if part not in wanted:
+            continue
         try:
-            part(frames, job, params, _within(stage, *share), outcome)
+            train(frames, job, params, _within(stage, *share), outcome)
         except NotEnoughData as error:
-            what = "response models" if part is _train_response else "preference rankers"
             refused.append(f"No {what}: {error.message}")
     if not outcome.versions:
         raise NotEnoughData(" ".join(refused))
@@ -157,10 +165,7 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
         cutoff = _moment(frames.until if item.name in final else found[0].origin)
         version = store_response(
             ship, vocabularies, task=ModelTask.RESPONSE, population=frames.population, job=job, cutoff_at=cutoff,
-            metrics={"board": verdict.board[item.name], "head": verdict.head, "gain": verdict.gains.get(item.name),
-                     "gate": checks.stored(verdict.checks[item.name]), "challenger": item.name == verdict.champion,
-                     "fit_seconds": item.cost.seconds, "peak_mb": item.cost.peak_mb,
-                     "curves": getattr(item.estimator, "curves", [])},
+            metrics=_metrics(item, verdict),
             card={**card, "note": REGISTRY[item.name].note}, backtest=_backtest_arrays(item, test),
         )  # fmt: skip
         outcome.versions.append(version)
@@ -177,6 +182,19 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
     stays = f"{reigning.version} stays" if reigning is not None else "no model ships"
     shipping = f"{verdict.champion} ships" if verdict.promoted else stays
     outcome.sentences += [f"Response, judged on {verdict.head}: {shipping}.", *verdict.reasons]
+
+
+def _metrics(item: Fitted, verdict: gate.Verdict) -> dict[str, Any]:
+    return {
+        "board": verdict.board[item.name],
+        "head": verdict.head,
+        "gain": verdict.gains.get(item.name),
+        "gate": checks.stored(verdict.checks[item.name]),
+        "challenger": item.name == verdict.champion,
+        "fit_seconds": item.cost.seconds,
+        "peak_mb": item.cost.peak_mb,
+        "curves": getattr(item.estimator, "curves", []),
+    }
 
 
 def _store_strategy(
@@ -277,3 +295,39 @@ def _store_ranker(
             "settings": result.settings,
         },
     )
+
+
+def _train_intent(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
+    """Backtest every estimator of purchase intent, ship the winner refitted on everything."""
+    seed, started = int(params.get("seed", SEED)), time.monotonic()
+    problem = intent.pose(frames, conf.get().intent_days)
+    fitted, test = intent.backtest(problem, seed=seed, stage=_within(stage, 0.0, 0.7))
+    reigning = registry.champion(ModelTask.INTENT, frames.population)
+    verdict = gate.judge_intent(fitted, test, tuple(intent.REGISTRY), reigning, seed=seed)
+    card = _card(frames, problem.span, verdict, problem.moments[0], time.monotonic() - started)
+    card |= {"intent_days": problem.days, "moments": len(problem.moments), "tested": len(test)}
+    for item in fitted:
+        ship, vocabularies, cutoff = item, test.vocabularies, problem.moments[0]
+        if item.name == verdict.champion:
+            progress = _stage_of(stage, f"fitting {item.name} on all data", 0.7)
+            ship, vocabularies = intent.refit(problem, item, seed=seed, progress=progress)
+            cutoff = frames.until
+        version = store_response(
+            ship, vocabularies, task=ModelTask.INTENT, population=frames.population, job=job,
+            cutoff_at=_moment(cutoff),
+            metrics=_metrics(item, verdict),
+            card={**card, "note": intent.REGISTRY[item.name].note},
+            backtest={"probability": item.predicted.astype(np.float32), "label": test.y.astype(np.float32)},
+        )  # fmt: skip
+        outcome.versions.append(version)
+        if item.name == verdict.champion and verdict.promoted:
+            outcome.promoted.append(version)
+    stays = f"{reigning} stays" if reigning is not None else "no model ships"
+    shipping = f"{verdict.champion} ships" if verdict.promoted else stays
+    outcome.sentences += [
+        f"Purchase intent within {problem.days} days, {len(test):,} shoppers tested: {shipping}.", *verdict.reasons
+    ]  # fmt: skip
+
+
+def _stage_of(stage: Stage, what: str, low: float) -> Callable[[float], None]:
+    return lambda done: stage(what, low + (1 - low) * done)

@@ -16,7 +16,11 @@ from worker import artifacts
 from worker.calibrate import Calibrator
 from worker.data import Vocabularies
 from worker.estimators.base import ResponseEstimator
-from worker.response import REGISTRY, Fitted
+from worker.intent import REGISTRY as INTENT
+from worker.response import REGISTRY as RESPONSE
+from worker.response import Fitted
+
+ESTIMATORS = RESPONSE | INTENT
 
 
 def store_response(
@@ -74,9 +78,9 @@ class Loaded:
             raise ArtifactCorrupt(f"{version} was trained on an earlier set of features. Train again.")
         own = {key.removeprefix("estimator/"): v for key, v in arrays.items() if key.startswith("estimator/")}
         self.version = version
-        if config["estimator"] not in REGISTRY:
+        if config["estimator"] not in ESTIMATORS:
             raise ArtifactCorrupt(f"{version} is of a sort that is not known here any more. Train again.")
-        self.estimator: ResponseEstimator = REGISTRY[config["estimator"]].restore(config["config"], own)
+        self.estimator: ResponseEstimator = ESTIMATORS[config["estimator"]].restore(config["config"], own)
         self.calibrator = Calibrator.from_json(config["calibrator"])
         self.vocabularies = Vocabularies.from_json(config["vocabularies"])
         self.backtest = {

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from django import forms
+from django.utils.functional import lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from personalization import conf
 from personalization.admin.audience_builder import RuleField, part_in_words
 from personalization.admin.display import number
 from personalization.admin.fields import WordsField
@@ -32,6 +34,7 @@ QUESTIONS = {
     "audience_age_max": ("age", "<="),
     "audience_tenure_min": ("tenure_days", ">="),
     "audience_tenure_max": ("tenure_days", "<="),
+    "audience_intent_min": ("intent_percent", ">="),
 }
 FIELDS = (*QUESTIONS, MORE)
 _BY_CONDITION = {condition: name for name, condition in QUESTIONS.items()}
@@ -79,6 +82,13 @@ def join(values: dict[str, Any], others: list[Any]) -> dict[str, Any]:
     return {"all": conditions} if conditions else {}
 
 
+def _intent_help() -> str:
+    return _(
+        "Shoppers whose predicted probability of buying anything within %(days)s days is at least this, by the scores "
+        "that are live. Empty: all."
+    ) % {"days": conf.get().intent_days}
+
+
 class AudienceForm(forms.Form):
     """The conditions a marketer thinks in. All of them must hold; an empty one admits everybody."""
 
@@ -99,6 +109,11 @@ class AudienceForm(forms.Form):
     audience_tenure_max = forms.IntegerField(
         label=gettext_lazy("Customer for at most (days)"), required=False, min_value=0, max_value=100_000
     )
+    audience_intent_min = forms.IntegerField(
+        label=gettext_lazy("Likely to buy soon, at least (percent)"),
+        help_text=lazy(_intent_help, str)(),
+        required=False, min_value=0, max_value=100,
+    )  # fmt: skip
 
     audience_more = RuleField(
         label=gettext_lazy("Further rules"),
@@ -133,11 +148,12 @@ class AudienceForm(forms.Form):
 
 @dataclass(frozen=True)
 class AudienceView:
-    """Who a rule reaches now: ``count`` is None where the rule cannot be read."""
+    """Who a rule reaches now: ``count`` is None where the rule cannot be read; ``lacking`` says what it waits for."""
 
     count: int | None
     sample: list[Shopper]
     error: str = ""
+    lacking: str = ""
 
     @property
     def sentence(self) -> str:
@@ -153,7 +169,7 @@ def look(campaign: Campaign, *, with_sample: bool) -> AudienceView:
         sample = list(audiences.sample(campaign, SAMPLE)) if with_sample else []
     except InvalidAudience as error:
         return AudienceView(None, [], explain(error))
-    return AudienceView(count, sample)
+    return AudienceView(count, sample, lacking=audiences.lacking(campaign))
 
 
 def _parts(rule: Any) -> list[Any]:

@@ -124,6 +124,7 @@ class CampaignAdmin(CampaignList):
                 ("audience_city", "audience_gender"),
                 ("audience_age_min", "audience_age_max"),
                 ("audience_tenure_min", "audience_tenure_max"),
+                "audience_intent_min",
             ]
             return [*rows, audience.MORE]
         return ["audience_words"]

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from personalization import conf
 from personalization.admin.display import DASH, change_url, money, number, percent
 from personalization.admin.explanation import head_labels, head_texts
+from personalization.features import intent
 from personalization.models import Campaign, CatalogItem, Offer, ScoreSet, Shopper, ShopperScores
 from personalization.types import NO_OFFER
 
@@ -68,7 +69,7 @@ def predictions_of(shopper: Shopper) -> Predictions | None:
         offers=_offers(row.offers),
         interest=_shares(values.get("interest"), {}),
         products=_products(row.items),
-        values=_values(values),
+        values=_values(values) + _intent(row),
     )
 
 
@@ -100,6 +101,14 @@ def _products(value: Any) -> list[str]:
     ids = [str(item) for item in value[:MOST]] if isinstance(value, list) else []
     titles = dict(CatalogItem.objects.filter(item_id__in=ids).values_list("item_id", "title"))
     return [titles.get(item, item) for item in ids]
+
+
+def _intent(row: ShopperScores) -> list[tuple[str, str]]:
+    """Return the purchase intent with its band, under the days that the set looks ahead; without a model nothing."""
+    if row.intent is None:
+        return []
+    name = _("Likely to buy within %(days)s days") % {"days": row.score_set.intent_days}
+    return [(name, f"{percent(row.intent)} ({intent.BANDS[intent.band(row.intent, row.score_set)]})")]
 
 
 def _values(values: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -299,6 +299,8 @@ class ScoreSetAdmin(ReadOnlyAdmin):
         "response_version",
         "strategy_version",
         "preference_version",
+        "intent_version",
+        ("intent_days", "intent_low", "intent_high"),
         "job",
         "created_at",
         "published_at",

@@ -6,16 +6,21 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from django.utils.functional import Promise
+from django.utils.functional import Promise, lazy
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from personalization import conf
+from personalization.features import intent
 from personalization.features.segment_names import SEGMENTS
 from personalization.models import ShopperSummary
 from personalization.tracking import sealing
 from personalization.types import Purpose
 
-PROFILE, JOINED, SUMMARY, SINCE, COUPON = "profile", "joined", "summary", "since", "coupon"
-"""Where a field's value stands: an attribute, days since joining, a column of the summary, days since one, coupons."""
+PROFILE, JOINED, SUMMARY, SINCE = "profile", "joined", "summary", "since"
+COUPON, INTENT = "coupon", "intent"
+"""Where a field's value stands: an attribute, days since joining, a column of the summary, days since one, coupons, the
+live scores of purchase intent."""
 NUMBER_OPS = (">=", "<=")
 TEXT_OPS = ("in",)
 FLAG_OPS = ("is",)
@@ -50,6 +55,14 @@ def _segments() -> dict[str, str]:
     return {segment.code: str(segment.name) for segment in SEGMENTS}
 
 
+def _bands() -> dict[str, str]:
+    return {name: str(label) for name, label in intent.BANDS.items()}
+
+
+def _likely() -> str:
+    return gettext("Likely to buy within %(days)s days (percent)") % {"days": conf.get().intent_days}
+
+
 def _number(name: str, label: Promise, most: float, column: str = "", source: str = SUMMARY) -> Field:
     return Field(name, label, "number", source, column or name, Purpose.PERSONALISATION, most)
 
@@ -81,6 +94,8 @@ _TABLE = (
     _text("cluster", _("Shopping habit")),
     _text("top_category", _("Favourite category")),
     _text("device", _("Device")),
+    Field("intent_percent", lazy(_likely, str)(), "number", INTENT, "intent", Purpose.PERSONALISATION, most=100),
+    Field("intent_band", _("Purchase intent"), "text", INTENT, "intent", Purpose.PERSONALISATION, choices=_bands),
 )
 FIELDS: dict[str, Field] = {field.name: field for field in _TABLE}
 

@@ -13,8 +13,18 @@ from typing import Any, Protocol
 from django.db.models import BooleanField, Case, Count, F, Q, QuerySet, Value, When
 
 from personalization.features import audience_fields as fields
+from personalization.features import intent
 from personalization.features.audience_fields import Field
-from personalization.models import CatalogItem, Coupon, Event, Shopper, ShopperInterest, ShopperSummary
+from personalization.models import (
+    CatalogItem,
+    Coupon,
+    Event,
+    ScoreSet,
+    Shopper,
+    ShopperInterest,
+    ShopperScores,
+    ShopperSummary,
+)
 from personalization.types import Purpose
 
 _INFINITE = 1e300
@@ -153,6 +163,37 @@ class Interest:
 
 
 @dataclass(frozen=True, slots=True)
+class Intent:
+    """How likely a purchase is, by the live scores: ``value`` in percent, or a tuple of bands for ``in``."""
+
+    about: Field
+    op: str
+    value: Any
+
+    @property
+    def field(self) -> str:
+        return self.about.name
+
+    def q(self, now: datetime) -> Q:
+        found = intent.live(now).filter(self._fits())
+        return Q(consent_personalisation=True, pk__in=found.values("shopper"))
+
+    def _fits(self) -> Q:
+        if self.op == "in":
+            return Q(*map(intent.in_band, self.value), _connector=Q.OR)
+        return Q(**{"intent__gte" if self.op == ">=" else "intent__lte": self.value / 100})
+
+    def matches(self, shopper: Shopper, now: datetime) -> bool:
+        scores = _scores(shopper)
+        if scores is None or scores.intent is None or not intent.counts(scores.score_set, now):
+            return False
+        if self.op == "in":
+            return intent.band(scores.intent, scores.score_set) in self.value
+        edge = self.value / 100
+        return bool(scores.intent >= edge if self.op == ">=" else scores.intent <= edge)
+
+
+@dataclass(frozen=True, slots=True)
 class Behaviour:
     """How often something happened in the days before; ``category`` empty: in any."""
 
@@ -221,6 +262,19 @@ def _interests(shopper: Shopper) -> dict[str, float]:
     if "interests" not in known:
         known["interests"] = dict(ShopperInterest.objects.filter(shopper=shopper).values_list("category", "share"))
     found: dict[str, float] = known["interests"]
+    return found
+
+
+def _scores(shopper: Shopper) -> ShopperScores | None:
+    """Return the shopper's live scores, intent alone (one query an instance); None without consent."""
+    if not shopper.consent_personalisation:
+        return None
+    known = _cache(shopper)
+    if "scores" not in known:
+        live = ShopperScores.objects.filter(shopper=shopper, score_set__state=ScoreSet.State.LIVE)
+        columns = (f"score_set__{name}" for name in ("intent_days", "intent_low", "intent_high", "published_at"))
+        known["scores"] = live.select_related("score_set").only("intent", *columns).first()
+    found: ShopperScores | None = known["scores"]
     return found
 
 

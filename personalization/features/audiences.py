@@ -19,7 +19,8 @@ from django.utils.translation import gettext_noop
 
 from personalization.exceptions import InvalidAudience
 from personalization.features import audience_fields as fields
-from personalization.features.audience_rules import Behaviour, Condition, Either, Every, Interest, Rule, Unless
+from personalization.features import intent
+from personalization.features.audience_rules import Behaviour, Condition, Either, Every, Intent, Interest, Rule, Unless
 from personalization.models import Campaign, Shopper
 
 CHOICE_FIELDS = ("tier", "city", "gender")
@@ -30,7 +31,7 @@ MAX_TEXTS = 200
 MAX_TEXT = 100
 MAX_DAYS = 3650
 JOINS: dict[str, type[Every] | type[Either]] = {"all": Every, "any": Either}
-Leaf = Condition | Interest | Behaviour
+Leaf = Condition | Interest | Intent | Behaviour
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ class Audience:
     def matches(self, shopper: Shopper | None, now: datetime) -> bool:
         """Return whether this shopper belongs; somebody unknown belongs only to an audience of everybody.
 
-        Profile fields ask no query; the summary and the interests one each, once for a shopper's instance; an event
-        condition and ``has_coupon`` one each, once for an instance and moment.
+        Profile fields ask no query; the summary, the interests and purchase intent one each, once for a shopper's
+        instance; an event condition and ``has_coupon`` one each, once for an instance and moment.
         """
         if shopper is None:
             return not self.conditions
@@ -110,7 +111,7 @@ def _only(raw: Mapping[str, Any], known: set[str], path: str) -> None:
         raise _wrong(path, gettext_noop("%(path)s: a condition has no “%(name)s”."), name=unknown[0])
 
 
-def _condition(raw: Mapping[str, Any], path: str) -> Condition:
+def _condition(raw: Mapping[str, Any], path: str) -> Condition | Intent:
     name, op, value = raw.get("field"), raw.get("op"), raw.get("value")
     about = fields.find(name)
     if about is None or op not in about.ops:
@@ -120,8 +121,10 @@ def _condition(raw: Mapping[str, Any], path: str) -> Condition:
         if not isinstance(value, bool):
             raise _wrong(path, gettext_noop("%(path)s: give true or false."))
         return Condition(about, op, value)
+    kind = Intent if about.source == fields.INTENT else Condition
     if op != "in":
-        return Condition(about, op, _number(value, about.most, path))
+        least = 0 if kind is Intent else None
+        return kind(about, str(op), _number(value, about.most, path, least=least))
     if not isinstance(value, list) or not value or len(value) > MAX_TEXTS:
         raise _wrong(path, gettext_noop("%(path)s: give a list of texts."))
     texts = tuple(_text(item, path, empty=True) for item in value)
@@ -129,7 +132,7 @@ def _condition(raw: Mapping[str, Any], path: str) -> Condition:
     strange = next((text for text in texts if choices is not None and text not in choices), None)
     if strange is not None:
         raise _wrong(path, gettext_noop("%(path)s: %(field)s is never “%(value)s”."), field=about.name, value=strange)
-    return Condition(about, op, texts)
+    return kind(about, str(op), texts)
 
 
 def _behaviour(raw: Mapping[str, Any], path: str) -> Behaviour:
@@ -162,6 +165,13 @@ def _number(value: Any, most: float, path: str, *, least: float | None = None) -
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= most:
         raise _wrong(path, gettext_noop("%(path)s: give a number from %(low)s to %(most)s."), low=low, most=most)
     return value
+
+
+def lacking(campaign: Campaign, now: datetime | None = None) -> str:
+    """Return what the campaign's rule asks for and nobody has yet, in a sentence; empty: nothing."""
+    if not any(isinstance(leaf, Intent) for leaf in parse(campaign.audience).conditions):
+        return ""
+    return intent.lacking(campaign.population, now or timezone.now())
 
 
 def reachable(campaign: Campaign, now: datetime | None = None) -> QuerySet[Shopper]:

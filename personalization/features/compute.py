@@ -29,7 +29,7 @@ NUMBER_ATTRIBUTES = ("age", "income")
 
 @dataclass(slots=True)
 class Rows:
-    """What to compute features for: positions of shoppers and offers, and moments in milliseconds."""
+    """What to compute features for: positions of shoppers and offers (-1: none), and moments in milliseconds."""
 
     shopper: Ints
     offer: Ints
@@ -113,6 +113,21 @@ class FeatureBuilder:
 
     def build(self, rows: Rows) -> Floats:
         """Return the matrix [rows, features]; textual columns are left nan (see ``text``)."""
+        out = self.build_shopper(rows)
+
+        def put(name: str, values: Floats | Ints) -> None:
+            out[:, INDEX[name]] = values
+
+        self._put_history(put, rows)
+        if len(self.frames.offers):
+            self._put_offer(put, rows, out)
+        local = rows.time % DAY
+        put("hour", np.floor_divide(local, HOUR))
+        put("weekday", (rows.time // DAY + 3) % 7)  # the epoch began on a Thursday
+        return out
+
+    def build_shopper(self, rows: Rows) -> Floats:
+        """Return the matrix with what is the shopper's own, profile and behaviour; every other column is nan."""
         out = np.full((len(rows), len(NAMES)), np.nan)
 
         def put(name: str, values: Floats | Ints) -> None:
@@ -120,12 +135,6 @@ class FeatureBuilder:
 
         self._put_profile(put, rows)
         self._put_behaviour(put, rows)
-        self._put_history(put, rows)
-        if len(self.frames.offers):
-            self._put_offer(put, rows, out)
-        local = rows.time % DAY
-        put("hour", np.floor_divide(local, HOUR))
-        put("weekday", (rows.time // DAY + 3) % 7)  # the epoch began on a Thursday
         return out
 
     def _put_profile(self, put, rows: Rows) -> None:  # type: ignore[no-untyped-def]

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from personalization import conf
 from personalization.exceptions import PersonalizationError
+from personalization.features import intent as intents
 from personalization.learning import jobs, registry
 from personalization.models import (
     ConsentRecord,
@@ -43,6 +44,7 @@ def begin(
     response: ModelVersion | None,
     strategy: ModelVersion | None,
     preference: ModelVersion | None,
+    intent: ModelVersion | None = None,
 ) -> ScoreSet:
     """Return the ScoreSet that this job builds; one that an earlier attempt left unfinished is taken up again."""
     unfinished = ScoreSet.objects.filter(job=job, state=ScoreSet.State.BUILDING).first() if job else None
@@ -50,6 +52,7 @@ def begin(
         unfinished.response_version == response
         and unfinished.strategy_version == strategy
         and unfinished.preference_version == preference
+        and unfinished.intent_version == intent
     ):
         return unfinished
     return ScoreSet.objects.create(
@@ -58,6 +61,8 @@ def begin(
         response_version=response,
         strategy_version=strategy,
         preference_version=preference,
+        intent_version=intent,
+        intent_days=intent.card["intent_days"] if intent is not None else None,
     )
 
 
@@ -96,7 +101,11 @@ def publish(score_set: ScoreSet, job: Job | None, *, shoppers: int, defaults: di
         _refuse_rolled_back(score_set)
         retire_live(score_set.population)
         ScoreSet.objects.filter(pk=score_set.pk).update(
-            state=ScoreSet.State.LIVE, shoppers=shoppers - gone, defaults=defaults, published_at=timezone.now()
+            state=ScoreSet.State.LIVE,
+            shoppers=shoppers - gone,
+            defaults=defaults,
+            published_at=timezone.now(),
+            **intents.edges(ShopperScores.objects.filter(score_set=score_set)),
         )
 
 

@@ -83,6 +83,7 @@ class ModelVersion(models.Model):
         (ModelTask.RESPONSE.value, _("response")),
         (ModelTask.STRATEGY.value, _("strategy")),
         (ModelTask.PREFERENCE.value, _("preference")),
+        (ModelTask.INTENT.value, _("purchase intent")),
     ]
 
     task = models.CharField(_("task"), max_length=10, choices=TASKS)
@@ -163,6 +164,17 @@ class ScoreSet(models.Model):
         on_delete=models.PROTECT,
         related_name="+",
     )
+    intent_version = models.ForeignKey(
+        ModelVersion,
+        verbose_name=_("purchase intent model"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+    )
+    intent_days = models.PositiveSmallIntegerField(_("purchase intent looks ahead (days)"), null=True, blank=True)
+    intent_low = models.FloatField(_("low purchase intent up to"), null=True, blank=True)
+    intent_high = models.FloatField(_("high purchase intent from"), null=True, blank=True)
     job = models.ForeignKey(Job, verbose_name=_("job"), null=True, blank=True, on_delete=models.SET_NULL)
     shoppers = models.PositiveIntegerField(_("shoppers"), default=0)
     defaults = models.JSONField(
@@ -189,6 +201,7 @@ class ShopperScores(models.Model):
     ``offers``: offer id → probabilities in the order of :data:`personalization.types.HEADS`.
     ``kinds``: offer kind (and ``"none"``) → strategy probability. ``items``: product ids, best first.
     ``values``: ``basket_minor`` (expected basket), ``visit_rate`` (visits a day), ``interest`` by category.
+    ``intent``: the probability of buying anything within the set's ``intent_days``; None without such a model.
     """
 
     score_set = models.ForeignKey(
@@ -201,11 +214,21 @@ class ShopperScores(models.Model):
     kinds = models.JSONField(_("strategy"), default=dict)
     items = models.JSONField(_("products"), default=list)
     values = models.JSONField(_("values"), default=dict)
+    intent = models.FloatField(_("purchase intent"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("shopper scores")
         verbose_name_plural = _("shopper scores")
-        constraints = [models.UniqueConstraint(fields=["shopper", "score_set"], name="pz_scores_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["shopper", "score_set"], name="pz_scores_once"),
+            models.CheckConstraint(condition=Q(intent=None) | Q(intent__range=(0, 1)), name="pz_scores_intent"),
+        ]
+        indexes = [
+            # An audience asks for whoever lies above an edge: this holds the answer without the wide rows.
+            models.Index(
+                fields=["score_set", "intent", "shopper"], condition=Q(intent__isnull=False), name="pz_intent_order"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"scores of {self.shopper_id}"

@@ -13,8 +13,8 @@ from django.utils import timezone
 from personalization.admin import audience
 from personalization.admin.audience_builder import RuleField, part_in_words, vocabulary
 from personalization.features import audience_fields, summaries
-from personalization.models import Campaign
-from tests.admin.builders import make_campaign, make_shopper, make_user
+from personalization.models import Campaign, ScoreSet, ShopperScores
+from tests.admin.builders import make_campaign, make_shopper, make_user, make_version
 from tests.personalization.builders import make_event
 
 TEA = {"interest": "tea", "op": ">=", "value": 0.3}
@@ -106,6 +106,46 @@ def test_an_unsaved_rule_is_counted(client, marketer):
     wrong = client.post(url, {"audience_more": json.dumps({"any": [TEA, {"field": "x"}]})}).json()["html"]
     assert "any[1]" in wrong
     assert not Campaign.objects.exists()
+
+
+def test_likely_buyers_are_asked_for_and_a_missing_model_is_said(client, marketer):
+    url = reverse("admin:personalization_campaign_audience")
+    html = client.post(url, {"audience_intent_min": "20"}).json()["html"]
+    assert "0 shoppers now" in html
+    assert "There is no score of purchase intent yet" in html
+    assert "no score of purchase intent" not in client.post(url, {}).json()["html"]
+    version = make_version(task="intent", card={"intent_days": 7})
+    score_set = ScoreSet.objects.create(
+        state="live",
+        published_at=timezone.now(),
+        intent_version=version,
+        intent_days=7,
+        intent_low=0.1,
+        intent_high=0.4,
+    )
+    likely, unlikely = make_shopper(), make_shopper()
+    ShopperScores.objects.create(score_set=score_set, shopper=likely, intent=0.42)
+    ShopperScores.objects.create(score_set=score_set, shopper=unlikely, intent=0.05)
+    html = client.post(url, {"audience_intent_min": "20"}).json()["html"]
+    assert "1 shopper now" in html
+    assert "purchase intent" not in html
+    page = client.get(reverse("admin:personalization_shopper_change", args=[likely.pk])).content.decode()
+    assert "Likely to buy within 7 days: 42.0 % (high)" in page
+    page = client.get(reverse("admin:personalization_shopper_change", args=[unlikely.pk])).content.decode()
+    assert "Likely to buy within 7 days: 5.0 % (low)" in page
+
+
+def test_the_question_about_intent_makes_a_rule_and_words(settings, client, marketer):
+    rule = {"all": [{"field": "intent_percent", "op": ">=", "value": 20}]}
+    assert audience.split(rule) == ({"audience_intent_min": 20}, [])
+    assert audience.in_words(rule) == ["Likely to buy within 7 days (percent): at least 20"]
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "INTENT_DAYS": 14}
+    assert audience.in_words(rule) == ["Likely to buy within 14 days (percent): at least 20"]
+    page = client.get(change_url(make_campaign(audience=rule)))
+    assert page.context["adminform"].form.initial["audience_intent_min"] == 20
+    assert "probability of buying anything within 14 days" in page.content.decode()
+    form = audience.AudienceForm({"audience_intent_min": "101"})
+    assert "audience_intent_min" in form.errors
 
 
 def test_counting_needs_permission(client, db):

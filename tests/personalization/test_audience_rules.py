@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 
 from personalization.exceptions import InvalidAudience
 from personalization.features import audience_fields, audiences
-from personalization.models import CatalogItem, Event, Shopper, ShopperInterest, ShopperSummary
+from personalization.models import (
+    CatalogItem,
+    Event,
+    ScoreSet,
+    Shopper,
+    ShopperInterest,
+    ShopperScores,
+    ShopperSummary,
+)
 from tests.personalization.builders import DAY, make_event, make_offer, make_shopper, running
 
 pytestmark = pytest.mark.django_db
@@ -44,6 +52,8 @@ leaves = st.one_of(
     leaf(field=st.sampled_from([*DAYS, "tenure_days"]), op=ops, value=st.integers(0, 60)),
     leaf(field="stage", op="in", value=st.lists(st.sampled_from(["visitor", "loyal"]), min_size=1)),
     leaf(field="has_coupon", op="is", value=st.booleans()),
+    leaf(field="intent_percent", op=ops, value=st.sampled_from([0, 10, 12.5, 50, 100])),
+    leaf(field="intent_band", op="in", value=st.lists(st.sampled_from(["low", "middle", "high"]), min_size=1)),
     leaf(interest=st.sampled_from(CATEGORIES[:2]), op=ops, value=st.sampled_from([0, 0.1, 0.3, 1])),
     leaf(
         event=st.sampled_from(KINDS),
@@ -84,6 +94,7 @@ people = st.fixed_dictionaries(
                 "device": st.sampled_from(["", "x"]),
             }
         ),
+        "intent": st.none() | st.sampled_from([0.0, 0.1, 0.125, 0.5, 1.0]),
         "interests": st.dictionaries(st.sampled_from(CATEGORIES[:2]), st.sampled_from([0.1, 0.3, 1.0])),
         "events": st.lists(
             st.tuples(
@@ -99,7 +110,7 @@ people = st.fixed_dictionaries(
 )
 
 
-def make(person: dict[str, Any], offer: Any) -> Shopper:
+def make(person: dict[str, Any], offer: Any, score_set: ScoreSet) -> Shopper:
     shopper = make_shopper(
         attributes=person["attributes"], joined_at=person["joined_at"], consent_personalisation=person["agreed"]
     )
@@ -115,6 +126,8 @@ def make(person: dict[str, Any], offer: Any) -> Shopper:
         )
         for kind, category, item, days, is_bot in person["events"]
     )  # fmt: skip
+    if person["intent"] is not None:
+        ShopperScores.objects.create(score_set=score_set, shopper=shopper, intent=person["intent"])
     if person["coupon"]:
         offer.coupons.create(shopper=shopper, code_digest=uuid.uuid4().hex, code_ciphertext="", issued_at=NOW - DAY)
     return shopper
@@ -127,7 +140,11 @@ def test_a_query_and_a_single_answer_agree(
 ) -> None:
     CatalogItem.objects.get_or_create(item_id="pot-1", defaults={"label": "x", "title": "Pot", "category": "pots"})
     offer = make_offer()
-    made = [make(person, offer).pk for person in given_people]
+    ScoreSet.objects.filter(state="live").update(state="retired")
+    score_set = ScoreSet.objects.create(
+        state="live", published_at=NOW - DAY, intent_days=7, intent_low=0.1, intent_high=0.5
+    )  # fmt: skip
+    made = [make(person, offer, score_set).pk for person in given_people]
     everyone = Shopper.objects.filter(pk__in=made)
     for rule in given_rules:
         audience = audiences.parse(rule)

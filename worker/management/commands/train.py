@@ -13,7 +13,7 @@ from worker.management.console import board_tables, moment, print_all, progress_
 from worker.rankers import LINE_UP, RANKERS
 from worker.response import REGISTRY
 from worker.runner import ended_well, run_job
-from worker.train import population_of
+from worker.train import PARTS, population_of
 
 
 class Command(BaseCommand):
@@ -30,6 +30,9 @@ class Command(BaseCommand):
             "--rankers", nargs="+", choices=[*RANKERS, "all"],
             help=f"which preference rankers race, without a time limit (default: {' '.join(LINE_UP)}, in a minute)",
         )  # fmt: skip
+        parser.add_argument(
+            "--parts", nargs="+", choices=list(PARTS), help="train only these (default: all; strategy is of response)"
+        )
         parser.add_argument("--min-exposures", type=int, help="train response models on fewer exposures than usual")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -39,6 +42,8 @@ class Command(BaseCommand):
             params["estimators"] = options["estimators"]
         if options["rankers"]:
             params["rankers"] = options["rankers"]
+        if options["parts"]:
+            params["parts"] = options["parts"]
         if options["min_exposures"] is not None:
             params["min_exposures"] = max(options["min_exposures"], 100)
         until = moment(options["until"]) if options["until"] else None

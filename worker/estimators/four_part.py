@@ -242,9 +242,10 @@ class FourPartEstimator:
         made.preparations = {name: Preparation.from_json(item) for name, item in config["preparations"].items()}
         made.sizes, made.priors, made.curves = config["sizes"], config["priors"], config["curves"]
         made.learnt, made.arms_seen = config["learnt"], config["arms_seen"]
+        # Versions of before kept no means: those of prepared numbers are 0 anyhow.
         made.usual = config.get("usual") or [
             [0.0] * made._width(name) for name in _CODED
-        ]  # versions of before had none
+        ]
         made.network = made._build()
         made.network.load_state_dict({key: torch.tensor(value) for key, value in arrays.items()})
         made.network.eval()

@@ -64,6 +64,8 @@ class Conf:
     """Matured exposures needed before a response model trains."""
     train_every_hours: int = 24
     """Scheduled retraining; 0 switches the schedule off."""
+    explain_seconds: int = 60
+    """A scoring explains each shopper's best offers for so many seconds at most; 0: none."""
     score_max_age_hours: int = 72
     """Scores older than this are not served: the decision falls back and says so."""
     event_max_batch: int = 500

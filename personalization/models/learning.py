@@ -168,6 +168,8 @@ class ShopperScores(models.Model):
     ``offers``: offer id → probabilities in the order of :data:`personalization.types.HEADS`.
     ``kinds``: offer kind (and ``"none"``) → strategy probability. ``items``: product ids, best first.
     ``values``: ``basket_minor`` (expected basket), ``visit_rate`` (visits a day), ``interest`` by category.
+    ``reasons``: ``head`` (which effect is explained) and ``offers``: offer id → ``base`` and topics
+    (:mod:`personalization.features.topics`) in logits, adding up to the prediction's; for the best offers, if any.
     """
 
     score_set = models.ForeignKey(
@@ -180,6 +182,7 @@ class ShopperScores(models.Model):
     kinds = models.JSONField(_("strategy"), default=dict)
     items = models.JSONField(_("products"), default=list)
     values = models.JSONField(_("values"), default=dict)
+    reasons = models.JSONField(_("reasons"), default=dict)
 
     class Meta:
         verbose_name = _("shopper scores")

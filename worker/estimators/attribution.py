@@ -13,9 +13,9 @@ import numpy as np
 
 from personalization.features.frames import Floats
 from personalization.features.specification import INDEX, NAMES
+from personalization.features.topics import OF_FEATURE, REMAINDER, SEQUENCE, TOPICS
 from worker.estimators.base import logit
 
-SEQUENCE, REMAINDER = "sequence", "remainder"
 TERMS = (*NAMES, SEQUENCE, REMAINDER)
 """What a logit is divided among: every feature, the latest events in their order, and what no feature accounts for."""
 TERM = {name: position for position, name in enumerate(TERMS)}
@@ -53,6 +53,15 @@ class Contributions:
     def plus(self, other: Contributions) -> Contributions:
         """Return the sum of two explanations of the same rows."""
         return Contributions(self.base + other.base, self.values + other.values)
+
+
+def by_topic(told: Contributions) -> Floats:
+    """Return [rows, TOPICS]: the values added up by what the features are about."""
+    place = {topic.code: position for position, topic in enumerate(TOPICS)}
+    found = np.zeros((len(told.values), len(TOPICS)))
+    for term, name in enumerate(TERMS):
+        found[:, place[OF_FEATURE[name]]] += told.values[:, term]
+    return found
 
 
 def owners(columns: list[str]) -> list[int]:

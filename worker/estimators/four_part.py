@@ -243,9 +243,7 @@ class FourPartEstimator:
         made.sizes, made.priors, made.curves = config["sizes"], config["priors"], config["curves"]
         made.learnt, made.arms_seen = config["learnt"], config["arms_seen"]
         # Versions of before kept no means: those of prepared numbers are 0 anyhow.
-        made.usual = config.get("usual") or [
-            [0.0] * made._width(name) for name in _CODED
-        ]
+        made.usual = config.get("usual") or [[0.0] * made._width(name) for name in _CODED]
         made.network = made._build()
         made.network.load_state_dict({key: torch.tensor(value) for key, value in arrays.items()})
         made.network.eval()

@@ -7,6 +7,7 @@ The winner is refitted on everything that has matured by the cut-off.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +59,7 @@ class Fitted:
     calibrator: Calibrator
     predicted: Floats
     held: Floats = field(default_factory=lambda: np.zeros((0, len(HEADS))))
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -175,6 +177,7 @@ def fit_all(
             stage(f"training {what}", (at + done) / len(names))
 
         tell(0.0)
+        begun = time.monotonic()
         if name == Blend.name:
             fitted[name] = _fit_blend(fitted, watched)
             continue
@@ -196,7 +199,7 @@ def fit_all(
             again.fit(train, seed=seed, progress=_part(tell, 0.5, 1.0))
             estimator = again
         predicted = calibrator.apply(estimator.score(test))
-        fitted[name] = Fitted(name, estimator, calibrator, predicted, raw)
+        fitted[name] = Fitted(name, estimator, calibrator, predicted, raw, time.monotonic() - begun)
     if Blend.name in fitted:
         blend = fitted[Blend.name]
         blend.predicted = blend.calibrator.apply(blend.estimator.score(test))
@@ -212,7 +215,8 @@ def _fit_blend(fitted: dict[str, Fitted], watched: Samples) -> Fitted:
     blend = Blend([member.estimator for member in members])
     blend.weigh([member.held for member in members], watched.y)
     raw = blend.combine([member.held for member in members])
-    return Fitted(Blend.name, blend, Calibrator.fit(raw, watched.y), raw[:0], raw)
+    seconds = sum(member.seconds for member in members)
+    return Fitted(Blend.name, blend, Calibrator.fit(raw, watched.y), raw[:0], raw, seconds)
 
 
 def backtest(

@@ -19,8 +19,8 @@ from personalization.learning import frames as reading
 from personalization.learning import jobs, registry
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
-from personalization.types import HEADS, JobKind, ModelTask
-from worker import artifacts, device, preference
+from personalization.types import HEADS, JobKind, ModelTask, Purpose
+from worker import artifacts, cards, device, preference
 from worker.data import Samples, Vocabularies
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
@@ -142,6 +142,7 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
     again, all_vocabularies = refit(problem, chosen, seed=seed, stage=_within(stage, 0.6, 0.95))
     final = {item.name: item for item in again}
     card = _card(frames, problem.span, verdict, found[0].origin, time.monotonic() - started)
+    card["data"]["train_rows"] = int(found[0].train.sum())
     for item in fitted:
         ship = final.get(item.name, item)
         vocabularies = test.vocabularies if item.name not in final else all_vocabularies
@@ -150,7 +151,9 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
             ship, vocabularies, task=ModelTask.RESPONSE, population=frames.population, job=job, cutoff_at=cutoff,
             metrics={"board": verdict.board[item.name], "head": verdict.head, "gain": verdict.gains.get(item.name),
                      "curves": getattr(item.estimator, "curves", [])},
-            card={**card, "note": REGISTRY[item.name].note}, backtest=_backtest_arrays(item, test),
+            card={**card, "note": REGISTRY[item.name].note,
+                  **cards.facts(item, test, verdict.head, champion=item.name == verdict.champion)},
+            backtest=_backtest_arrays(item, test),
         )  # fmt: skip
         outcome.versions.append(version)
         if item.name == verdict.champion:
@@ -194,6 +197,7 @@ def _card(frames: Frames, span: int, verdict: Verdict, origin: int, seconds: flo
             "shoppers": len(frames.shoppers),
             "events": len(frames.events),
             "exposures": len(frames.exposures),
+            "consent": Purpose.PERSONALISATION.value,
             "from": _moment(frames.start).isoformat(),
             "until": _moment(frames.until).isoformat(),
             "outcome_window_hours": round(span / 3_600_000, 1),

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from personalization.features.frames import Floats
-from personalization.features.topics import shares
 from personalization.types import HEADS
 from worker import metrics, surrogate
 from worker.data import Samples
@@ -19,7 +18,7 @@ BINS = 10
 
 
 def facts(item: Fitted, test: Samples, head: str, *, champion: bool) -> dict[str, Any]:
-    """Return one estimator's part of the card: calibration, topics, time and memory; the champion's rules."""
+    """Return one estimator's part of the card: calibration, time and memory; the champion's rules."""
     column = HEADS.index(head)
     known = ~np.isnan(test.y[:, column])
     y, p = test.y[known, column], item.predicted[known, column]
@@ -34,7 +33,6 @@ def facts(item: Fitted, test: Samples, head: str, *, champion: bool) -> dict[str
             "ece": round(metrics.ece(p, y, np.ones(len(y))), 5),
             "ece_by_chance": round(metrics.ece_null(p), 5),
         },
-        "topics": {code: round(share, 4) for code, share in shares(item.estimator.importances()).items()},
         "fit_seconds": round(item.seconds, 1),
         "peak_memory_mb": peak_memory_mb(),
     }

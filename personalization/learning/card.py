@@ -16,7 +16,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from personalization.features.labels import label
-from personalization.features.topics import BY_CODE, shares
+from personalization.features.topics import BY_CODE
+from personalization.learning.disclosure import weights_of
 from personalization.learning.figures import DASH, date, is_number, listed, mapping, number, percent
 from personalization.learning.rules import Rules, rules_of
 from personalization.models import ModelVersion
@@ -169,9 +170,8 @@ def _data(data: Mapping[str, Any], test: Mapping[str, Any]) -> list[Row]:
 
 
 def _topics(stored: Mapping[str, Any]) -> list[Weight]:
-    found = mapping(stored.get("topics")) or shares(dict(_shares(stored.get("importances"))))
     weights = []
-    for code, share in _shares(found):
+    for code, share in weights_of(stored).items():
         topic = BY_CODE.get(code)
         weights.append(Weight(str(topic.name) if topic else code, share, topic.protected if topic else False))
     return weights

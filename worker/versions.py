@@ -64,7 +64,12 @@ def store_response(
         sha256=artifact.sha256,
         size_bytes=artifact.size_bytes,
         metrics=metrics,
-        card={**card, "importances": {name: round(value, 4) for name, value in importances}, "topics": topics},
+        card={
+            "topics": topics,  # unless the card knows better
+            **card,
+            "importances": {name: round(value, 4) for name, value in importances},
+            "looks_at": list(topics),
+        },
     )
 
 

@@ -6,6 +6,7 @@ here, so that the admin's page and ``manage.py board --card`` tell the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,15 +44,6 @@ class Bin:
     predicted: float
     happened: float
     rows: int
-
-    @property
-    def x(self) -> float:
-        """Where its point lies in a square of 100."""
-        return round(self.predicted * 100, 1)
-
-    @property
-    def y(self) -> float:
-        return round(100 - self.happened * 100, 1)
 
     @property
     def predicted_text(self) -> str:
@@ -98,6 +90,22 @@ class Card:
     limits: list[str] = field(default_factory=list)
     rules: Rules | None = None
 
+    @property
+    def calibration_points(self) -> list[tuple[float, float]]:
+        """Where each tenth lies in a square of 100 with the origin below: predicted across, happened up."""
+        scale = 100 / self._largest()
+        return [(round(each.predicted * scale, 1), round(100 - each.happened * scale, 1)) for each in self.calibration]
+
+    @property
+    def calibration_limit(self) -> str:
+        """What the square's side stands for."""
+        return percent(self._largest())
+
+    def _largest(self) -> float:
+        """Return the largest share among the tenths, rounded up to whole tenths."""
+        largest = max((max(each.predicted, each.happened) for each in self.calibration), default=1.0)
+        return min(max(math.ceil(round(largest * 10, 6)) / 10, 0.1), 1.0)
+
 
 def build(version: ModelVersion) -> Card:
     """Return the card of a version of any age and task."""
@@ -109,7 +117,7 @@ def build(version: ModelVersion) -> Card:
         data=_data(mapping(stored.get("data")), mapping(stored.get("test"))),
         topics=_topics(stored),
         features=[Weight(label(name), share) for name, share in _shares(stored.get("importances"))],
-        metrics=[row for name, value in board.items() if (row := _metric(name, value)) is not None],
+        metrics=_metrics(board),
         calibration=_bins(mapping(stored.get("calibration")).get("bins")),
         calibration_words=_calibration_words(mapping(stored.get("calibration"))),
         compared=_compared(version),
@@ -130,6 +138,8 @@ def metric_name(name: str) -> str:
         "mse": _("mean squared error"),
         "mae": _("mean absolute error"),
     }
+    if name.startswith("auc_"):
+        return _("AUC of another effect: %(effect)s") % {"effect": name.removeprefix("auc_")}
     return words.get(name, name.replace("_", " "))
 
 
@@ -177,6 +187,12 @@ def _topics(stored: Mapping[str, Any]) -> list[Weight]:
     return weights
 
 
+def _metrics(board: Mapping[str, Any]) -> list[Row]:
+    """Return the metrics of the effect that decides first, then those of the others."""
+    ordered = sorted(board, key=lambda name: name.startswith("auc_"))
+    return [row for name in ordered if (row := _metric(name, board[name])) is not None]
+
+
 def _metric(name: str, value: Any) -> Row | None:
     figure = value if isinstance(value, list) else [value]
     if not figure or not is_number(figure[0]):
@@ -214,7 +230,7 @@ def _compared(version: ModelVersion) -> list[Row]:
     rows = []
     for other in rivals.filter(task=version.task, population=version.population).exclude(pk=version.pk).order_by("pk"):
         board = mapping(mapping(other.metrics).get("board"))
-        told = [row for name, value in list(board.items())[:2] if (row := _metric(name, value)) is not None]
+        told = _metrics(board)[:2]
         words = "; ".join(f"{row.name} {row.value}" + (f" [{row.interval}]" if row.interval else "") for row in told)
         rows.append(Row(other.estimator, words or DASH))
     return rows
@@ -229,7 +245,7 @@ def _cost(version: ModelVersion, stored: Mapping[str, Any], figures: Mapping[str
         (_("Most memory of the process until then"), stored.get("peak_memory_mb"), _("%(number)s MiB")),
     ):
         if is_number(value):
-            rows.append(Row(name, unit % {"number": number(value)}))
+            rows.append(Row(name, unit % {"number": number(value, 1)}))
     if stored.get("device"):
         rows.append(Row(_("Device"), str(stored["device"])))
     return [*rows, Row(_("Size of its files"), filesizeformat(version.size_bytes))]

@@ -12,7 +12,7 @@ from django.utils.functional import Promise
 
 from personalization.features.topics import BY_CODE, REMAINDER, TOPICS, Topic, shares
 from personalization.learning import registry
-from personalization.learning.figures import is_number, mapping
+from personalization.learning.figures import is_number, listed, mapping
 from personalization.types import ModelTask
 
 MUCH, SOME = 0.15, 0.05
@@ -40,18 +40,16 @@ def disclose(population: str) -> Disclosure:
     topics = [BY_CODE[code] for code in weights if code in BY_CODE and code != REMAINDER]
     floor = min(MUCH, max(weights.values(), default=MUCH))  # whatever the weights, something counts most
     cards = [version.card for version in (response, strategy) if version is not None]
-    looked_at = {code for card in cards for code in weights_of(card)}
-    told_all = all(mapping(card).get("topics") for card in cards)  # older cards name the largest importances only
+    looked_at = {str(code) for card in cards for code in [*weights_of(card), *listed(mapping(card).get("looks_at"))]}
+    told_all = all("looks_at" in mapping(card) for card in cards)  # older cards name the largest importances only
     return Disclosure(
         learnt=bool(topics),
         products=registry.champion(ModelTask.PREFERENCE, population) is not None,
         most=_sentences(topic for topic in topics if weights[topic.code] >= floor),
         some=_sentences(topic for topic in topics if SOME <= weights[topic.code] < floor),
         little=_sentences(topic for topic in topics if weights[topic.code] < min(SOME, floor)),
-        protected=_sentences(topic for topic in TOPICS if topic.protected and topic.code in looked_at),
-        unused=_sentences(topic for topic in TOPICS if topic.protected and topic.code not in looked_at)
-        if told_all
-        else [],
+        protected=[topic.name for topic in TOPICS if topic.protected and topic.code in looked_at],
+        unused=[topic.name for topic in TOPICS if topic.protected and topic.code not in looked_at] if told_all else [],
     )
 
 

@@ -46,10 +46,10 @@ def test_it_tells_what_was_stored() -> None:
     ]
     assert [weight.name for weight in card.features] == ["orders in 28 days", "age unknown"]
     assert [(row.value, row.interval) for row in card.metrics] == [
-        ("0.710", "0.690 – 0.730"),
         ("0.310", "0.300 – 0.320"),
+        ("0.710", "0.690 – 0.730"),
     ]
-    assert [(point.x, point.y) for point in card.calibration] == [(10.0, 88.0), (40.0, 65.0)]
+    assert (card.calibration_limit, card.calibration_points) == ("40 %", [(25.0, 70.0), (100.0, 12.5)])
     assert "no more than chance explains" in card.calibration_words
     assert {row.name: row.value for row in card.cost}["Fitting and calibrating"] == "12.3 s"
 

@@ -76,6 +76,8 @@ class Conf:
     """Largest file of a model, in millions of bytes; a larger one is refused."""
     rollback_hold_hours: int = 72
     """After a rollback nothing of its task is promoted by itself for this long."""
+    explain_seconds: int = 60
+    """A scoring explains each shopper's best offers for so many seconds at most; 0: none."""
     score_max_age_hours: int = 72
     """Scores older than this are not served: the decision falls back and says so."""
     event_max_batch: int = 500

@@ -23,6 +23,7 @@ urlpatterns = [
     path("account/logout/", account.sign_out, name="logout"),
     path("account/register/", account.register, name="register"),
     path("privacy/", privacy.page, name="privacy"),
+    path("privacy/how-offers-are-chosen/", privacy.how_chosen, name="how-chosen"),
     path("privacy/consent/", privacy.consent, name="privacy-consent"),
     path("privacy/download/", privacy.download, name="privacy-download"),
     path("privacy/erase/", privacy.erase, name="privacy-erase"),

@@ -34,6 +34,8 @@ Stage = Callable[[str, float], None]
 REGISTRY: dict[str, type[Any]] = {kind.name: kind for kind in (OfferMean, Logistic, Boosting, FourPartEstimator, Blend)}
 """All response estimators, the simplest first."""
 CALIBRATION_SHARE = 0.15
+MEMBERS = (Boosting.name, FourPartEstimator.name)
+"""Whose fits the blend mixes."""
 PRIMARY = ("redeem", "purchase", "click", "view")
 
 
@@ -169,7 +171,8 @@ def fit_all(
         meter = Meter()
         if name == Blend.name:
             fitted[name] = _fit_blend(fitted, watched)
-            fitted[name].cost = meter.read()
+            own, shared = meter.read(), sum(fitted[member].cost.seconds for member in MEMBERS)
+            fitted[name].cost = Cost(round(own.seconds + shared, 2), own.peak_mb)
             continue
         estimator: ResponseEstimator = REGISTRY[name]()
         data = inner
@@ -207,7 +210,7 @@ def part(tell: Progress, low: float, high: float) -> Progress:
 
 
 def _fit_blend(fitted: dict[str, Fitted], watched: Samples) -> Fitted:
-    members = [fitted[Boosting.name], fitted[FourPartEstimator.name]]
+    members = [fitted[member] for member in MEMBERS]
     blend = Blend([member.estimator for member in members])
     blend.weigh([member.held for member in members], watched.y)
     raw = blend.combine([member.held for member in members])

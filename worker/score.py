@@ -27,6 +27,7 @@ from worker import device, intent, preference
 from worker.data import Samples, assemble
 from worker.estimators.four_part import ARMS, FourPartEstimator
 from worker.rankers import Ranker, Transitions, interactions, top_items
+from worker.reasons import Explainer
 from worker.response import Stage
 from worker.topk import top_k
 from worker.train import population_of
@@ -59,6 +60,7 @@ class Scorer:
         if self.response is None:
             self.offers = self.offers[:0]  # nothing can be said about them; products are ranked all the same
         self.windows = _windows(frames)
+        self.explainer = Explainer(self.response, frames, self.offers, self.samples)
         self._silent = np.array([kind == OfferKind.ANNOUNCEMENT for kind in frames.offers.kinds], dtype=bool)
 
     def _load(self, task: ModelTask) -> Loaded | None:
@@ -195,6 +197,7 @@ def _write_blocks(score_set: ScoreSet, scorer: Scorer, stage: Stage) -> None:
 def _rows(scorer: Scorer, block: Ints) -> list[dict[str, Any]]:
     effects, basket = scorer.effects(block)
     kinds, items = scorer.kinds(block), scorer.items(block)
+    reasons = scorer.explainer.reasons(block, effects, basket)
     values, intents = _values(scorer, block, basket), scorer.intents(block)
     offers = [str(int(pk)) for pk in scorer.frames.offers.ids[scorer.offers]]
     return [
@@ -205,6 +208,7 @@ def _rows(scorer: Scorer, block: Ints) -> list[dict[str, Any]]:
             "items": items[row],
             "values": values[row],
             "intent": intents[row],
+            "reasons": reasons[row],
         }
         for row, shopper in enumerate(block)
     ]

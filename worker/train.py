@@ -22,8 +22,8 @@ from personalization.learning import gate as checks
 from personalization.learning import jobs, registry, shadow
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
-from personalization.types import HEADS, JobKind, ModelTask
-from worker import artifacts, device, gate, intent, preference
+from personalization.types import HEADS, JobKind, ModelTask, Purpose
+from worker import artifacts, cards, device, gate, intent, preference
 from worker.data import Samples, Vocabularies
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
@@ -159,14 +159,16 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
     again, all_vocabularies = refit(problem, chosen, seed=seed, stage=_within(stage, 0.6, 0.95))
     final = {item.name: item for item in again}
     card = _card(frames, problem.span, verdict, found[0].origin, time.monotonic() - started)
+    card["data"]["train_rows"] = int(found[0].train.sum())
     for item in fitted:
         ship = final.get(item.name, item)
         vocabularies = test.vocabularies if item.name not in final else all_vocabularies
         cutoff = _moment(frames.until if item.name in final else found[0].origin)
         version = store_response(
             ship, vocabularies, task=ModelTask.RESPONSE, population=frames.population, job=job, cutoff_at=cutoff,
-            metrics=_metrics(item, verdict),
-            card={**card, "note": REGISTRY[item.name].note}, backtest=_backtest_arrays(item, test),
+            metrics=_metrics(item, verdict), backtest=_backtest_arrays(item, test),
+            card={**card, "note": REGISTRY[item.name].note,
+                  **cards.facts(item, test, verdict.head, champion=item.name == verdict.champion)},
         )  # fmt: skip
         outcome.versions.append(version)
         if item.name == verdict.champion:
@@ -229,6 +231,7 @@ def _card(frames: Frames, span: int, verdict: gate.Verdict, origin: int, seconds
             "shoppers": len(frames.shoppers),
             "events": len(frames.events),
             "exposures": len(frames.exposures),
+            "consent": Purpose.PERSONALISATION.value,
             "from": _moment(frames.start).isoformat(),
             "until": _moment(frames.until).isoformat(),
             "outcome_window_hours": round(span / 3_600_000, 1),
@@ -316,7 +319,8 @@ def _train_intent(frames: Frames, job: Job | None, params: dict[str, Any], stage
             ship, vocabularies, task=ModelTask.INTENT, population=frames.population, job=job,
             cutoff_at=_moment(cutoff),
             metrics=_metrics(item, verdict),
-            card={**card, "note": intent.REGISTRY[item.name].note},
+            card={**card, "note": intent.REGISTRY[item.name].note,
+                  **cards.facts(item, test, verdict.head, champion=item.name == verdict.champion)},
             backtest={"probability": item.predicted.astype(np.float32), "label": test.y.astype(np.float32)},
         )  # fmt: skip
         outcome.versions.append(version)

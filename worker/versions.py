@@ -9,6 +9,7 @@ import numpy as np
 
 from personalization.exceptions import ArtifactCorrupt
 from personalization.features.specification import VERSION as FEATURES_VERSION
+from personalization.features.topics import shares
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.types import ModelTask
@@ -54,7 +55,9 @@ def store_response(
         },
         kept,
     )
-    importances = sorted(fitted.estimator.importances().items(), key=lambda item: -item[1])[:15]
+    every = fitted.estimator.importances()
+    importances = sorted(every.items(), key=lambda item: -item[1])[:15]
+    topics = {code: round(share, 5) for code, share in shares(every).items()}
     return ModelVersion(
         task=task.value,
         population=population,
@@ -65,7 +68,12 @@ def store_response(
         sha256=artifact.sha256,
         size_bytes=artifact.size_bytes,
         metrics=metrics,
-        card={**card, "importances": {name: round(value, 4) for name, value in importances}},
+        card={
+            "topics": topics,  # unless the card knows better
+            **card,
+            "importances": {name: round(value, 4) for name, value in importances},
+            "looks_at": list(topics),
+        },
     )
 
 

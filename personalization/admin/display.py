@@ -63,7 +63,7 @@ def percent(share: Any, decimals: int = 1) -> str:
     """Return a share between 0 and 1 as a percentage."""
     if isinstance(share, bool) or not isinstance(share, int | float) or share != share:
         return DASH
-    return f"{number_format(share * 100, decimals)} %"
+    return f"{number_format(round(share * 100, decimals), decimals)} %"  # it cuts off and does not round
 
 
 def day(moment: datetime | None, place: tzinfo | None = None) -> str:

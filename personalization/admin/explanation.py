@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from personalization import conf
+from personalization.admin.causes import Why, why_of
 from personalization.admin.display import DASH, change_url, money, percent, plain, pretty
 from personalization.models import Campaign, Decision, Offer
 from personalization.types import HEADS, Arm
@@ -31,6 +32,7 @@ class OfferLine:
     reasons: tuple[str, ...] = ()
     position: str = ""
     propensity: str = ""
+    why: Why | None = None
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,11 @@ def explain(decision: Decision, *, with_features: bool) -> Explanation:
     raw = {"eligible": decision.eligible, "excluded": decision.excluded, "chosen": decision.chosen}
     if with_features:
         raw["features"] = decision.features
+    else:
+        raw["chosen"] = [_without_reasons(row) for row in chosen]
     return Explanation(
         summary=summary(decision, len(eligible), len(chosen), len(excluded)),
-        chosen=[_line(row, offers) for row in chosen],
+        chosen=[_line(row if with_features else _without_reasons(row), offers) for row in chosen],
         eligible=[_line(row, offers) for row in eligible],
         excluded=[_line({"offer": key, "reasons": reason}, offers) for key, reason in excluded],
         head_labels=head_labels(),
@@ -155,6 +159,10 @@ def feature_values(features: Any) -> list[tuple[str, str]]:
     ]
 
 
+def _without_reasons(row: Any) -> Any:
+    return {key: value for key, value in row.items() if key != "why"} if isinstance(row, Mapping) else row
+
+
 def _line(row: Any, offers: Mapping[int, Offer]) -> OfferLine:
     if not isinstance(row, Mapping):
         row = {"offer": row}
@@ -171,6 +179,7 @@ def _line(row: Any, offers: Mapping[int, Offer]) -> OfferLine:
         reasons=tuple(reason_in_words(reason) for reason in listed if reason),
         position=str(row.get("position", "")),
         propensity=percent(row.get("propensity")),
+        why=why_of(row.get("why")),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from personalization import conf
+from personalization.admin.causes import Why, why_of
 from personalization.admin.display import DASH, change_url, money, number, percent
 from personalization.admin.explanation import head_labels, head_texts
 from personalization.features import intent
@@ -38,6 +39,7 @@ class OfferEffects:
     name: str
     url: str
     heads: tuple[str, ...]
+    why: Why | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def predictions_of(shopper: Shopper) -> Predictions | None:
         is_live=row.score_set.state == ScoreSet.State.LIVE,
         kinds=_shares(row.kinds, dict(Offer.KINDS) | {NO_OFFER: _("No offer")}),
         head_labels=head_labels(),
-        offers=_offers(row.offers),
+        offers=_offers(row.offers, row.reasons),
         interest=_shares(values.get("interest"), {}),
         products=_products(row.items),
         values=_values(values) + _intent(row),
@@ -84,16 +86,20 @@ def _shares(value: Any, names: Mapping[str, Any]) -> list[Share]:
     return sorted(shares, key=lambda item: -item.share)[:MOST]
 
 
-def _offers(value: Any) -> list[OfferEffects]:
+def _offers(value: Any, reasons: Any) -> list[OfferEffects]:
     if not isinstance(value, Mapping):
         return []
+    told = reasons if isinstance(reasons, Mapping) else {}
+    parts = told.get("offers") if isinstance(told.get("offers"), Mapping) else {}
     known = Offer.objects.in_bulk([int(key) for key in value if str(key).isdecimal() and len(str(key)) < 19])
     effects = []
     for key, heads in list(value.items())[: MOST * 2]:
         offer = known.get(int(key)) if str(key).isdecimal() else None
         name = offer.name if offer is not None else _("Offer %(id)s (gone)") % {"id": key}
         url = change_url(Campaign, offer.campaign_id) if offer is not None else ""
-        effects.append(OfferEffects(name, url, head_texts(heads)))
+        own = parts.get(key)
+        why = why_of({"head": told.get("head"), **own}) if isinstance(own, Mapping) else None
+        effects.append(OfferEffects(name, url, head_texts(heads), why))
     return effects
 
 

@@ -19,6 +19,7 @@ from personalization.admin.base import ReadOnlyAdmin
 from personalization.admin.display import DASH, badge, change_url, day, json_block, number
 from personalization.admin.intervals import read_interval
 from personalization.exceptions import PersonalizationError
+from personalization.learning import card as cards
 from personalization.learning import gate, publish, registry, shadow
 from personalization.learning.board import BoardRow, Shadow, board, shadow_of
 from personalization.learning.rollback import Rollback, roll_back
@@ -189,10 +190,28 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[Any]:
         wrap = self.admin_site.admin_view
         return [
+            path("<path:object_id>/card/", wrap(self.card_page), name="personalization_modelversion_card"),
             path("<path:object_id>/promote/", wrap(self.promote_page), name="personalization_modelversion_promote"),
             path("<path:object_id>/shadow/", wrap(self.shadow_page), name="personalization_modelversion_shadow"),
             *super().get_urls(),
         ]
+
+    def card_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The version's card: to be read, and to be printed."""
+        version = self.get_object(request, object_id)
+        if version is None:
+            return self.gone(request, object_id)
+        if not self.has_view_permission(request, version):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": version,
+            "title": gettext("Model card: %(version)s") % {"version": version},
+            "card": cards.build(version),
+            "media": self.media,
+        }
+        return TemplateResponse(request, "admin/personalization/modelversion/card.html", context)
 
     def promote_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """GET asks, POST makes the version champion."""

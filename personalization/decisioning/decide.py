@@ -132,7 +132,7 @@ def judged(
     )
     shown = [] if arm == Arm.HOLDOUT else _draw(kept, how, str(decision.pk))
     decision.chosen = [
-        {"offer": item.offer.pk, "position": place, "propensity": propensity}
+        {"offer": item.offer.pk, "position": place, "propensity": propensity, **_why(item, predictions)}
         for place, (item, propensity) in enumerate(shown, start=1)
     ]
     return decision, shown
@@ -191,6 +191,12 @@ def _as_record(item: Ranked) -> dict[str, Any]:
         "heads": [round(value, 5) for value in item.heads],
         "reasons": list(item.reasons),
     }
+
+
+def _why(item: Ranked, predictions: scores.Scores) -> dict[str, Any]:
+    """Return what the last scoring gave as reasons for this offer, to be kept with the decision; nothing if nothing."""
+    parts = predictions.reasons.get("offers", {}).get(str(item.offer.pk))
+    return {"why": {"head": predictions.reasons.get("head", ""), **parts}} if parts else {}
 
 
 def _used_values(

@@ -26,6 +26,7 @@ class Scores:
     kinds: dict[str, float] = field(default_factory=dict)
     items: list[str] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
+    reasons: dict[str, Any] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     score_set_id: int | None = None
 
@@ -59,4 +60,6 @@ def for_shopper(shopper: Shopper | None, population: str) -> Scores:
     row = ShopperScores.objects.filter(shopper=shopper, score_set=live).first()
     if row is None:
         return Scores(fallback="not_scored", **base)
-    return Scores(fallback="", offers=row.offers, kinds=row.kinds, items=row.items, values=row.values, **base)
+    return Scores(
+        fallback="", offers=row.offers, kinds=row.kinds, items=row.items, values=row.values, reasons=row.reasons, **base
+    )

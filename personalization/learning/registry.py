@@ -28,6 +28,11 @@ def champion(task: ModelTask, population: str) -> ModelVersion | None:
     return ModelVersion.objects.filter(task=task.value, population=population, state=State.CHAMPION).first()
 
 
+def version(pk: int) -> ModelVersion | None:
+    """Return a version by its number, or None."""
+    return ModelVersion.objects.filter(pk=pk).first()
+
+
 def newest(task: ModelTask, population: str) -> list[ModelVersion]:
     """Return a task's versions, the newest first."""
     return list(ModelVersion.objects.filter(population=population, task=task.value).order_by("-created_at", "-pk"))

@@ -202,6 +202,8 @@ class ShopperScores(models.Model):
     ``kinds``: offer kind (and ``"none"``) → strategy probability. ``items``: product ids, best first.
     ``values``: ``basket_minor`` (expected basket), ``visit_rate`` (visits a day), ``interest`` by category.
     ``intent``: the probability of buying anything within the set's ``intent_days``; None without such a model.
+    ``reasons``: ``head`` (which effect is explained) and ``offers``: offer id → ``base`` and topics
+    (:mod:`personalization.features.topics`) in logits, adding up to the prediction's; for the best offers, if any.
     """
 
     score_set = models.ForeignKey(
@@ -215,6 +217,7 @@ class ShopperScores(models.Model):
     items = models.JSONField(_("products"), default=list)
     values = models.JSONField(_("values"), default=dict)
     intent = models.FloatField(_("purchase intent"), null=True, blank=True)
+    reasons = models.JSONField(_("reasons"), default=dict)
 
     class Meta:
         verbose_name = _("shopper scores")

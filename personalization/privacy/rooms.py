@@ -57,7 +57,7 @@ EXPORTED: dict[str, tuple[Any, tuple[str, ...]]] = {
         ("offer_id", "arm", "exposed_at", "viewed_at", "clicked_at", "redeemed_at", "purchased_at"),
     ),
     "decisions": (Decision, ("slot", "at", "arm", "chosen", "features", "fallback")),
-    "scores": (ShopperScores, ("offers", "kinds", "items", "values", "intent")),
+    "scores": (ShopperScores, ("offers", "kinds", "items", "values", "intent", "reasons")),
     "coupons": (Coupon, ("id", "offer_id", "issued_at", "expires_at", "used_count")),
     "reservations": (Reservation, ("offer_id", "state", "amount_minor", "created_at", "expires_at")),
     "redemptions": (Redemption, ("order_label", "order_id", "amount_minor", "redeemed_at")),

@@ -16,6 +16,7 @@ from personalization import conf
 from personalization.decisioning.decide import decide
 from personalization.decisioning.products import recommend
 from personalization.exceptions import UnknownSlot
+from personalization.learning.disclosure import disclose
 from personalization.pure import markup
 from personalization.tracking import consent
 from personalization.tracking.middleware import mark_personal
@@ -127,6 +128,18 @@ def consent_banner(context: Context) -> dict[str, Any]:
         "purposes": CONSENT_PURPOSES,
         "next": request.get_full_path() if request else "/",
         "request": request,
+    }
+
+
+@register.inclusion_tag("personalization/how_chosen.html", takes_context=True)
+def how_offers_are_chosen(context: Context) -> dict[str, Any]:
+    """Render how offers are chosen, in plain words, for a page of the shop's own: about nobody, the same for all."""
+    request = _request(context)
+    return {
+        "found": disclose(conf.get().population),
+        "switch_off": request is not None and not conf.get().consent,
+        "next": request.get_full_path() if request is not None else "/",
+        "csrf_token": context.get("csrf_token"),
     }
 
 

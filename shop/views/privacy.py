@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
@@ -47,6 +48,12 @@ KEPT = {
 def page(request: HttpRequest) -> HttpResponse:
     """What is stored, by kind, and the choices about it."""
     return render(request, "shop/privacy.html", _context(request, EraseForm()))
+
+
+@require_safe
+def how_chosen(request: HttpRequest) -> HttpResponse:
+    """How offers are chosen, in plain words: the same for everybody."""
+    return render(request, "shop/how_chosen.html", {"privacy_url": reverse("shop:privacy")})
 
 
 def _context(request: HttpRequest, erase_form: EraseForm) -> dict[str, object]:

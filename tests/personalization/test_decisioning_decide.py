@@ -169,6 +169,20 @@ def test_a_predicted_loss_is_withheld(shopper: Shopper) -> None:
     assert shown(api.decide(SLOT, shopper=shopper, limit=5)) == [gain.pk, unknown.pk]
 
 
+@pytest.mark.usefixtures("plain")
+def test_a_decision_keeps_the_reasons_for_what_it_chose(shopper: Shopper) -> None:
+    """As the scoring told them: the next one may tell others. An offer without any has none."""
+    told, untold = make_offer(), make_offer()
+    parts = {"base": -1.0, "frequency": 0.4}
+    reasons_of = {"head": "redeem", "offers": {str(told.pk): parts}}
+    score(make_scores(), shopper, {told.pk: WORTH, untold.pk: WORTH}, reasons=reasons_of)
+    row = Decision.objects.get(pk=api.decide(SLOT, shopper=shopper, limit=5).decision_id)
+    assert {one["offer"]: one.get("why") for one in row.chosen} == {
+        told.pk: {"head": "redeem", **parts},
+        untold.pk: None,
+    }
+
+
 # --- Holdout ----------------------------------------------------------------------------------------------------------
 
 

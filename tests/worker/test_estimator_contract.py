@@ -15,7 +15,9 @@ from tests.worker import planted
 from worker import artifacts, metrics
 from worker.data import Samples
 from worker.estimators import boosting
-from worker.estimators.base import ResponseEstimator
+from worker.estimators.attribution import NAMES as FEATURE_NAMES
+from worker.estimators.attribution import REMAINDER, TERM, TERMS
+from worker.estimators.base import ResponseEstimator, logit
 from worker.estimators.blend import Blend
 from worker.response import REGISTRY
 
@@ -121,6 +123,48 @@ def test_importances_are_shares(name: str) -> None:
     assert all(share >= 0 for share in shares.values())
 
 
+@pytest.mark.parametrize("head", range(len(HEADS)))
+def test_an_explanation_adds_up_to_the_logit(name: str, head: int) -> None:
+    test = planted.held_out(200)
+    told = fitted(name).explain(test, head)
+    assert told.values.shape == (200, len(TERMS))
+    np.testing.assert_allclose(told.logits(), logit(fitted(name).score(test)[:, head]), atol=1e-9)
+
+
+def test_nearly_all_of_it_is_accounted_for(name: str) -> None:
+    """The remainder is what boosting's mean of probabilities and a network's integral leave, and small."""
+    told = fitted(name).explain(planted.held_out(200), HEADS.index("redeem"))
+    assert np.abs(told.values[:, TERM[REMAINDER]]).max() < 0.05
+
+
+def test_an_explanation_finds_what_was_planted(name: str) -> None:
+    """Offer, age and orders make the outcome (the amount goes with the offer); tiers are noise."""
+    told = fitted(name).explain(planted.held_out(400), HEADS.index("redeem"))
+    size = dict(zip(TERMS, np.abs(told.values).mean(axis=0), strict=True))
+    assert size["offer"] + size["amount"] + size["offer_kind"] > 8 * size["tier"]
+    assert size["tier"] < 0.2
+    if name != "offer_mean":
+        assert min(size["age"], size["orders_7d"] + size["sequence"]) > 2 * size["tier"]
+
+
+def test_a_row_is_explained_alike_alone_and_among_others(name: str) -> None:
+    test = planted.held_out(20)
+    together = fitted(name).explain(test, 2).values[:3]
+    alone = [fitted(name).explain(test.take(np.array([row])), 2).values[0] for row in range(3)]
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+def test_a_restored_estimator_explains_alike(name: str, tmp_path: Any, settings: Any) -> None:
+    test = planted.held_out(30)
+    restored = saved_and_read(fitted(name), tmp_path, settings)
+    np.testing.assert_allclose(restored.explain(test, 2).values, fitted(name).explain(test, 2).values, atol=1e-9)
+
+
+def test_nothing_to_explain_gives_nothing(name: str) -> None:
+    none = planted.held_out(5).take(np.zeros(5, dtype=bool))
+    assert fitted(name).explain(none, 2).values.shape == (0, len(TERMS))
+
+
 @pytest.mark.parametrize("only", [0.0, 1.0, np.nan])
 def test_a_head_that_cannot_be_learnt_is_constant(name: str, only: float, tmp_path: Any, settings: Any) -> None:
     """Nobody clicked, everybody did, or nobody knows; the other heads are learnt all the same."""
@@ -131,6 +175,9 @@ def test_a_head_that_cannot_be_learnt_is_constant(name: str, only: float, tmp_pa
         assert np.ptp(p) < 1e-9
         if not np.isnan(only):
             assert abs(p[0] - only) < 0.05
+        told = candidate.explain(test, HEADS.index("click"))
+        np.testing.assert_allclose(told.values[:, : len(FEATURE_NAMES)], 0.0, atol=1e-9)
+        np.testing.assert_allclose(told.logits(), logit(p), atol=1e-9)
         assert auc(candidate, test, HEADS.index("redeem")) > 0.65
 
 

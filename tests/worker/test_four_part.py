@@ -126,7 +126,7 @@ def test_the_strategy_follows_the_value() -> None:
 
 def test_an_effect_does_not_train_the_strategy() -> None:
     """What to offer is learnt from value alone: the effect's gradient stops before the strategy."""
-    net = network()
+    net = network().train()  # in use the gradient runs through: explanations follow it
     _arms, effect = net(torch.ones(2, 5), torch.ones(2, 3), torch.zeros(2, 0))
     effect.sum().backward()
     assert net.strategy.weight.grad is None

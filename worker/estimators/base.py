@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from personalization.features.frames import Floats
 from worker.artifacts import Arrays
 from worker.data import Samples
+
+if TYPE_CHECKING:
+    from worker.estimators.attribution import Contributions
 
 Progress = Callable[[float], None]
 EPSILON = 1e-6
@@ -21,6 +24,7 @@ class ResponseEstimator(Protocol):
 
     ``fit`` may hold out part of the shoppers for early stopping; identical seeds give identical results. ``score``
     returns [rows, heads] probabilities; a head that could not be learnt (no or only one class) gets a constant.
+    ``explain`` divides the logit of one head's score among the features, additively.
     ``dump`` and ``restore`` carry everything as JSON and arrays.
     """
 
@@ -30,6 +34,8 @@ class ResponseEstimator(Protocol):
     def fit(self, samples: Samples, *, seed: int, progress: Progress) -> None: ...
 
     def score(self, samples: Samples) -> Floats: ...
+
+    def explain(self, samples: Samples, head: int) -> Contributions: ...
 
     def importances(self) -> dict[str, float]: ...
 

@@ -10,6 +10,7 @@ from personalization.features.frames import Floats
 from personalization.types import HEADS
 from worker.artifacts import Arrays
 from worker.data import Samples
+from worker.estimators.attribution import Contributions
 from worker.estimators.base import Progress, prior
 
 
@@ -28,6 +29,9 @@ class BaseRate:
 
     def score(self, samples: Samples) -> Floats:
         return np.tile(np.array(self.priors), (len(samples), 1))
+
+    def explain(self, samples: Samples, head: int) -> Contributions:
+        return Contributions.nothing(self.score(samples)[:, head])
 
     def importances(self) -> dict[str, float]:
         return {}

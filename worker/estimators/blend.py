@@ -10,6 +10,7 @@ from personalization.features.frames import Floats
 from personalization.types import HEADS
 from worker.artifacts import Arrays
 from worker.data import Samples
+from worker.estimators.attribution import Contributions
 from worker.estimators.base import Progress, ResponseEstimator, learnable, logit, sigmoid
 from worker.estimators.boosting import Boosting
 from worker.estimators.four_part import FourPartEstimator
@@ -51,6 +52,13 @@ class Blend:
 
     def score(self, samples: Samples) -> Floats:
         return self.combine([member.score(samples) for member in self.members])
+
+    def explain(self, samples: Samples, head: int) -> Contributions:
+        """Return the members' explanations, weighted as their logits are."""
+        weights = (self.weights[head], 1 - self.weights[head])
+        first, second = (m.explain(samples, head).scaled(w) for m, w in zip(self.members, weights, strict=True))
+        both = first.plus(second)
+        return Contributions.settled(both.base, both.values, self.score(samples)[:, head])
 
     def importances(self) -> dict[str, float]:
         return self.members[0].importances()

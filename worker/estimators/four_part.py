@@ -17,7 +17,9 @@ from personalization.types import HEADS, NO_OFFER
 from worker import device as devices
 from worker.artifacts import Arrays
 from worker.data import Samples
+from worker.estimators.attribution import SEQUENCE, TERM, Contributions, owners
 from worker.estimators.base import EPSILON, Progress, learnable, prior, shopper_split
+from worker.estimators.gradients import Part, attribute
 from worker.losses import masked_cross_entropy, strategy_loss
 from worker.networks.four_part import FourPart, SequenceEncoder, Widths
 
@@ -51,6 +53,7 @@ class FourPartEstimator:
         self.curves: list[dict[str, float]] = []
         self.arms_seen: list[str] = []
         self.weights: tuple[Ints, Floats] | None = None
+        self.usual: list[list[float]] = []
 
     def with_strategy(self, arm: Ints, weight: Floats) -> Self:
         """Give every sample its arm (position in ARMS) and its reward / propensity, to train the strategy on."""
@@ -67,6 +70,7 @@ class FourPartEstimator:
         self.preparations = {name: Preparation.fit(samples.x, columns) for name, columns in groups.items()}
         self.network = self._build().to(device)
         inputs = self._inputs(samples)
+        self.usual = [tensor.mean(dim=0).nan_to_num().tolist() for tensor in inputs[:-1]]  # no rows: no mean
         arm, weight = self.weights if self.weights is not None else (samples.kind, np.ones(len(samples)))
         self.arms_seen = [ARMS[code] for code in np.unique(arm)]
         scale = max(float(weight.sum()), EPSILON) / max(len(weight), 1)
@@ -85,12 +89,12 @@ class FourPartEstimator:
         self.network.to("cpu").eval()
 
     def _build(self) -> FourPart:
-        width = {
-            name: preparation.width + sum(self.sizes[feature] for feature in _CODED[name])
-            for name, preparation in self.preparations.items()
-        }
+        width = {name: self._width(name) for name in self.preparations}
         encoder = SequenceEncoder(len(STREAM_TYPES) + 1, self.sizes["category"], len(KINDS) + 1)
         return FourPart(Widths(width["behaviour"], width["attributes"], width["offer"], len(ARMS)), encoder)
+
+    def _width(self, name: str) -> int:
+        return self.preparations[name].width + sum(self.sizes[feature] for feature in _CODED[name])
 
     def _inputs(self, samples: Samples) -> list[torch.Tensor]:
         parts = []
@@ -173,6 +177,28 @@ class FourPartEstimator:
                 out[:, head] = value
         return out
 
+    def explain(self, samples: Samples, head: int) -> Contributions:
+        """Return integrated gradients from the training rows' means; the sequence of events counts as one."""
+        p = self.score(samples)[:, head]
+        network = self.network
+        assert network is not None
+        if not self.learnt[head] or not len(samples):
+            return Contributions.nothing(p)
+        network.eval()
+        inputs = self._inputs(samples)
+        base, values = attribute(lambda given: network(*given)[1][:, head], inputs, self._parts(inputs))
+        return Contributions.settled(base, values, p)
+
+    def _parts(self, inputs: list[torch.Tensor]) -> list[Part]:
+        parts = []
+        for (name, coded), usual in zip(_CODED.items(), self.usual, strict=True):
+            columns = self.preparations[name].names()
+            for feature in coded:
+                columns += [feature] * self.sizes[feature]
+            parts.append(Part(owners(columns), torch.tensor(usual)))
+        fields = inputs[-1].shape[-1]
+        return [*parts, Part([TERM[SEQUENCE]] * fields, torch.zeros(fields), codes=True)]
+
     def strategy(self, samples: Samples) -> Floats:
         """Return [rows, arms] probabilities of each offer kind and of no offer; arms never seen get 0."""
         shares = self._forward(samples)[0].astype(np.float64)
@@ -206,6 +232,7 @@ class FourPartEstimator:
             "learnt": self.learnt,
             "curves": self.curves,
             "arms_seen": self.arms_seen,
+            "usual": self.usual,
         }
         return config, {key: value.numpy() for key, value in self.network.state_dict().items()}
 
@@ -215,6 +242,8 @@ class FourPartEstimator:
         made.preparations = {name: Preparation.from_json(item) for name, item in config["preparations"].items()}
         made.sizes, made.priors, made.curves = config["sizes"], config["priors"], config["curves"]
         made.learnt, made.arms_seen = config["learnt"], config["arms_seen"]
+        # Versions of before kept no means: those of prepared numbers are 0 anyhow.
+        made.usual = config.get("usual") or [[0.0] * made._width(name) for name in _CODED]
         made.network = made._build()
         made.network.load_state_dict({key: torch.tensor(value) for key, value in arrays.items()})
         made.network.eval()

@@ -15,6 +15,7 @@ from personalization.features.specification import CATEGORICAL, FEATURES
 from personalization.types import HEADS
 from worker.artifacts import Arrays
 from worker.data import Samples
+from worker.estimators.attribution import Contributions, gathered, owners
 from worker.estimators.base import Progress, learnable, prior, sigmoid
 
 
@@ -29,12 +30,14 @@ class Logistic:
         self.sizes: list[int] = []
         self.coefficients: Floats = np.zeros((len(HEADS), 1))
         self.intercepts: Floats = np.zeros(len(HEADS))
+        self.usual: Floats = np.zeros(1)
 
     def fit(self, samples: Samples, *, seed: int, progress: Progress) -> None:
         self.preparation = Preparation.fit(samples.x)
         sizes = samples.vocabularies.sizes()
         self.sizes = [sizes[FEATURES[position].name] for position in CATEGORICAL]
         design = self._design(samples.x)
+        self.usual = design.mean(axis=0) if len(design) else np.zeros(design.shape[1])
         self.coefficients = np.zeros((len(HEADS), design.shape[1]))
         self.intercepts = np.zeros(len(HEADS))
         for head in range(len(HEADS)):
@@ -60,11 +63,22 @@ class Logistic:
     def score(self, samples: Samples) -> Floats:
         return sigmoid(self._design(samples.x) @ self.coefficients.T + self.intercepts)
 
-    def importances(self) -> dict[str, float]:
-        size = np.abs(self.coefficients).sum(axis=0)
+    def _columns(self) -> list[str]:
         names = self.preparation.names()
         for position, width in zip(CATEGORICAL, self.sizes, strict=True):
             names += [FEATURES[position].name] * width
+        return names
+
+    def explain(self, samples: Samples, head: int) -> Contributions:
+        """Return w · (x − mean of the training rows): exact, and the Shapley values of a linear model."""
+        weight = self.coefficients[head]
+        parts = (self._design(samples.x) - self.usual) * weight
+        base = np.full(len(parts), self.intercepts[head] + self.usual @ weight)
+        return Contributions.settled(base, gathered(parts, owners(self._columns())), self.score(samples)[:, head])
+
+    def importances(self) -> dict[str, float]:
+        size = np.abs(self.coefficients).sum(axis=0)
+        names = self._columns()
         found: dict[str, float] = {}
         for name, value in zip(names, size, strict=True):
             found[name] = found.get(name, 0.0) + float(value)
@@ -73,11 +87,12 @@ class Logistic:
 
     def dump(self) -> tuple[dict[str, Any], Arrays]:
         config = {"preparation": self.preparation.as_json(), "sizes": self.sizes}
-        return config, {"coefficients": self.coefficients, "intercepts": self.intercepts}
+        return config, {"coefficients": self.coefficients, "intercepts": self.intercepts, "usual": self.usual}
 
     @classmethod
     def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:
         made = cls()
         made.preparation, made.sizes = Preparation.from_json(config["preparation"]), config["sizes"]
         made.coefficients, made.intercepts = arrays["coefficients"], arrays["intercepts"]
+        made.usual = arrays.get("usual", np.zeros(made.coefficients.shape[1]))  # versions of before had none
         return made

@@ -12,7 +12,8 @@ from personalization.features.specification import INDEX
 from personalization.types import HEADS
 from worker.artifacts import Arrays
 from worker.data import Samples
-from worker.estimators.base import Progress, prior
+from worker.estimators.attribution import TERM, TERMS, Contributions
+from worker.estimators.base import Progress, logit, prior
 
 SMOOTHING = 20.0
 
@@ -45,6 +46,14 @@ class OfferMean:
     def score(self, samples: Samples) -> Floats:
         own = self.table[samples.x[:, INDEX["offer"]].astype(np.int64)]
         return np.where(np.isnan(own), self.kinds[samples.kind], own)
+
+    def explain(self, samples: Samples, head: int) -> Contributions:
+        """Return the offer's term, above or below the mean over the kinds."""
+        p = self.score(samples)[:, head]
+        base = np.full(len(p), logit(self.kinds[:, head]).mean())
+        values = np.zeros((len(p), len(TERMS)))
+        values[:, TERM["offer"]] = logit(p) - base
+        return Contributions(base, values)
 
     def importances(self) -> dict[str, float]:
         return {"offer": 1.0}

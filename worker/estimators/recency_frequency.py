@@ -15,6 +15,7 @@ from personalization.features.frames import Floats
 from personalization.features.specification import INDEX
 from worker.artifacts import Arrays
 from worker.data import Samples
+from worker.estimators.attribution import Contributions
 from worker.estimators.base import Progress
 from worker.estimators.logistic import Logistic
 
@@ -35,6 +36,9 @@ class RecencyFrequency:
 
     def score(self, samples: Samples) -> Floats:
         return self.regression.score(_two_columns(samples))
+
+    def explain(self, samples: Samples, head: int) -> Contributions:
+        return self.regression.explain(_two_columns(samples), head)
 
     def importances(self) -> dict[str, float]:
         return {name: share for name, share in self.regression.importances().items() if share > 0}

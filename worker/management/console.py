@@ -16,7 +16,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from personalization.learning.board import BoardRow, Cost
+from personalization.learning.card import Card, Row
 from personalization.learning.frames import is_simulated
+from personalization.learning.rules import Rule
 from worker.runner import Show
 
 
@@ -101,6 +103,46 @@ def _costs(cost: Cost) -> list[str]:
 
 def _plain(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def card_lines(card: Card) -> list[str]:
+    """Return a model card as text, section by section, in the order of the admin's page."""
+    parts: list[tuple[str, list[str]]] = [
+        (str(card.version), _pairs(card.about)),
+        ("Limits", [f"- {limit}" for limit in card.limits]),
+        ("Data", _pairs(card.data)),
+        ("What it looks at", [f"{topic.text:>8}  {topic.name}" for topic in card.topics]),
+        ("How good it is", _pairs(card.metrics)),
+        (
+            "Calibration",
+            [card.calibration_words, *(f"predicted {each.predicted_text}, happened {each.happened_text}, "
+                                       f"{each.rows:,} rows" for each in card.calibration)],
+        ),
+        ("In a few rules", _rule_lines(card)),
+        ("What it was compared with", [*_pairs(card.compared), *(f"- {reason}" for reason in card.reasons)]),
+        ("Time and memory", _pairs(card.cost)),
+    ]  # fmt: skip
+    told = [(title, [line for line in lines if line]) for title, lines in parts]
+    return [text for title, lines in told if lines for text in (f"{title}", *(f"  {line}" for line in lines), "")]
+
+
+def _pairs(rows: list[Row]) -> list[str]:
+    return [f"{row.name}: {row.value}" + (f" [{row.interval}]" if row.interval else "") for row in rows]
+
+
+def _rule_lines(card: Card) -> list[str]:
+    if card.rules is None:
+        return []
+    fidelity = f"R² {card.rules.r2} on {card.rules.held_out} rows of shoppers that the tree was not fitted on"
+    return [fidelity, *_indented(card.rules.rules, "")]
+
+
+def _indented(rules: list[Rule], before: str) -> list[str]:
+    lines = []
+    for rule in rules:
+        leaf = f": {rule.probability} ({rule.share} of rows)" if rule.probability else ""
+        lines += [f"{before}{rule.words}{leaf}", *_indented(rule.then, before + "  ")]
+    return lines
 
 
 def _cell(value: tuple[float, float, float] | None) -> str:

@@ -83,5 +83,7 @@ class FourPart(nn.Module):
         z = self.fusion(torch.cat([y, attributes], dim=-1))
         arms = self.strategy(z)
         # The effect reads the strategy but does not train it: what to offer is learnt from value, not from clicks.
-        a = torch.softmax(arms, dim=-1).detach()
+        a = torch.softmax(arms, dim=-1)
+        if self.training:  # an explanation follows the gradient all the way
+            a = a.detach()
         return arms, self.effect(torch.cat([a, z, offer], dim=-1))

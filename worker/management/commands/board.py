@@ -1,4 +1,4 @@
-"""manage.py board: how good every estimator is, from one temporal evaluation, and what the gate said."""
+"""manage.py board: how good each estimator is, from one temporal evaluation; what the gate said; or a model card."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from personalization.exceptions import NotEnoughData
+from personalization.learning import card, registry
 from personalization.learning.board import board
-from worker.management.console import board_tables, gate_tables, print_all
+from worker.management.console import board_tables, card_lines, gate_tables, print_all
 from worker.train import population_of
 
 
@@ -20,8 +21,17 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--population")
         parser.add_argument("--json", action="store_true")
+        parser.add_argument("--card", type=int, metavar="VERSION", help="Show this version's model card instead.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["card"] is not None:
+            version = registry.version(options["card"])
+            if version is None:
+                raise CommandError(
+                    f"There is no version {options['card']}. `manage.py board --json` tells their numbers."
+                )
+            self.stdout.write("\n".join(card_lines(card.build(version))))
+            return
         try:
             population = population_of(options["population"])
         except NotEnoughData as error:

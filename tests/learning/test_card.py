@@ -1,0 +1,116 @@
+"""A version's card: what the training stored, in words; an old or broken record gives a shorter card, no error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from personalization.learning import card as cards
+from personalization.learning.rules import rules_of
+from tests.admin.builders import make_campaign, make_offer, make_version
+
+pytestmark = pytest.mark.django_db
+TREE = {
+    "feature": "orders_28d", "at": 2.5,
+    "no": {"p": 0.1, "share": 0.6},
+    "yes": {"feature": "tier", "is": "gold", "no": {"p": 0.2, "share": 0.3}, "yes": {"p": 0.5, "share": 0.1}},
+}  # fmt: skip
+STORED: dict[str, Any] = {
+    "note": "gradient boosting",
+    "judged_on": "redeem",
+    "data": {
+        "simulated": True, "shoppers": 1200, "events": 50_000, "exposures": 9000, "train_rows": 7000,
+        "from": "2026-01-01T00:00:00+00:00", "until": "2026-01-15T00:00:00+00:00", "outcome_window_hours": 168.0,
+    },
+    "test": {"rows": 1000, "positives": 90, "shoppers": 400},
+    "topics": {"frequency": 0.6, "gender": 0.1, "terms": 0.3},
+    "importances": {"orders_28d": 0.6, "age_missing": 0.1},
+    "calibration": {"bins": [[0.1, 0.12, 500], [0.4, 0.35, 500]], "ece": 0.02, "ece_by_chance": 0.03},
+    "rules": {"r2": 0.83, "rows": 500, "held_out": 480, "tree": TREE},
+    "reasons": ["boosting: better than logistic"],
+}  # fmt: skip
+
+
+def test_it_tells_what_was_stored() -> None:
+    version = make_version(card=STORED)
+    version.metrics |= {"fit_seconds": 12.3, "peak_mb": 512}
+    card = cards.build(version)
+    data = {row.name: row.value for row in card.data}
+    assert (data["Shoppers"], data["Rows learnt from"], data["Simulated"]) == ("1,200", "7,000", "yes")
+    assert "agreed to personalisation" in data["Consent"]
+    assert [(topic.name, topic.text, topic.protected) for topic in card.topics] == [
+        ("How often the shopper buys", "60.0 %", False),
+        ("What the offer gives and asks", "30.0 %", False),
+        ("Gender", "10.0 %", True),
+    ]
+    assert [weight.name for weight in card.features] == ["orders in 28 days", "age unknown"]
+    assert [(row.value, row.interval) for row in card.metrics] == [
+        ("0.310", "0.300 – 0.320"),
+        ("0.710", "0.690 – 0.730"),
+    ]
+    assert (card.calibration_limit, card.calibration_points) == ("40 %", [(25.0, 70.0), (100.0, 12.5)])
+    assert "no more than chance explains" in card.calibration_words
+    assert {row.name: row.value for row in card.cost}["Fitting and calibrating"] == "12.3 s"
+
+
+def test_its_limits_come_from_its_data() -> None:
+    told = " ".join(cards.build(make_version(card=STORED)).limits)
+    for words in ("simulated", "14 days only", "90 positive outcomes", "Gender (10.0 % of the importances)"):
+        assert words in told
+    honest = {**STORED, "data": {**STORED["data"], "simulated": False, "until": "2026-12-31T00:00:00+00:00"},
+              "test": {"positives": 5000}, "topics": {"terms": 1.0}}  # fmt: skip
+    told = " ".join(cards.build(make_version(card=honest)).limits)
+    for words in ("simulated", "days only", "positive outcomes", "protected attribute"):
+        assert words not in told
+    assert "whom an offer changes" in told
+
+
+def test_it_is_compared_with_the_others_of_its_training() -> None:
+    mine, rival = make_version(estimator="boosting"), make_version(estimator="logistic")
+    rival.cutoff_at = mine.cutoff_at
+    rival.save()
+    make_version(estimator="of another task", task="strategy", cutoff_at=mine.cutoff_at)
+    assert [row.name for row in cards.build(mine).compared] == ["logistic"]
+    assert "0.710 [0.690 – 0.730]" in cards.build(mine).compared[0].value
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [{}, [], {"data": [], "topics": 3, "calibration": {"bins": [[1], "x"]}, "rules": {"tree": 7}, "importances": "x"}],
+)
+def test_an_old_or_broken_record_gives_a_shorter_card(stored: Any) -> None:
+    card = cards.build(make_version(card=stored, metrics={"board": {"auc": ["x"], "ece": None}}))
+    assert (card.topics, card.calibration, card.rules, card.metrics) == ([], [], None, [])
+    assert card.about
+
+
+def test_rules_are_told_in_words() -> None:
+    rules = rules_of(STORED["rules"])
+    assert rules is not None
+    assert (rules.r2, rules.held_out) == ("83 %", "480")
+    few, many = rules.rules
+    assert (few.words, few.probability, few.share, few.then) == (
+        "orders in 28 days at most 2.5",
+        "10.0 %",
+        "60 %",
+        [],
+    )
+    assert many.words == "orders in 28 days above 2.5"
+    assert [(rule.words, rule.probability) for rule in many.then] == [
+        ("loyalty level is not “gold”", "20.0 %"),
+        ("loyalty level is “gold”", "50.0 %"),
+    ]
+
+
+def test_rules_name_offers_and_say_what_is_unknown() -> None:
+    offer = make_offer(make_campaign(), name="Ten off")
+    leaf = {"p": 0.1, "share": 0.5}
+    for node, yes in (
+        ({"feature": "offer", "is": str(offer.pk)}, "offer is “Ten off”"),
+        ({"feature": "offer", "is": "99999"}, "offer is “99999”"),
+        ({"feature": "order_gap_hours", "at": -0.5}, "hours since the last order is known"),
+    ):
+        rules = rules_of({"tree": {**node, "no": leaf, "yes": leaf}})
+        assert rules is not None
+        assert rules.rules[1].words == yes

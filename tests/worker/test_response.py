@@ -20,7 +20,7 @@ from worker.calibrate import Calibrator
 from worker.data import Samples
 from worker.estimators.four_part import ARMS
 from worker.estimators.offer_mean import OfferMean
-from worker.response import REGISTRY, Fitted, backtest, judge, pose, primary_head, refit
+from worker.response import LINE_UP, REGISTRY, Fitted, backtest, judge, line_up, pose, primary_head, refit
 
 VIEW, CLICK, REDEEM, PURCHASE = range(len(HEADS))
 pytestmark = pytest.mark.usefixtures("short_training")
@@ -35,7 +35,15 @@ def load() -> Frames:
 
 
 def test_all_estimators_run_from_the_simplest() -> None:
-    assert list(REGISTRY) == ["offer_mean", "logistic", "boosting", "four_part", "blend"]
+    nets = ["dnn", "deepfm", "dcnv2", "mmoe"]
+    assert list(REGISTRY) == ["offer_mean", "logistic", "boosting", *nets, "four_part", "blend"]
+
+
+def test_the_line_up_is_the_usual_one_or_who_is_asked_for() -> None:
+    assert line_up(None) == list(LINE_UP) == [name for name in REGISTRY if name in LINE_UP]
+    assert line_up(["dcnv2", "logistic"]) == ["logistic", "dcnv2"]
+    assert line_up(["blend"]) == ["boosting", "four_part", "blend"]
+    assert line_up(["all"]) == list(REGISTRY)
 
 
 def test_the_problem_holds_what_has_matured(frames: Frames) -> None:

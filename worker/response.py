@@ -31,9 +31,8 @@ from worker.estimators.nets import NETS, Net
 from worker.estimators.offer_mean import OfferMean
 
 Stage = Callable[[str, float], None]
-REGISTRY: dict[str, type[Any]] = {
-    kind.name: kind for kind in (OfferMean, Logistic, Boosting, *NETS, FourPartEstimator, Blend)
-}
+_KINDS: tuple[type[Any], ...] = (OfferMean, Logistic, Boosting, *NETS, FourPartEstimator, Blend)
+REGISTRY: dict[str, type[Any]] = {kind.name: kind for kind in _KINDS}
 """All response estimators, the simplest first."""
 LINE_UP = ("offer_mean", "logistic", "boosting", "four_part", "blend")
 """Who is trained when nobody says otherwise."""

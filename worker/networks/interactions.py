@@ -9,11 +9,12 @@ DeepFM: Guo et al. 2017, arXiv 1703.04247. DCN-V2: Wang et al. 2021, arXiv 2008.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from worker.networks.four_part import SequenceEncoder
 
@@ -51,28 +52,28 @@ def perceptron(width_in: int, shape: Shape) -> nn.Sequential:
     return nn.Sequential(*parts)
 
 
-class Tables(nn.ModuleList):
-    """One table of vectors a categorical column: [batch, columns] of codes → [batch, columns, width]."""
+class Tables(nn.Module):
+    """The vectors of every categorical column's codes, one table after the other: [batch, columns] → [.., width]."""
+
+    starts: Tensor
 
     def __init__(self, codes: tuple[int, ...], width: int, deviation: float) -> None:
-        super().__init__(nn.Embedding(size, width) for size in codes)
-        self.width = width
-        for table in self:
-            nn.init.normal_(table.weight, std=deviation)
+        super().__init__()
+        self.codes = codes
+        self.register_buffer("starts", torch.tensor([0, *accumulate(codes)][:-1]), persistent=False)
+        self.weight = nn.Parameter(torch.randn(sum(codes), width) * deviation)
 
     def forward(self, codes: Tensor) -> Tensor:
-        if not len(self):
-            return codes.new_zeros((len(codes), 0, self.width), dtype=torch.float32)
-        return torch.stack([table(codes[:, place]) for place, table in enumerate(self)], dim=1)
+        return functional.embedding(codes + self.starts, self.weight)
 
     @torch.no_grad()
     def complete(self, codes: Tensor) -> None:
         """Give every code that does not occur in these rows the mean vector of the rows: it stands for any of them."""
         if not len(codes):
             return
-        for place, table in enumerate(self):
-            count = torch.bincount(codes[:, place], minlength=table.num_embeddings).to(table.weight.dtype)
-            table.weight[count == 0] = count @ table.weight / len(codes)
+        for place, table in enumerate(self.weight.split(self.codes)):
+            count = torch.bincount(codes[:, place], minlength=self.codes[place]).to(table.dtype)
+            table[count == 0] = count @ table / len(codes)
 
 
 class FactorisationMachine(nn.Module):
@@ -139,12 +140,13 @@ class Experts(nn.Module):
     def __init__(self, width_in: int, shape: Shape) -> None:
         super().__init__()
         self.experts = nn.ModuleList(perceptron(width_in, shape) for _ in range(shape.experts))
-        self.gates = nn.ModuleList(nn.Linear(width_in, shape.experts, bias=False) for _ in range(shape.heads))
+        self.gate = nn.Linear(width_in, shape.heads * shape.experts, bias=False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return [batch, width] for each head."""
         said = torch.stack([expert(x) for expert in self.experts], dim=1)
-        return [(torch.softmax(gate(x), dim=-1)[:, :, None] * said).sum(dim=1) for gate in self.gates]
+        shares = torch.softmax(self.gate(x).unflatten(1, (-1, len(self.experts))), dim=-1)
+        return list((shares @ said).unbind(dim=1))
 
 
 class InteractionNetwork(nn.Module):
@@ -191,7 +193,7 @@ class InteractionNetwork(nn.Module):
     def start_from(self, logits: list[float]) -> None:
         """Set the heads' last biases: training starts from each outcome's share."""
         for tower, value in zip(self.towers, logits, strict=True):
-            last = tower[-1]
+            *_hidden, last = tower.children()
             assert isinstance(last, nn.Linear)
             last.bias.fill_(value)
 

@@ -7,7 +7,7 @@ The winner is refitted on everything that has matured by the cut-off.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,11 +28,15 @@ from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
 from worker.estimators.four_part import ARMS, FourPartEstimator
 from worker.estimators.logistic import Logistic
+from worker.estimators.nets import NETS, Net
 from worker.estimators.offer_mean import OfferMean
 
 Stage = Callable[[str, float], None]
-REGISTRY: dict[str, type[Any]] = {kind.name: kind for kind in (OfferMean, Logistic, Boosting, FourPartEstimator, Blend)}
+_KINDS: tuple[type[Any], ...] = (OfferMean, Logistic, Boosting, *NETS, FourPartEstimator, Blend)
+REGISTRY: dict[str, type[Any]] = {kind.name: kind for kind in _KINDS}
 """All response estimators, the simplest first."""
+LINE_UP = ("offer_mean", "logistic", "boosting", "four_part", "blend")
+"""Who is trained when nobody says otherwise."""
 CALIBRATION_SHARE = 0.15
 MEMBERS = (Boosting.name, FourPartEstimator.name)
 """Whose fits the blend mixes."""
@@ -124,6 +128,16 @@ def _alternatives(frames: Frames) -> Ints:
     return np.array([*count, 1], dtype=np.int64)
 
 
+def line_up(asked: Iterable[str] | None) -> list[str]:
+    """Return who is trained, the simplest first: those asked for (``all`` for everybody), or the usual line-up."""
+    wanted = set(asked or LINE_UP)
+    if "all" in wanted:
+        wanted = set(REGISTRY)
+    if Blend.name in wanted:
+        wanted |= {Boosting.name, FourPartEstimator.name}  # its members
+    return [name for name in REGISTRY if name in wanted]
+
+
 def _samples(problem: Problem, mask: Any, vocabularies: Vocabularies | None = None) -> Samples:
     rows = Rows(*(getattr(problem.shown, name)[mask] for name in Rows.__slots__))
     vocabularies = vocabularies or Vocabularies.fit(problem.builder, rows)
@@ -184,8 +198,8 @@ def fit_all(
         raw = estimator.score(watched)
         calibrator = Calibrator.fit(raw, watched.y)
         if not once:
-            # The calibrator is known now: the shoppers held out for it may teach the model too. The network keeps
-            # them out: a second training costs more than a seventh of the rows brings.
+            # The calibrator is known now: the shoppers held out for it may teach the model too. The four-part network
+            # keeps them out: a second training costs more than a seventh of the rows brings.
             estimator = fit_again(estimator, train, seed=seed, progress=part(tell, 0.5, 1.0))
         predicted = calibrator.apply(estimator.score(test))
         fitted[name] = Fitted(name, estimator, calibrator, predicted, raw, meter.read())
@@ -196,12 +210,19 @@ def fit_all(
 
 
 def fit_again(estimator: ResponseEstimator, samples: Samples, *, seed: int, progress: Progress) -> ResponseEstimator:
-    """Return another of the estimator's kind, fitted on these rows; boosting keeps the rounds that it has chosen."""
+    """Return another of the estimator's kind, fitted on these rows, with what it has chosen already."""
     again: ResponseEstimator = type(estimator)()
-    if isinstance(again, Boosting) and isinstance(estimator, Boosting):
-        again.reuse(estimator)
+    _reuse(again, estimator)
     again.fit(samples, seed=seed, progress=progress)
     return again
+
+
+def _reuse(estimator: ResponseEstimator, earlier: ResponseEstimator) -> None:
+    """Take over what an earlier fit has chosen on nearly the same rows: boosting its rounds, a net its epochs."""
+    if isinstance(estimator, Boosting) and isinstance(earlier, Boosting):
+        estimator.reuse(earlier)
+    if isinstance(estimator, Net) and isinstance(earlier, Net):
+        estimator.reuse(earlier)
 
 
 def part(tell: Progress, low: float, high: float) -> Progress:
@@ -276,8 +297,7 @@ def refit(problem: Problem, judged: list[Fitted], *, seed: int, stage: Stage) ->
             if isinstance(estimator, FourPartEstimator):
                 data, arm, weight = _network_samples(problem, everything, problem.frames.until)
                 estimator.with_strategy(arm, weight)
-            if isinstance(estimator, Boosting) and isinstance(item.estimator, Boosting):
-                estimator.reuse(item.estimator)
+            _reuse(estimator, item.estimator)
             estimator.fit(data, seed=seed, progress=tell)
         shipped[item.name] = Fitted(item.name, estimator, item.calibrator, item.predicted, cost=item.cost)
     return list(shipped.values()), everything.vocabularies

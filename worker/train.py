@@ -29,7 +29,7 @@ from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
 from worker.estimators.four_part import ARMS, FourPartEstimator
 from worker.rankers import RANKERS
-from worker.response import REGISTRY, Fitted, Stage, backtest, pose, refit
+from worker.response import REGISTRY, Fitted, Stage, backtest, line_up, pose, refit
 from worker.versions import store_response
 
 SEED = 0
@@ -140,12 +140,9 @@ def _moment(milliseconds: int) -> datetime:
 
 
 def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
-    """Backtest every estimator, ship the winner and the strategy network refitted on everything."""
+    """Backtest the line-up, ship the winner and the strategy network refitted on everything."""
     problem = pose(frames, params.get("min_exposures"))
-    wanted = set(params.get("estimators", REGISTRY))
-    if Blend.name in wanted:
-        wanted |= {Boosting.name, FourPartEstimator.name}  # its members
-    names = [name for name in REGISTRY if name in wanted]
+    names = line_up(params.get("estimators"))
     seed = int(params.get("seed", SEED))
     started = time.monotonic()
     fitted, test, found = backtest(problem, names, seed=seed, stage=_within(stage, 0.0, 0.55))

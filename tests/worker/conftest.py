@@ -13,7 +13,7 @@ from personalization.learning import frames as reading
 from tests.worker import population
 from tests.worker.population import Population
 from worker import runner
-from worker.estimators import boosting, four_part
+from worker.estimators import boosting, training
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def in_one_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let boosting take larger steps and the network fewer epochs: the same code in a fraction of the time."""
+    """Let boosting take larger steps and the networks fewer epochs: the same code in a fraction of the time."""
     monkeypatch.setitem(boosting.PARAMS, "learning_rate", 0.2)
-    monkeypatch.setattr(four_part, "EPOCHS", 4)
+    monkeypatch.setattr(training, "EPOCHS", 4)
 
 
 @pytest.fixture

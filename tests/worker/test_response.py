@@ -17,7 +17,7 @@ from personalization.types import HEADS
 from tests.worker import planted, population
 from worker import response
 from worker.estimators.four_part import ARMS
-from worker.response import REGISTRY, Fitted, backtest, pose, primary_head, refit
+from worker.response import LINE_UP, REGISTRY, Fitted, backtest, line_up, pose, primary_head, refit
 
 VIEW, CLICK, REDEEM, PURCHASE = range(len(HEADS))
 pytestmark = pytest.mark.usefixtures("short_training")
@@ -32,7 +32,15 @@ def load() -> Frames:
 
 
 def test_all_estimators_run_from_the_simplest() -> None:
-    assert list(REGISTRY) == ["offer_mean", "logistic", "boosting", "four_part", "blend"]
+    nets = ["dnn", "deepfm", "dcnv2", "mmoe"]
+    assert list(REGISTRY) == ["offer_mean", "logistic", "boosting", *nets, "four_part", "blend"]
+
+
+def test_the_line_up_is_the_usual_one_or_who_is_asked_for() -> None:
+    assert line_up(None) == list(LINE_UP) == [name for name in REGISTRY if name in LINE_UP]
+    assert line_up(["dcnv2", "logistic"]) == ["logistic", "dcnv2"]
+    assert line_up(["blend"]) == ["boosting", "four_part", "blend"]
+    assert line_up(["all"]) == list(REGISTRY)
 
 
 def test_the_problem_holds_what_has_matured(frames: Frames) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,8 +17,9 @@ from worker import device as devices
 from worker.artifacts import Arrays
 from worker.data import Samples
 from worker.estimators.attribution import SEQUENCE, TERM, Contributions, owners
-from worker.estimators.base import EPSILON, Progress, learnable, prior, shopper_split
+from worker.estimators.base import EPSILON, Progress, learnable, prior
 from worker.estimators.gradients import Part, attribute
+from worker.estimators.training import Recipe, guessed_right, in_blocks, keep_back, learn
 from worker.losses import masked_cross_entropy, strategy_loss
 from worker.networks.four_part import FourPart, SequenceEncoder, Widths
 
@@ -32,9 +32,6 @@ BEHAVIOUR = [
 ]
 ATTRIBUTES = [f.name for f in FEATURES if f.group in {"profile", "context"}]
 OFFER = [f.name for f in FEATURES if f.name not in {*BEHAVIOUR, *ATTRIBUTES}]
-BATCH = 512
-EPOCHS = 15
-PATIENCE = 3
 STRATEGY_WEIGHT = 0.2
 
 
@@ -76,16 +73,17 @@ class FourPartEstimator:
         scale = max(float(weight.sum()), EPSILON) / max(len(weight), 1)
         tensors = [*inputs, torch.tensor(samples.y, dtype=torch.float32), torch.tensor(arm),
                    torch.tensor(weight / scale, dtype=torch.float32)]  # fmt: skip
-        watched = shopper_split(samples.rows.shopper, 0.15, seed)
-        taught = ~watched
-        if not (watched.any() and taught.any()):  # too few shoppers to keep any of them back
-            watched = taught = np.ones(len(samples), dtype=bool)
-        self._train(
+        taught, watched = keep_back(samples, seed)
+        course = learn(
+            self.network,
+            self._loss,
             [tensor[taught].to(device) for tensor in tensors],
             [tensor[watched].to(device) for tensor in tensors],
-            generator,
-            progress,
+            recipe=Recipe(),
+            generator=generator,
+            progress=progress,
         )
+        self.curves = course.curves
         self.network.to("cpu").eval()
 
     def _build(self) -> FourPart:
@@ -107,53 +105,12 @@ class FourPartEstimator:
             parts.append(torch.tensor(np.concatenate(columns, axis=1), dtype=torch.float32))
         return [*parts, torch.tensor(samples.sequence)]
 
-    def _train(
-        self,
-        train: list[torch.Tensor],
-        watch: list[torch.Tensor],
-        generator: torch.Generator,
-        progress: Progress,
-    ) -> None:
-        network = self.network
-        assert network is not None
-        optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-3)
-        best, best_loss, waited = copy.deepcopy(network.state_dict()), float("inf"), 0
-        self.curves = []
-        for epoch in range(EPOCHS):
-            network.train()
-            total, seen = 0.0, 0
-            order = torch.randperm(len(train[0]), generator=generator)
-            for chunk in order.split(BATCH):
-                batch = [tensor[chunk.to(tensor.device)] for tensor in train]
-                loss = self._loss(batch)[0]
-                optimiser.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-                optimiser.step()
-                total, seen = total + loss.item() * len(chunk), seen + len(chunk)
-            network.eval()
-            with torch.no_grad():
-                loss, accuracy = self._loss(watch)
-            self.curves.append(
-                {"train_loss": total / max(seen, 1), "watch_loss": loss.item(), "watch_accuracy": accuracy}
-            )
-            progress((epoch + 1) / EPOCHS)
-            if loss.item() < best_loss - 1e-4:
-                best, best_loss, waited = copy.deepcopy(network.state_dict()), loss.item(), 0
-            else:
-                waited += 1
-                if waited >= PATIENCE:
-                    break
-        network.load_state_dict(best)
-
     def _loss(self, batch: list[torch.Tensor]) -> tuple[torch.Tensor, float]:
         assert self.network is not None
         behaviour, attributes, offer, sequence, y, arm, weight = batch
         arms, effects = self.network(behaviour, attributes, offer, sequence)
         loss = masked_cross_entropy(effects, y) + STRATEGY_WEIGHT * strategy_loss(arms, arm, weight)
-        known = ~torch.isnan(y)
-        right = ((effects > 0) == (y > 0.5))[known]
-        return loss, float(right.float().mean()) if bool(known.any()) else 0.0
+        return loss, guessed_right(effects, y)
 
     def _forward(self, samples: Samples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         assert self.network is not None
@@ -161,8 +118,7 @@ class FourPartEstimator:
         arms: list[NDArray[np.float32]] = []
         effects: list[NDArray[np.float32]] = []
         with torch.no_grad():
-            for start in range(0, len(samples), 8192):
-                block = samples.take(np.arange(start, min(start + 8192, len(samples))))
+            for block in in_blocks(samples):
                 a, e = self.network(*self._inputs(block))
                 arms.append(torch.softmax(a, dim=-1).numpy())
                 effects.append(torch.sigmoid(e).numpy())

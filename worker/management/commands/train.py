@@ -11,6 +11,7 @@ from personalization.learning.board import board
 from personalization.types import JobKind
 from worker.management.console import board_tables, moment, print_all, progress_bar
 from worker.rankers import LINE_UP, RANKERS
+from worker.response import LINE_UP as RESPONSE
 from worker.response import REGISTRY
 from worker.runner import ended_well, run_job
 from worker.train import PARTS, population_of
@@ -24,8 +25,9 @@ class Command(BaseCommand):
         parser.add_argument("--population", help="whose shoppers to learn from; needed if there are several data sets")
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument(
-            "--estimators", nargs="+", choices=list(REGISTRY), help="only these (default: all, as the board needs)"
-        )
+            "--estimators", nargs="+", choices=[*REGISTRY, "all"],
+            help=f"which response estimators are trained and judged (default: {' '.join(RESPONSE)})",
+        )  # fmt: skip
         parser.add_argument(
             "--rankers", nargs="+", choices=[*RANKERS, "all"],
             help=f"which preference rankers race, without a time limit (default: {' '.join(LINE_UP)}, in a minute)",

@@ -67,6 +67,7 @@ class JobKind(StrEnum):
     EXPORT = "export"
     SUMMARY = "summary"
     TRIGGERS = "triggers"
+    MONITOR = "monitor"
 
 
 class JobState(StrEnum):

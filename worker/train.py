@@ -14,7 +14,7 @@ import numpy as np
 from django.db import transaction
 
 from personalization.exceptions import NotEnoughData
-from personalization.features.frames import Frames
+from personalization.features.frames import Frames, Ints
 from personalization.learning import frames as reading
 from personalization.learning import jobs, registry
 from personalization.learning.jobs import Job
@@ -25,6 +25,7 @@ from worker.data import Samples, Vocabularies
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
 from worker.estimators.four_part import ARMS, FourPartEstimator
+from worker.profile import Profiler
 from worker.rankers import RANKERS
 from worker.response import REGISTRY, Fitted, Stage, Verdict, backtest, judge, pose, refit
 from worker.versions import store_response
@@ -142,6 +143,7 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
     again, all_vocabularies = refit(problem, chosen, seed=seed, stage=_within(stage, 0.6, 0.95))
     final = {item.name: item for item in again}
     card = _card(frames, problem.span, verdict, found[0].origin, time.monotonic() - started)
+    profiler = Profiler(problem.builder, frames.until, _offers_to_score(frames))
     for item in fitted:
         ship = final.get(item.name, item)
         vocabularies = test.vocabularies if item.name not in final else all_vocabularies
@@ -150,7 +152,12 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
             ship, vocabularies, task=ModelTask.RESPONSE, population=frames.population, job=job, cutoff_at=cutoff,
             metrics={"board": verdict.board[item.name], "head": verdict.head, "gain": verdict.gains.get(item.name),
                      "curves": getattr(item.estimator, "curves", [])},
-            card={**card, "note": REGISTRY[item.name].note}, backtest=_backtest_arrays(item, test),
+            card={
+                **card,
+                "note": REGISTRY[item.name].note,
+                "reference": profiler.reference(ship.estimator, ship.calibrator, vocabularies),
+            },
+            backtest=_backtest_arrays(item, test),
         )  # fmt: skip
         outcome.versions.append(version)
         if item.name == verdict.champion:
@@ -161,6 +168,12 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
         outcome.promoted.append(strategy)
     shipping = f"{verdict.champion} ships" if verdict.champion else "no model ships"
     outcome.sentences += [f"Response, judged on {verdict.head}: {shipping}.", *verdict.reasons]
+
+
+def _offers_to_score(frames: Frames) -> Ints:
+    position = {int(pk): index for index, pk in enumerate(frames.offers.ids)}
+    found = [position[pk] for pk in reading.offers_to_score(frames.population) if pk in position]
+    return np.array(found, dtype=np.int64)
 
 
 def _store_strategy(

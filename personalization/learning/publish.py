@@ -63,8 +63,15 @@ def write_neighbours(score_set: ScoreSet, rows: Iterable[tuple[str, list[Any]]])
         )
 
 
-def publish(score_set: ScoreSet, job: Job | None, *, shoppers: int, defaults: dict[str, Any]) -> None:
-    """Switch the pointer: readers see the new set whole from this commit on.
+def publish(
+    score_set: ScoreSet,
+    job: Job | None,
+    *,
+    shoppers: int,
+    defaults: dict[str, Any],
+    profile: dict[str, Any] | None = None,
+) -> None:
+    """Switch the pointer: readers see the new set whole from this commit on. ``profile``: what was scored, as counts.
 
     The job finishes in the same transaction, under its fencing token: a worker that lost its lease publishes nothing.
     """
@@ -77,7 +84,11 @@ def publish(score_set: ScoreSet, job: Job | None, *, shoppers: int, defaults: di
         list(rivals.select_for_update().order_by("pk").values_list("pk"))
         rivals.filter(state=ScoreSet.State.LIVE).exclude(pk=score_set.pk).update(state=ScoreSet.State.RETIRED)
         ScoreSet.objects.filter(pk=score_set.pk).update(
-            state=ScoreSet.State.LIVE, shoppers=shoppers - gone, defaults=defaults, published_at=timezone.now()
+            state=ScoreSet.State.LIVE,
+            shoppers=shoppers - gone,
+            defaults=defaults,
+            profile=profile or {},
+            published_at=timezone.now(),
         )
 
 

@@ -20,6 +20,7 @@ from personalization.models.giftcards import GiftCard, GiftCardEntry, GiftCardHo
 from personalization.models.governance import Alert, Allowance, CampaignRevision, Switch, SwitchChange
 from personalization.models.learning import ItemNeighbours, Job, ModelVersion, ScoreSet, ShopperScores
 from personalization.models.merges import FormerAlias, ShopperMerge
+from personalization.models.monitoring import MonitoringReport
 from personalization.models.offers import Offer
 from personalization.models.prices import PricePoint
 from personalization.models.risk import RateCount, RiskFact, RiskReview, RiskRule
@@ -66,6 +67,7 @@ __all__ = [
     "Job",
     "LedgerEntry",
     "ModelVersion",
+    "MonitoringReport",
     "Occurrence",
     "Offer",
     "OutboxMessage",

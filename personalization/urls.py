@@ -2,7 +2,18 @@
 
 from django.urls import path
 
-from personalization.rest import campaigns, clicks, coupons, events, forms, giftcards, offers, quotes, unsubscribe
+from personalization.rest import (
+    campaigns,
+    clicks,
+    coupons,
+    events,
+    forms,
+    giftcards,
+    metrics,
+    offers,
+    quotes,
+    unsubscribe,
+)
 
 app_name = "personalization"
 API = "api/v1/"
@@ -11,6 +22,7 @@ urlpatterns = [
     path("claim/", forms.claim, name="claim"),
     path("consent/", forms.consent, name="consent"),
     path("m/<str:token>/", clicks.click, name="click"),
+    path("metrics/", metrics.metrics, name="metrics"),
     path("unsubscribe/<str:token>/", unsubscribe.unsubscribe, name="unsubscribe"),
     path(API + "bounces/", unsubscribe.BouncesView.as_view(), name="bounces"),
     path(API + "events/", events.EventsView.as_view(), name="events"),

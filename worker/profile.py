@@ -21,12 +21,17 @@ from personalization.types import HEADS
 from worker.calibrate import Calibrator
 from worker.data import Samples, Vocabularies, assemble
 from worker.estimators.base import ResponseEstimator
+from worker.versions import Loaded
 
 MOST = 10_000
 """Shoppers that are counted, at most: the noise of a PSI over ten bins is then 0.005."""
 BINS = 10
 LEAST_ROWS = 20
 """Rows of the reference that a bin stands for, at least."""
+DIFFERS = 0.01
+"""From this difference on a probability has changed."""
+RECOMPUTED = 2000
+"""Shoppers whose last scores are computed once more, at most."""
 WATCHED = tuple(position for position, feature in enumerate(FEATURES) if feature.group != "context")
 """All columns but the moment's: every row of a batch has the same hour and weekday."""
 
@@ -149,3 +154,33 @@ def count(bins: dict[str, Any], values: Floats) -> list[int]:
     edges = np.array(bins["edges"], dtype=np.float64)
     at = np.searchsorted(edges, values[~missing], side="right")
     return [*(int(number) for number in np.bincount(at, minlength=len(edges) + 1)), int(missing.sum())]
+
+
+def recomputed(
+    builder: FeatureBuilder, loaded: Loaded, stored: dict[int, dict[str, list[float]]], moment: int
+) -> dict[str, int]:
+    """Compute published scores once more, as of their own moment, with what is known by now; count those that differ.
+
+    ``stored``: shopper → offer → probabilities, as they were published. Everything is point in time, so a difference
+    is data that came late, was corrected or was merged, or code that computes otherwise. One offer a shopper.
+    """
+    position = {int(pk): index for index, pk in enumerate(builder.frames.offers.ids)}
+    place = {int(pk): index for index, pk in enumerate(builder.frames.shoppers.ids)}
+    pairs: list[tuple[int, int, list[float]]] = []
+    for number, (shopper, scores) in enumerate(sorted(stored.items())):
+        offers = sorted(int(pk) for pk in scores if int(pk) in position)
+        if offers and shopper in place:
+            offer = offers[number % len(offers)]
+            pairs.append((place[shopper], position[offer], scores[str(offer)]))
+    if not pairs:
+        return {}
+    shoppers, chosen = (np.array([pair[at] for pair in pairs], dtype=np.int64) for at in (0, 1))
+    time = np.full(len(pairs), moment + 1, dtype=np.int64)
+    rows = Rows(shoppers, chosen, time, time + windows(builder.frames)[chosen])
+    nothing = np.full((len(rows), len(HEADS)), np.nan)
+    samples = assemble(builder, rows, nothing, np.zeros(len(rows), np.int64), loaded.vocabularies)
+    p = loaded.calibrator.apply(loaded.estimator.score(samples))
+    before = np.array([scores for _shopper, _offer, scores in pairs], dtype=np.float64)
+    impossible = before == 0  # an announcement cannot be redeemed: nothing was predicted there
+    changed = np.abs(np.where(impossible, 0.0, p - before)).max(axis=1) > DIFFERS
+    return {"rows": len(pairs), "changed": int(changed.sum())}

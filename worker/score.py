@@ -13,7 +13,7 @@ import numpy as np
 from django.utils import timezone
 
 from personalization import conf
-from personalization.exceptions import NotEnoughData
+from personalization.exceptions import ArtifactCorrupt, NotEnoughData
 from personalization.features.compute import KINDS, FeatureBuilder, Rows
 from personalization.features.frames import TYPE_CODE, Floats, Frames, Ints, milliseconds
 from personalization.features.specification import INDEX
@@ -26,7 +26,7 @@ from personalization.types import HEADS, ModelTask, OfferKind
 from worker import device, preference
 from worker.data import Samples, assemble
 from worker.estimators.four_part import ARMS, FourPartEstimator
-from worker.profile import Profiler, windows
+from worker.profile import RECOMPUTED, Profiler, recomputed, windows
 from worker.rankers import Ranker, Transitions, interactions, top_items
 from worker.response import Stage
 from worker.topk import top_k
@@ -153,7 +153,21 @@ def _profile(scorer: Scorer) -> dict[str, Any]:
         return {}
     profiler = Profiler(scorer.builder, scorer.moment, scorer.offers)
     reference = loaded.version.card.get("reference") or {}
-    return profiler.counts(reference, loaded.estimator, loaded.calibrator, loaded.vocabularies)
+    counted = profiler.counts(reference, loaded.estimator, loaded.calibrator, loaded.vocabularies)
+    return {**counted, "moment": scorer.moment, "recomputed": _recomputed(scorer)}
+
+
+def _recomputed(scorer: Scorer) -> dict[str, int]:
+    """Return how many of the scores that are live now come out differently with what has arrived since."""
+    live = publish.live(scorer.frames.population)
+    moment = live.profile.get("moment") if live is not None else None
+    if live is None or live.response_version is None or not isinstance(moment, int) or moment > scorer.moment:
+        return {}
+    try:
+        loaded = Loaded(live.response_version)
+    except ArtifactCorrupt:  # its files are gone, or its features are those of an earlier release
+        return {}
+    return recomputed(scorer.builder, loaded, publish.stored_scores(live, RECOMPUTED), moment)
 
 
 def _write_neighbours(score_set: ScoreSet, scorer: Scorer) -> None:

@@ -92,6 +92,23 @@ def publish(
         )
 
 
+def live(population: str) -> ScoreSet | None:
+    """Return the set that pages read now."""
+    rows = ScoreSet.objects.filter(population=population, state=ScoreSet.State.LIVE)
+    return rows.select_related("response_version").first()
+
+
+def stored_scores(score_set: ScoreSet, most: int) -> dict[int, dict[str, list[float]]]:
+    """Return shopper → offer → probabilities of a part of a set: of shoppers spread over all keys, ``most`` at most."""
+    rows = ShopperScores.objects.filter(score_set=score_set).order_by("shopper_id")
+    keys = list(rows.values_list("shopper_id", flat=True))
+    chosen = keys[:: max(1, -(-len(keys) // most))]
+    found: dict[int, dict[str, list[float]]] = {}
+    for at in range(0, len(chosen), BATCH):
+        found.update(rows.filter(shopper__in=chosen[at : at + BATCH]).values_list("shopper_id", "offers"))
+    return found
+
+
 def _drop_withdrawn(score_set: ScoreSet) -> int:
     """Delete the scores of shoppers who withdrew, or were merged, while the job ran; returns how many."""
     withdrawn = Shopper.objects.exclude(consent_personalisation=True, merged_into=None)

@@ -35,7 +35,7 @@ class Stability:
 def chi_squared_quantile(share: float, degrees: int) -> float:
     """Return the quantile of the chi-squared distribution (Wilson and Hilferty 1931; from 3 % below to 6 % above).
 
-    The cube root of χ²/k is about normal with mean 1 − 2/(9k) and variance 2/(9k). From five degrees on it is within 1 %.
+    The cube root of χ²/k is about normal with mean 1 − 2/(9k) and variance 2/(9k). From five degrees on it errs by 2 %.
     """
     if not 0 < share < 1 or degrees < 1:
         raise ValueError("A share lies between 0 and 1, and there is at least one degree of freedom.")

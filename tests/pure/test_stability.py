@@ -28,7 +28,7 @@ def test_an_empty_bin_is_finite() -> None:
 def test_the_quantile_is_near(degrees: int, share: float) -> None:
     exact = chi2.ppf(share, degrees)
     assert exact * 0.97 <= chi_squared_quantile(share, degrees) <= exact * 1.06
-    assert degrees < 5 or chi_squared_quantile(share, degrees) == pytest.approx(exact, rel=0.01)
+    assert degrees < 5 or chi_squared_quantile(share, degrees) == pytest.approx(exact, rel=0.02)
 
 
 def test_a_wrong_question_is_refused() -> None:

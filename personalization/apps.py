@@ -31,8 +31,8 @@ class PersonalizationConfig(AppConfig):
         )
         from personalization.decisioning import push
         from personalization.features import rollups
-        from personalization.insight import feedback
-        from personalization.learning import chores, handlers, summarise
+        from personalization.insight import feedback, monitoring
+        from personalization.learning import chores, fairness, gate, handlers, retraining, summarise
         from personalization.ports.signals import events_rewritten, shoppers_merged, shoppers_unmerged
         from personalization.privacy import logs
         from personalization.tracking import (
@@ -83,3 +83,9 @@ class PersonalizationConfig(AppConfig):
         chores.register("rollups", rollups.chore)
         chores.register("summaries", summarise.queue_daily)
         handlers.register(JobKind.SUMMARY, summarise.run)
+        gate.register(gate.FAIRNESS, fairness.check)
+        retraining.register_drift("monitoring", monitoring.drift_since)
+        chores.register("monitoring", monitoring.queue_due)
+        handlers.register(JobKind.MONITOR, monitoring.run)
+        alerts.register(alerts.Kind.MODEL, monitoring.alert_text)
+        alerts.register(alerts.Kind.FAIRNESS, monitoring.alert_text)

@@ -13,6 +13,8 @@ from django.utils.module_loading import import_string
 from personalization import conf
 from personalization.types import CONSENT_PURPOSES
 
+LEAST_TOKEN = 24
+PROTECTED_PURPOSES = ("offers",)
 MIDDLEWARE = "personalization.tracking.middleware.ShopperMiddleware"
 ADAPTERS = {
     "CATALOG": ("label", "products", "get"),
@@ -48,6 +50,8 @@ RANGES = {
     "QUARANTINE_DAYS": (1, 3650),
     "QUARANTINE_PER_SOURCE": (0, 1_000_000),
     "QUARANTINE_PER_DAY": (0, 10_000_000),
+    "MONITOR_EVERY_HOURS": (0, 8784),
+    "AUDIT_EVERY_DAYS": (0, 366),
 }
 
 
@@ -66,6 +70,8 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         *_check_adapters(raw),
         *_check_consent_cookie(raw),
         *_check_bot_rules(raw),
+        *_check_monitoring(raw),
+        *_check_protected(raw),
         *_check_middleware(),
     ]
 
@@ -246,6 +252,41 @@ def _check_bot_rules(raw: dict[str, Any]) -> list[CheckMessage]:
             told = ", ".join(f"{rule} ({', '.join(each)})" for rule, each in DEFAULTS.items())
             message = f'PERSONALIZATION["BOT_RULES"][{name!r}] is no rule with thresholds of 0 or more.'
             found.append(Error(message, hint=f"Rules and thresholds: {told}.", id="personalization.E010"))
+    return found
+
+
+def _check_monitoring(raw: dict[str, Any]) -> list[CheckMessage]:
+    from personalization.insight.thresholds import DEFAULTS
+
+    found: list[CheckMessage] = []
+    own = raw.get("MONITORING")
+    for name, value in own.items() if isinstance(own, dict) else ():
+        number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+        if name not in DEFAULTS or not number:
+            message = f'PERSONALIZATION["MONITORING"][{name!r}] is no threshold of 0 or more.'
+            found.append(Error(message, hint=f"Thresholds: {', '.join(DEFAULTS)}.", id="personalization.E011"))
+    token = raw.get("METRICS_TOKEN")
+    if isinstance(token, str) and token and len(token) < LEAST_TOKEN:
+        message = f'PERSONALIZATION["METRICS_TOKEN"] is shorter than {LEAST_TOKEN} characters: it could be guessed.'
+        hint = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+        found.append(Error(message, hint=hint, id="personalization.E012"))
+    return found
+
+
+def _check_protected(raw: dict[str, Any]) -> list[CheckMessage]:
+    protected = raw.get("PROTECTED_ATTRIBUTES", conf.Conf().protected_attributes)
+    found: list[CheckMessage] = []
+    given = raw.get("PROTECTED_USES")
+    for purpose, names in given.items() if isinstance(given, dict) else ():
+        if purpose not in PROTECTED_PURPOSES:
+            problem = f"[{purpose!r}]: a protected attribute may be used for {' or '.join(PROTECTED_PURPOSES)} only."
+            hint = "Never for prices: what a shopper pays hangs on no protected attribute."
+        elif not isinstance(names, list | tuple) or not set(names) <= set(protected):
+            problem = f"[{purpose!r}] must list names that stand in PROTECTED_ATTRIBUTES."
+            hint = f"These are protected: {', '.join(map(str, protected)) or 'none'}."
+        else:
+            continue
+        found.append(Error(f'PERSONALIZATION["PROTECTED_USES"]{problem}', hint=hint, id="personalization.E013"))
     return found
 
 

@@ -78,6 +78,18 @@ class Conf:
     """After a rollback nothing of its task is promoted by itself for this long."""
     explain_seconds: int = 60
     """A scoring explains each shopper's best offers for so many seconds at most; 0: none."""
+    monitor_every_hours: int = 24
+    """Scheduled look at the models in service; 0 switches the schedule off."""
+    monitoring: dict[str, float] = field(default_factory=dict)
+    """Thresholds in place of the built-in ones (:mod:`personalization.insight.thresholds`)."""
+    metrics_token: str = ""
+    """Bearer token with which a monitoring system reads the metrics; empty: only staff who may see the reports."""
+    protected_attributes: list[str] = field(default_factory=lambda: ["gender", "age"])
+    """Profile attributes by whose groups the audit compares; never used for prices."""
+    protected_uses: dict[str, list[str]] = field(default_factory=dict)
+    """Purpose → protected attributes that it may use all the same; the only purpose is ``offers``."""
+    audit_every_days: int = 7
+    """Scheduled fairness audit; 0 switches it off."""
     score_max_age_hours: int = 72
     """Scores older than this are not served: the decision falls back and says so."""
     event_max_batch: int = 500

@@ -68,6 +68,7 @@ class JobKind(StrEnum):
     SUMMARY = "summary"
     TRIGGERS = "triggers"
     SHADOW = "shadow"
+    MONITOR = "monitor"
 
 
 class JobState(StrEnum):

@@ -6,10 +6,11 @@ block of its own training run, predicted by the fit that had not seen it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from personalization.exceptions import NotEnoughData, PersonalizationError
 from personalization.features.compute import FeatureBuilder, Rows
@@ -19,6 +20,7 @@ from personalization.learning import registry
 from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS, ModelTask
 from worker import metrics
+from worker.curves import Confusion
 from worker.data import assemble, horizon, labels
 from worker.response import primary_head
 from worker.versions import Loaded
@@ -75,11 +77,16 @@ def _judge(version: ModelVersion, frames: Frames, builder: FeatureBuilder) -> Ju
     return Judged(version, "after_cutoff", chosen.id, probability, y[fresh])
 
 
-def summary(judged: Judged, frames: Frames, *, seed: int = 0) -> dict[str, Any]:
-    """Return the figures of one version on its primary head, with 95 % intervals over shoppers."""
+def primary(judged: Judged) -> tuple[int, NDArray[np.bool_], Floats, Floats]:
+    """Return the head that decides, which rows have a known outcome, and their probabilities and labels."""
     head = primary_head(judged.label)
     known = ~np.isnan(judged.label[:, head])
-    y, p = judged.label[known, head].astype(np.float64), judged.probability[known, head].astype(np.float64)
+    return head, known, judged.probability[known, head].astype(np.float64), judged.label[known, head].astype(np.float64)
+
+
+def summary(judged: Judged, frames: Frames, *, threshold: float = 0.5, seed: int = 0) -> dict[str, Any]:
+    """Return the figures of one version on its primary head, with 95 % intervals over shoppers."""
+    head, known, p, y = primary(judged)
     position = {int(pk): index for index, pk in enumerate(frames.exposures.id)}
     at = np.array([position[int(pk)] for pk in judged.exposure[known] if int(pk) in position], dtype=np.int64)
     shopper = frames.exposures.shopper[at] if len(at) == len(y) else np.arange(len(y))
@@ -97,7 +104,8 @@ def summary(judged: Judged, frames: Frames, *, seed: int = 0) -> dict[str, Any]:
             name: dict(zip(("value", "low", "high"), map(_defined, metrics.interval(f, p, y, resampler)), strict=True))
             for name, f in metrics.METRICS.items()
         },
-        "report": classification_report(p, y),
+        "report": classification_report(p, y, threshold),
+        "confusion": asdict(Confusion.at(p, y, threshold)),
     }
 
 
@@ -108,16 +116,17 @@ def _defined(value: float) -> float | None:
 
 def classification_report(p: Floats, y: Floats, threshold: float = 0.5) -> dict[str, Any]:
     """Return precision, recall, F1 and support per class, and accuracy, all from one confusion matrix."""
-    said = p >= threshold
-    report: dict[str, Any] = {"threshold": threshold, "accuracy": float(np.mean(said == (y == 1))) if len(y) else None}
-    for name, wanted in (("1", 1), ("0", 0)):
-        actual, called = y == wanted, said if wanted else ~said
-        hits = int((actual & called).sum())
-        precision = hits / called.sum() if called.any() else None
-        recall = hits / actual.sum() if actual.any() else None
-        both = precision is not None and recall is not None and precision + recall > 0
-        f1 = 2 * precision * recall / (precision + recall) if both else None  # type: ignore[operator]
-        report[name] = {"precision": precision, "recall": recall, "f1": f1, "support": int(actual.sum())}
+    counts = Confusion.at(p, y, threshold)
+    right = counts.true_positive + counts.true_negative
+    report: dict[str, Any] = {"threshold": threshold, "accuracy": right / counts.rows if counts.rows else None}
+    for name, hits, alarms, misses in (
+        ("1", counts.true_positive, counts.false_positive, counts.false_negative),
+        ("0", counts.true_negative, counts.false_negative, counts.false_positive),
+    ):
+        precision = hits / (hits + alarms) if hits + alarms else None
+        recall = hits / (hits + misses) if hits + misses else None
+        f1 = 2 * hits / (2 * hits + alarms + misses) if hits else None
+        report[name] = {"precision": precision, "recall": recall, "f1": f1, "support": hits + misses}
     return report
 
 

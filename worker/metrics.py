@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personalization.features.frames import Floats
+from personalization.learning.calibration import BINS as BINS
+from personalization.learning.calibration import ece as ece
+from personalization.learning.calibration import ece_null as ece_null
 
 Metric = Callable[[Floats, Floats, Floats], float]
 RESAMPLES = 200
-BINS = 15
 EPSILON = 1e-7
 
 
@@ -50,22 +52,6 @@ def average_precision(p: Floats, y: Floats, w: Floats) -> float:
     if not len(hits) or hits[-1] == 0:
         return float("nan")
     return float((hits / np.maximum(seen, EPSILON) * gain).sum() / hits[-1])
-
-
-def ece(p: Floats, y: Floats, w: Floats) -> float:
-    """Return the expected calibration error over 15 bins of equal mass.
-
-    Σ|predicted − happened| / mass, over bins. Rows with the same score are one mass: where it crosses the edge of a
-    bin it is divided in proportion, so that the order of the rows does not count.
-    """
-    total = w.sum()
-    if not total:
-        return float("nan")
-    _values, group = np.unique(p, return_inverse=True)
-    mass = np.concatenate(([0.0], np.cumsum(np.bincount(group, weights=w))))
-    excess = np.concatenate(([0.0], np.cumsum(np.bincount(group, weights=w * (p - y)))))
-    at_edges = np.interp(np.linspace(0.0, mass[-1], BINS + 1), mass, excess)
-    return float(np.abs(np.diff(at_edges)).sum() / total)
 
 
 def mean_squared_error(p: Floats, y: Floats, w: Floats) -> float:
@@ -117,11 +103,3 @@ def paired_gain(p: Floats, other: Floats, y: Floats, resampler: Resampler) -> tu
     draws = np.array([np.average(gain, weights=w) for w in resampler if w.sum()])
     low, high = np.quantile(draws, [0.025, 0.975]) if len(draws) else (np.nan, np.nan)
     return float(gain.mean()), float(low), float(high)
-
-
-def ece_null(p: Floats, *, seed: int = 0, draws: int = 100) -> float:
-    """Return the 95 % quantile of the ECE that perfectly calibrated predictions of this size would show."""
-    rng = np.random.default_rng(seed)
-    ones = np.ones(len(p))
-    found = [ece(p, (rng.random(len(p)) < p).astype(np.float64), ones) for _ in range(draws)]
-    return float(np.quantile(found, 0.95)) if len(p) else float("nan")

@@ -13,8 +13,8 @@ import numpy as np
 from django.utils import timezone
 
 from personalization import conf
-from personalization.exceptions import NotEnoughData
-from personalization.features.compute import HOUR, KINDS, FeatureBuilder, Rows
+from personalization.exceptions import ArtifactCorrupt, NotEnoughData
+from personalization.features.compute import KINDS, FeatureBuilder, Rows
 from personalization.features.frames import TYPE_CODE, Floats, Frames, Ints, milliseconds
 from personalization.features.specification import INDEX
 from personalization.learning import frames as reading
@@ -26,6 +26,7 @@ from personalization.types import HEADS, ModelTask, OfferKind
 from worker import device, intent, preference
 from worker.data import Samples, assemble
 from worker.estimators.four_part import ARMS, FourPartEstimator
+from worker.profile import RECOMPUTED, Profiler, recomputed, windows
 from worker.rankers import Ranker, Transitions, interactions, top_items
 from worker.reasons import Explainer
 from worker.response import Stage
@@ -59,7 +60,7 @@ class Scorer:
         self._vectors = self.ranker.vectors() if self.ranker is not None else None
         if self.response is None:
             self.offers = self.offers[:0]  # nothing can be said about them; products are ranked all the same
-        self.windows = _windows(frames)
+        self.windows = windows(frames)
         self.explainer = Explainer(self.response, frames, self.offers, self.samples)
         self._silent = np.array([kind == OfferKind.ANNOUNCEMENT for kind in frames.offers.kinds], dtype=bool)
 
@@ -128,21 +129,6 @@ class Scorer:
         yield from (row[kept] for row, kept in zip(best, said, strict=True))
 
 
-def _windows(frames: Frames) -> Ints:
-    """Return each offer's outcome window in milliseconds: what its exposures had, else the common one."""
-    exposures = frames.exposures
-    length = exposures.window_end - exposures.time
-    usual = int(np.median(length)) if len(length) else 168 * HOUR
-    windows = np.full(len(frames.offers), usual, dtype=np.int64)
-    for offer in range(len(frames.offers)):
-        own = length[exposures.offer == offer]
-        if len(own):
-            windows[offer] = int(np.median(own))
-        elif not np.isnan(frames.offers.hours[offer]):
-            windows[offer] = int(frames.offers.hours[offer] * HOUR)
-    return windows
-
-
 def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetime | None = None) -> ScoreSet:
     """Score every consenting shopper and publish; raises NotEnoughData where no champion exists yet."""
     population = population_of(params.get("population"))
@@ -165,9 +151,33 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     _write_blocks(score_set, scorer, stage)
     _write_neighbours(score_set, scorer)
     stage("publishing", 0.98)
-    publish.publish(score_set, job, shoppers=len(frames.shoppers), defaults=_defaults(scorer))
+    publish.publish(score_set, job, shoppers=len(frames.shoppers), defaults=_defaults(scorer), profile=_profile(scorer))
     publish.tidy(population)
     return score_set
+
+
+def _profile(scorer: Scorer) -> dict[str, Any]:
+    """Return what was scored as counts in the bins of the response model's reference."""
+    loaded = scorer.response
+    if loaded is None:
+        return {}
+    profiler = Profiler(scorer.builder, scorer.moment, scorer.offers)
+    reference = loaded.version.card.get("reference") or {}
+    counted = profiler.counts(reference, loaded.estimator, loaded.calibrator, loaded.vocabularies)
+    return {**counted, "moment": scorer.moment, "recomputed": _recomputed(scorer)}
+
+
+def _recomputed(scorer: Scorer) -> dict[str, int]:
+    """Return how many of the scores that are live now come out differently with what has arrived since."""
+    live = publish.live(scorer.frames.population)
+    moment = live.profile.get("moment") if live is not None else None
+    if live is None or live.response_version is None or not isinstance(moment, int) or moment > scorer.moment:
+        return {}
+    try:
+        loaded = Loaded(live.response_version)
+    except ArtifactCorrupt:  # its files are gone, or its features are those of an earlier release
+        return {}
+    return recomputed(scorer.builder, loaded, publish.stored_scores(live, RECOMPUTED), moment)
 
 
 def _write_neighbours(score_set: ScoreSet, scorer: Scorer) -> None:

@@ -16,7 +16,7 @@ from django.db import transaction
 
 from personalization import conf
 from personalization.exceptions import NotEnoughData
-from personalization.features.frames import Frames
+from personalization.features.frames import Frames, Ints
 from personalization.learning import frames as reading
 from personalization.learning import gate as checks
 from personalization.learning import jobs, registry, shadow
@@ -28,6 +28,7 @@ from worker.data import Samples, Vocabularies
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
 from worker.estimators.four_part import ARMS, FourPartEstimator
+from worker.profile import Profiler
 from worker.rankers import RANKERS
 from worker.response import REGISTRY, Fitted, Stage, backtest, line_up, pose, refit
 from worker.versions import store_response
@@ -157,6 +158,7 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
     final = {item.name: item for item in again}
     card = _card(frames, problem.span, verdict, found[0].origin, time.monotonic() - started)
     card["data"]["train_rows"] = int(found[0].train.sum())
+    profiler = Profiler(problem.builder, frames.until, _offers_to_score(frames))
     for item in fitted:
         ship = final.get(item.name, item)
         vocabularies = test.vocabularies if item.name not in final else all_vocabularies
@@ -165,6 +167,7 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
             ship, vocabularies, task=ModelTask.RESPONSE, population=frames.population, job=job, cutoff_at=cutoff,
             metrics=_metrics(item, verdict), backtest=_backtest_arrays(item, test),
             card={**card, "note": REGISTRY[item.name].note,
+                  "reference": profiler.reference(ship.estimator, ship.calibrator, vocabularies),
                   **cards.facts(item, test, verdict.head, champion=item.name == verdict.champion)},
         )  # fmt: skip
         outcome.versions.append(version)
@@ -194,6 +197,12 @@ def _metrics(item: Fitted, verdict: gate.Verdict) -> dict[str, Any]:
         "peak_mb": item.cost.peak_mb,
         "curves": getattr(item.estimator, "curves", []),
     }
+
+
+def _offers_to_score(frames: Frames) -> Ints:
+    position = {int(pk): index for index, pk in enumerate(frames.offers.ids)}
+    found = [position[pk] for pk in reading.offers_to_score(frames.population) if pk in position]
+    return np.array(found, dtype=np.int64)
 
 
 def _store_strategy(

@@ -8,8 +8,9 @@ loses a mail, never the alert, and no two workers send the same one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.core.mail import mail_managers
@@ -29,19 +30,30 @@ Status = Campaign.Status
 DAY = timedelta(days=1)
 OPEN = (Status.SCHEDULED, Status.RUNNING, Status.PAUSED)
 USED = F("reserved_minor") + F("spent_minor")
+_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {}
 
 
 def check(now: datetime | None = None) -> int:
     """Raise what is new and mail it; returns how many alerts are new. Call it outside of any transaction."""
     now = now or timezone.now()
-    wanted = [*_budget(), *_silent(now), *_liability(), *_review(now), *_push(now), *_unsendable()]
+    new = raise_new([*_budget(), *_silent(now), *_liability(), *_review(now), *_push(now), *_unsendable()], now)
+    mail_waiting(now)
+    return len(new)
+
+
+def raise_new(wanted: list[Alert], now: datetime) -> list[Alert]:
+    """Store the alerts whose occasion is new, and return them; rooms above raise theirs here."""
     known = set(Alert.objects.filter(key__in=[alert.key for alert in wanted]).values_list("key", flat=True))
     new = [alert for alert in wanted if alert.key not in known]
     for alert in new:
         alert.raised_at = now
     Alert.objects.bulk_create(new, ignore_conflicts=True, batch_size=500)
-    mail_waiting(now)
-    return len(new)
+    return new
+
+
+def register(kind: Alert.Kind, words: Callable[[Mapping[str, Any]], str]) -> None:
+    """Let a room above put the figures of its alerts into words."""
+    _WORDS[kind.value] = words
 
 
 def _campaigns() -> QuerySet[Campaign]:
@@ -156,6 +168,8 @@ def mail_waiting(now: datetime | None = None) -> int:
 def text(alert: Alert) -> str:
     """Return what happened as a sentence, in the language that is active."""
     figures = alert.figures if isinstance(alert.figures, dict) else {}
+    if alert.kind in _WORDS:
+        return _WORDS[alert.kind](figures)
     currency = str(figures.get("currency") or conf.get().currency)
     money = {name: money_text(int(figures.get(name) or 0), currency) for name in ("used", "worst", "budget")}
     match alert.kind:

@@ -16,7 +16,7 @@ from django.db.models import Count
 from django.utils import timezone
 
 from personalization import conf
-from personalization.insight import transport
+from personalization.insight import monitoring, transport
 from personalization.insight.findings import BAD, GOOD, HINT, Finding
 from personalization.learning.readiness import readiness
 from personalization.models import CatalogItem, Job, Reservation, ScoreSet, SessionVerdict
@@ -197,4 +197,5 @@ SECTIONS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _bots,
     _worker,
     _learning,
+    monitoring.findings,
 )

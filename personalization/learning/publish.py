@@ -88,8 +88,15 @@ def write_neighbours(score_set: ScoreSet, rows: Iterable[tuple[str, list[Any]]])
         )
 
 
-def publish(score_set: ScoreSet, job: Job | None, *, shoppers: int, defaults: dict[str, Any]) -> None:
-    """Switch the pointer: readers see the new set whole from this commit on.
+def publish(
+    score_set: ScoreSet,
+    job: Job | None,
+    *,
+    shoppers: int,
+    defaults: dict[str, Any],
+    profile: dict[str, Any] | None = None,
+) -> None:
+    """Switch the pointer: readers see the new set whole from this commit on. ``profile``: what was scored, as counts.
 
     The job finishes in the same transaction, under its fencing token: a worker that lost its lease publishes nothing.
     """
@@ -104,6 +111,7 @@ def publish(score_set: ScoreSet, job: Job | None, *, shoppers: int, defaults: di
             state=ScoreSet.State.LIVE,
             shoppers=shoppers - gone,
             defaults=defaults,
+            profile=profile or {},
             published_at=timezone.now(),
             **intents.edges(ShopperScores.objects.filter(score_set=score_set)),
         )
@@ -124,7 +132,7 @@ def _refuse_rolled_back(score_set: ScoreSet) -> None:
     """Raise RolledBack if somebody rolled back while these scores were computed, or took one of their models away."""
     if ScoreSet.objects.filter(pk=score_set.pk, state=ScoreSet.State.RETIRED).exists():
         raise RolledBack
-    used = [score_set.response_version_id, score_set.strategy_version_id, score_set.preference_version_id]
+    used = [getattr(score_set, f"{task.value}_version_id") for task in ModelTask]
     for card in ModelVersion.objects.filter(pk__in=[pk for pk in used if pk]).values_list("card", flat=True):
         if isinstance(card, dict) and card.get("rolled_back_at"):
             raise RolledBack
@@ -169,6 +177,23 @@ def _drop_changed(score_set: ScoreSet) -> int:
     changed = [withdrew.values("shopper"), parted.values("account"), parted.values("visitor")]
     rows = ShopperScores.objects.filter(score_set=score_set)
     return sum(int(rows.filter(shopper__in=people)._raw_delete("default")) for people in changed)
+
+
+def live(population: str) -> ScoreSet | None:
+    """Return the set that pages read now."""
+    rows = ScoreSet.objects.filter(population=population, state=ScoreSet.State.LIVE)
+    return rows.select_related("response_version").first()
+
+
+def stored_scores(score_set: ScoreSet, most: int) -> dict[int, dict[str, list[float]]]:
+    """Return shopper → offer → probabilities of a part of a set: of shoppers spread over all keys, ``most`` at most."""
+    rows = ShopperScores.objects.filter(score_set=score_set).order_by("shopper_id")
+    keys = list(rows.values_list("shopper_id", flat=True))
+    chosen = keys[:: max(1, -(-len(keys) // most))]
+    found: dict[int, dict[str, list[float]]] = {}
+    for at in range(0, len(chosen), BATCH):
+        found.update(rows.filter(shopper__in=chosen[at : at + BATCH]).values_list("shopper_id", "offers"))
+    return found
 
 
 def _drop_withdrawn(score_set: ScoreSet) -> int:

@@ -27,6 +27,7 @@ from personalization.models.learning import (
     ShopperScores,
 )
 from personalization.models.merges import FormerAlias, ShopperMerge
+from personalization.models.monitoring import MonitoringReport
 from personalization.models.offers import Offer
 from personalization.models.prices import PricePoint
 from personalization.models.risk import RateCount, RiskFact, RiskReview, RiskRule
@@ -74,6 +75,7 @@ __all__ = [
     "Job",
     "LedgerEntry",
     "ModelVersion",
+    "MonitoringReport",
     "Occurrence",
     "Offer",
     "OutboxMessage",

@@ -101,6 +101,8 @@ class Alert(models.Model):
         LIABILITY = "liability", _("the coupons that are out could cost more than the budget")
         REVIEW = "review", _("redemptions wait for a review")
         PUSH = "push", _("messages could not be sent")
+        MODEL = "model", _("a model in service has changed")
+        FAIRNESS = "fairness", _("groups are treated differently")
 
     campaign = models.ForeignKey(
         "personalization.Campaign",

@@ -23,6 +23,7 @@ class Job(models.Model):
         (JobKind.SUMMARY.value, _("summarise shoppers")),
         (JobKind.TRIGGERS.value, _("evaluate triggers")),
         (JobKind.SHADOW.value, _("score in shadow")),
+        (JobKind.MONITOR.value, _("look after the models")),
     ]
     STATES = [
         (JobState.QUEUED.value, _("queued")),
@@ -179,6 +180,12 @@ class ScoreSet(models.Model):
     shoppers = models.PositiveIntegerField(_("shoppers"), default=0)
     defaults = models.JSONField(
         _("defaults"), default=dict, help_text=_("Scores for shoppers who are not in the batch.")
+    )
+    profile = models.JSONField(
+        _("what was scored, as counts"),
+        default=dict,
+        blank=True,
+        help_text=_("Rows a bin of the response model’s reference; nothing about anybody."),
     )
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     published_at = models.DateTimeField(_("published"), null=True, blank=True)

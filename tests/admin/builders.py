@@ -24,6 +24,7 @@ from personalization.models import (
     Job,
     LedgerEntry,
     ModelVersion,
+    MonitoringReport,
     Offer,
     QuarantinedEvent,
     Redemption,
@@ -41,6 +42,26 @@ FIGURES = {
     "redemptions": [84.0, 61.0, 110.0],
     "orders": [130.0, 98.0, 165.0],
     "cost": [84000.0, 61000.0, 110000.0],
+}
+
+
+HEALTH: dict[str, Any] = {
+    "drift": [{"of": "feature", "name": "age", "value": 0.41, "noise": 0.02, "level": "wrong"}],
+    "calibration": [
+        {
+            "version_id": 1,
+            "head": "redeem",
+            "start": "2026-11-02",
+            "rows": 400,
+            "expected": 40.0,
+            "happened": 61,
+            "share": {"value": 0.1525, "low": 0.12, "high": 0.19},
+            "ece": 0.0525,
+            "null": 0.03,
+            "level": "wrong",
+        }
+    ],
+    "service": {"decisions": 900, "known": 800, "personal": 700, "share": 0.875, "scores_hours": 5.0},
 }
 
 
@@ -201,6 +222,14 @@ def make_everything(number: int = 1) -> dict[str, Any]:
         "campaign": campaign,
         "job": job,
         "modelversion": version,
+        "monitoringreport": MonitoringReport.objects.create(
+            kind="health",
+            population="shop",
+            model_version=version,
+            job=job,
+            figures=HEALTH,
+            findings=[{"code": "drift", "level": "wrong", "figures": {"names": ["age"], "worst": 0.41}}],
+        ),
         "scoreset": score_set,
         "shopper": shopper,
         "consentrecord": ConsentRecord.objects.create(

@@ -26,6 +26,7 @@ MODELS = [
     "job",
     "ledgerentry",
     "modelversion",
+    "monitoringreport",
     "quarantinedevent",
     "redemption",
     "reservation",

@@ -9,6 +9,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from django.db import IntegrityError, transaction
+from pytest_django import Settings
 
 from personalization import api
 from personalization.features import reference, rollups
@@ -32,6 +33,11 @@ def give(at: datetime, purposes: frozenset[Purpose] = AGREED, **attributes: Any)
     row = ShopperData("set:1", "shop", attributes=attributes, purposes=purposes, consent_source="form")
     with mock.patch("django.utils.timezone.now", return_value=at):
         return Shopper.objects.get(pk=api.upsert_shoppers([row])["set:1"])
+
+
+@pytest.fixture(autouse=True)
+def _ages_may_be_used(settings: Settings) -> None:
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "PROTECTED_USES": {"offers": ["age"]}}
 
 
 @pytest.fixture

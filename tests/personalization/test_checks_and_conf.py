@@ -39,6 +39,25 @@ def test_good_settings_are_silent(check: Check) -> None:
     assert check(**host.PATHS, CONSENT="tests.personalization.host.Consent", EXPLORATION=1, MARGIN=0.0) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [
+        ({"MONITORING": {"psi_hint": 0.2, "group": 50}}, []),
+        ({"MONITORING": {"psi": 0.2}}, ["E011"]),
+        ({"MONITORING": {"psi_hint": "much"}}, ["E011"]),
+        ({"MONITORING": {"psi_hint": -1}}, ["E011"]),
+        ({"METRICS_TOKEN": "0123456789" * 3}, []),
+        ({"METRICS_TOKEN": "short"}, ["E012"]),
+        ({"MONITOR_EVERY_HOURS": -1}, ["E004"]),
+        ({"PROTECTED_USES": {"offers": ["gender"]}}, []),
+        ({"PROTECTED_USES": {"price": ["gender"]}}, ["E013"]),
+        ({"PROTECTED_USES": {"offers": "gender"}}, ["E013"]),
+    ],
+)
+def test_monitoring_and_protection_are_checked(check: Check, given: dict[str, Any], number: list[str]) -> None:
+    assert ids(check(**given)) == number
+
+
 def test_the_demo_shop_is_well_configured() -> None:
     assert checks.check_settings(None) == []
 

@@ -18,7 +18,7 @@ from personalization.models import Event, Exposure, Job, ModelVersion, Shopper
 from personalization.types import JobKind, ModelTask
 from tests.worker import population
 from tests.worker.population import DAY, Population
-from worker import artifacts, data, rankers, response, train
+from worker import artifacts, data, gate, rankers, response, train
 from worker.estimators.four_part import FourPartEstimator
 from worker.estimators.nets import Net
 from worker.response import LINE_UP

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.table import Table
 
 from personalization.exceptions import PersonalizationError
-from worker import evaluate
+from worker import evaluate, report
 from worker.management.console import print_all
 from worker.train import population_of
 
@@ -21,15 +21,22 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--population")
         parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+        parser.add_argument("--report", metavar="DIR", help="write curves, tables and figures into this folder")
+        parser.add_argument("--threshold", type=float, default=0.5, help="say 1 from this probability on (0.5)")
         parser.add_argument("--predictions", metavar="FILE.parquet", help="write one row a test pair and model")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        folder = _folder(options["report"])
+        if not 0 <= options["threshold"] <= 1:
+            raise CommandError(f"The threshold is a probability, 0 to 1, not {options['threshold']:g}.")
         try:
             population = population_of(options["population"])
             judged, frames = evaluate.judge_versions(population)
-            summaries = [evaluate.summary(item, frames) for item in judged]
+            summaries = [evaluate.summary(item, frames, threshold=options["threshold"]) for item in judged]
         except PersonalizationError as error:
             raise CommandError(error.message) from None
+        if folder is not None:
+            report.write(folder, judged, summaries, population=population, simulated=frames.simulated)
         if options["predictions"]:
             _write(Path(options["predictions"]), evaluate.predictions(judged, frames))
         if options["json"]:
@@ -38,6 +45,16 @@ class Command(BaseCommand):
             )
             return
         print_all(_table(summaries, population + (" (simulated data)" if frames.simulated else "")))
+
+
+def _folder(given: str | None) -> Path | None:
+    if given is None:
+        return None
+    try:
+        Path(given).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"The folder {given} cannot be made: {error.strerror}.") from None
+    return Path(given)
 
 
 def _write(path: Path, columns: dict[str, list[Any]]) -> None:

@@ -1,0 +1,102 @@
+"""What monitoring found, as data that can be stored, and as a sentence in the reader's language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+
+from personalization.insight.findings import BAD, GOOD, HINT
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One finding. ``occasion`` tells two alerts of the same code apart; ``figures`` are what the sentence needs."""
+
+    code: str
+    level: str
+    occasion: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def read(cls, stored: Any) -> Observation | None:
+        """Return a stored one; None for anything else."""
+        if not isinstance(stored, Mapping) or not isinstance(stored.get("code"), str):
+            return None
+        figures = stored.get("figures")
+        level = stored.get("level")
+        return cls(
+            stored["code"],
+            level if level in {HINT, BAD} else GOOD,
+            str(stored.get("occasion", "")),
+            dict(figures) if isinstance(figures, Mapping) else {},
+        )
+
+    @property
+    def text(self) -> str:
+        return sentence(self.code, self.figures)
+
+
+def sentence(code: str, figures: Mapping[str, Any]) -> str:
+    """Return a finding in words; one of another release is told by its code."""
+    told = {name: _shown(value) for name, value in figures.items()}
+    if "measure" in told:
+        told["measure"] = measure_in_words(told["measure"])
+    template = _templates().get(code)
+    try:
+        return template % told if template else code.replace("_", " ")
+    except KeyError:
+        return code.replace("_", " ")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return str(number_format(value, 3 if abs(value) < 10 else 0))
+    return str(value)
+
+
+def _templates() -> dict[str, str]:
+    return {
+        "drift": _("What is scored has changed since the training: %(names)s (PSI up to %(worst)s)."),
+        "drift_none": _("What is scored is what the model was trained to score: %(columns)s columns compared."),
+        "drift_unknown": _("Drift cannot be told: the champion or the scores have no counts. Train and score again."),
+        "calibration": _(
+            "In the week of %(week)s, %(expected)s outcomes were predicted of %(rows)s and %(happened)s happened "
+            "(calibration error %(ece)s; chance explains %(null)s)."
+        ),
+        "calibration_good": _("Predictions of %(weeks)s weeks mean what they say."),
+        "calibration_unknown": _("Too few decisions whose outcome is known to judge the predictions by."),
+        "coverage": _("%(share)s of the decisions about known shoppers used their scores (%(decisions)s in a week)."),
+        "coverage_unknown": _("No decision about a known shopper in a week."),
+        "no_champion": _("No response model is in service."),
+        "champion_old": _("The champion was trained on data of %(days)s days ago."),
+        "no_scores": _("No scores are published."),
+        "scores_old": _("The scores are %(hours)s hours old."),
+        "fresh": _("The scores are %(hours)s hours old, the champion's data %(days)s days."),
+        "served_otherwise": _(
+            "%(changed)s of %(rows)s decisions used other scores than those that were published for their shopper."
+        ),
+        "served_right": _("%(rows)s decisions used the scores that were published."),
+        "late_data": _(
+            "%(changed)s of %(rows)s scores come out differently with what has arrived since they were computed."
+        ),
+        "gap": _(
+            "%(measure)s: %(attribute)s %(group)s differs from the others by %(value)s (from %(low)s to %(high)s)."
+        ),
+        "no_gap": _("No difference between groups is beyond doubt: %(comparisons)s compared."),
+        "no_groups": _("No group of the protected attributes has enough shoppers."),
+    }
+
+
+def measure_in_words(measure: str) -> str:
+    """Return the name of an audit's measure."""
+    words = {"exposure": _("Exposure"), "response": _("Response"), "uplift": _("Uplift"), "price": _("Discount")}
+    return words.get(measure, measure)

@@ -1,0 +1,38 @@
+"""manage.py monitor: look at the models in service now, and say what there is to see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from personalization import conf
+from personalization.insight import monitoring
+from personalization.insight.findings import BAD
+from personalization.learning import handlers, jobs
+from personalization.models import MonitoringReport
+from personalization.types import JobKind, JobState
+
+
+class Command(BaseCommand):
+    help = "Look at the models in service: drift, calibration, coverage, age, skew; with --audit at groups too."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--population", default="", help="whose models; the shop's unless named")
+        parser.add_argument("--audit", action="store_true", help="compare groups even if the last audit is fresh")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        params: dict[str, Any] = {"population": options["population"] or conf.get().population}
+        if options["audit"]:
+            params["audit"] = True
+        job = handlers.run_here(jobs.enqueue(JobKind.MONITOR, params))
+        if job.state != JobState.SUCCEEDED.value:
+            raise CommandError(job.error or f"The job ended as {job.state}.")
+        bad = 0
+        for report in MonitoringReport.objects.filter(pk__in=job.result["reports"]).order_by("pk"):
+            self.stdout.write(str(report.get_kind_display()))
+            for observation in monitoring.observations(report):
+                bad += observation.level == BAD
+                self.stdout.write(f"  {observation.level:<6} {observation.text}")
+        if bad:
+            raise CommandError(f"{bad} findings need somebody's eyes.")

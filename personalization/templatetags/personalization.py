@@ -10,6 +10,9 @@ from django.http import HttpRequest
 from django.template.base import FilterExpression, NodeList, Parser, Token
 from django.template.context import Context
 from django.template.loader import render_to_string
+from django.templatetags.static import static
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from personalization import conf
@@ -116,19 +119,17 @@ def recommended_products(context: Context, product_id: Any = "", limit: int = 8)
         return []
 
 
-@register.inclusion_tag("personalization/consent_banner.html", takes_context=True)
-def consent_banner(context: Context) -> dict[str, Any]:
+@register.simple_tag(takes_context=True)
+def consent_banner(context: Context) -> SafeString:
     """Render the consent banner until the visitor has answered it."""
     request = _request(context)
-    ask = request is not None and not consent.consent_asked(request)
-    if request is not None:
-        mark_personal(request)
-    return {
-        "ask": ask,
-        "purposes": CONSENT_PURPOSES,
-        "next": request.get_full_path() if request else "/",
-        "request": request,
-    }
+    if request is None:
+        return SafeString("")
+    mark_personal(request)
+    if consent.consent_asked(request):
+        return SafeString("")
+    shown = {"ask": True, "purposes": CONSENT_PURPOSES, "next": request.get_full_path()}
+    return render_to_string("personalization/consent_banner.html", shown, request=request)
 
 
 @register.inclusion_tag("personalization/how_chosen.html", takes_context=True)
@@ -143,12 +144,19 @@ def how_offers_are_chosen(context: Context) -> dict[str, Any]:
     }
 
 
-@register.inclusion_tag("personalization/beacon.html", takes_context=True)
-def personalization_beacon(context: Context, channel: str = "") -> dict[str, Any]:
+@register.simple_tag(takes_context=True)
+def personalization_beacon(context: Context, channel: str = "") -> SafeString:
     """Render the page script's tag; without consent, nothing. ``channel``: where this page is shown, if not the web."""
     request = _request(context)
-    if request is not None:
-        mark_personal(request)  # without consent too: the page without the script is no page for everybody
-    allowed = request is not None and bool(consent.purposes_of(request))
-    token = page_token(request) if allowed and request is not None else ""
-    return {"allowed": allowed, "token": token, "channel": channel}
+    if request is None:
+        return SafeString("")
+    mark_personal(request)  # without consent too: the page without the script is no page for everybody
+    if not consent.purposes_of(request):
+        return SafeString("")
+    return format_html(
+        '<script src="{}" defer data-pz-endpoint="{}" data-pz-token="{}"{}></script>',
+        static("personalization/beacon.js"),
+        reverse("personalization:events"),
+        page_token(request),
+        format_html(' data-pz-channel="{}"', channel) if channel else "",
+    )

@@ -7,6 +7,8 @@ that the page's own tags need not ask for them again. SQLite makes no round trip
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from django.db import connection
@@ -16,6 +18,7 @@ from django.utils import timezone
 from personalization.models import Shopper, claim_key
 from personalization.ports import adapters
 from personalization.tracking import identity, storage
+from personalization.tracking.planned import Planned
 from personalization.types import EventData, Purpose
 
 _BY_ACCOUNT = "s.user_id = %s"
@@ -59,19 +62,46 @@ def store(request: HttpRequest, row: EventData, purpose: Purpose, *, is_bot: boo
     now = timezone.now().isoformat()
     fields = storage.encode(row, row.occurred_at.isoformat(), None, now, False, is_bot)
     decided = purpose == Purpose.CONTRACT or adapters.consent() is not None
-    statement = _STATEMENT.format(
-        columns=", ".join(f"s.{field.column}" for field in Shopper._meta.concrete_fields),
-        finder=finder,
-        fields=storage.COLUMNS,
-        values=storage.from_array(shopper_id="who.id"),
-        agreed="TRUE" if decided else f"who.consent_{purpose.value}",
-    )
     key = claim_key(row.source, row.event_id)
     given = [who, json.dumps(fields), key.hex, storage.tombstones(row.source, row.event_id)]
-    for shopper in Shopper.objects.raw(statement, given):
+    for found_row in _statement(finder, "TRUE" if decided else f"who.consent_{purpose.value}").run(connection, given):
+        shopper = _shopper(found_row)
         identity.remember(request, shopper)
         return shopper
     return None
+
+
+@cache
+def _statement(finder: str, agreed: str) -> Planned:
+    return Planned(
+        _STATEMENT.format(
+            columns=", ".join(f"s.{field.column}" for field in Shopper._meta.concrete_fields),
+            finder=finder,
+            fields=storage.COLUMNS,
+            values=storage.from_array(shopper_id="who.id"),
+            agreed=agreed,
+        )
+    )
+
+
+def _shopper(row: tuple[Any, ...]) -> Shopper:
+    names, converters = _columns()
+    values = list(row)
+    for place, convert, column in converters:
+        values[place] = convert(values[place], column, connection)
+    return Shopper.from_db(connection.alias, names, values)
+
+
+@cache
+def _columns() -> tuple[list[str], list[tuple[int, Callable[..., Any], Any]]]:
+    """Return the names of a shopper's columns, and what makes Python's values of those that need it."""
+    fields = Shopper._meta.concrete_fields
+    converters = [
+        (place, convert, field.get_col(Shopper._meta.db_table))
+        for place, field in enumerate(fields)
+        for convert in field.get_db_converters(connection)
+    ]
+    return [field.attname for field in fields], converters
 
 
 def _finder(request: HttpRequest) -> tuple[str, Any] | None:

@@ -98,7 +98,10 @@ def main() -> None:
     django.setup()
     from django.conf import settings
 
+    from personalization import conf
+
     settings.PERSONALIZATION = {**settings.PERSONALIZATION, "ARTIFACTS": options.folder}
+    conf.get.cache_clear()
     if options.verb == "prepare":
         prepare()
     elif options.verb in {"train", "die"}:

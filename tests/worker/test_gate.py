@@ -219,7 +219,8 @@ def test_checks_come_back_from_a_versions_metrics() -> None:
     check = Check("latency", True, gate.SPEED, {"seconds": 0.25, "allowed": 5.0}, 0.25, threshold=5.0)
     assert kept.checks_of({"gate": kept.stored([check])}) == [check]
     assert check.sentence == "0.250 seconds per 1,000 rows; 5 are allowed."
-    for other in ({}, [], None, {"gate": {}}, {"gate": [1, {"name": "x"}]}):
+    others: list[Any] = [{}, [], None, {"gate": {}}, {"gate": [1, {"name": "x"}]}]
+    for other in others:
         assert kept.checks_of(other) == []
 
 

@@ -1,4 +1,4 @@
-"""Further lines of the check-list before a launch: words, coupons, messages, forecast, conflicts, approval."""
+"""Further lines of the check-list before a launch: audience, words, coupons, sending, forecast, conflicts, approval."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from personalization import conf
 from personalization.admin import conflicts
 from personalization.admin.display import words_of
 from personalization.campaigns import channels
+from personalization.exceptions import InvalidAudience
+from personalization.features import audiences
 from personalization.models import Campaign, Job, Offer
 from personalization.pure.costs import worst_case
 from personalization.types import JobKind, JobState, OfferKind
@@ -28,8 +30,9 @@ class Check:
 
 
 def further(campaign: Campaign, offers: list[Offer], now: datetime) -> list[Check]:
-    """Return the lines about words, coupons, messages, forecast, conflicts and approval."""
+    """Return the lines about audience, words, coupons, messages, forecast, conflicts and approval."""
     return [
+        *_of_audience(campaign, now),
         *_of_offers(campaign, offers),
         *_of_sending(campaign),
         *_of_forecast(campaign, now),
@@ -43,6 +46,15 @@ def unsendable(campaign: Campaign) -> list[str]:
     if campaign.status not in (Campaign.Status.SCHEDULED, Campaign.Status.RUNNING, Campaign.Status.PAUSED):
         return []
     return [check.hint for check in _of_sending(campaign) if not check.ok]
+
+
+def _of_audience(campaign: Campaign, now: datetime) -> list[Check]:
+    """A rule may ask for scores that nobody has yet; of one that cannot be read, another line tells."""
+    try:
+        lacking = audiences.lacking(campaign, now)
+    except InvalidAudience:
+        return []
+    return [Check(False, _("Its audience asks for nothing that is not known yet"), lacking)] if lacking else []
 
 
 def _of_offers(campaign: Campaign, offers: list[Offer]) -> list[Check]:

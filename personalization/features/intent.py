@@ -15,7 +15,7 @@ LOW, MIDDLE, HIGH = "low", "middle", "high"
 BANDS = {LOW: gettext_lazy("low"), MIDDLE: gettext_lazy("middle"), HIGH: gettext_lazy("high")}
 
 
-def edges(scores: QuerySet[ShopperScores]) -> dict[str, float]:
+def edges(scores: QuerySet[ShopperScores]) -> dict[str, float | None]:
     """Return a set's edges by rank: low is the less likely half, high the most likely fifth; nothing scored: none.
 
     Equal scores share a band, so where many score the same the halves and fifths are rough.

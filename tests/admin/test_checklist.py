@@ -37,6 +37,14 @@ def test_an_old_forecast_is_not_up_to_date():
     assert lines(campaign)["Its forecast is up to date"] is False
 
 
+def test_an_audience_of_likely_buyers_waits_for_scores():
+    line = "Its audience asks for nothing that is not known yet"
+    likely = {"all": [{"field": "intent_percent", "op": ">=", "value": 20}]}
+    assert lines(make_campaign(audience=likely))[line] is False
+    assert line not in lines(make_campaign(audience={"all": [{"field": "age", "op": ">=", "value": 20}]}))
+    assert line not in lines(make_campaign(audience={"all": "nonsense"}))
+
+
 def test_a_slot_that_the_shop_does_not_declare_is_named():
     campaign = make_campaign()
     make_offer(campaign, slots=["nowhere"])

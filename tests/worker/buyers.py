@@ -29,7 +29,7 @@ def build(people: int = PEOPLE, *, days: int = DAYS, seed: int = 0, regulars: fl
         )
         for _ in range(people)
     )  # fmt: skip
-    events = []
+    events: list[Event] = []
     for place, shopper in enumerate(shoppers):
         mean = REGULAR_DAYS if place < people * regulars else RARE_DAYS
         at = START + timedelta(days=float(rng.exponential(mean)))

@@ -60,7 +60,7 @@ def scored(until: datetime = buyers.END, job: Job | None = None) -> ScoreSet:
     return found
 
 
-def intents(score_set: ScoreSet) -> dict[int, float]:
+def intents(score_set: ScoreSet) -> dict[int, Any]:
     rows = ShopperScores.objects.filter(score_set=score_set)
     return dict(rows.values_list("shopper_id", "intent"))
 

@@ -47,7 +47,7 @@ def explain(loaded: Loaded, samples: Samples, head: int) -> list[dict[str, float
         rest = float(row.sum()) - sum(kept.values()) + kept.pop("remainder", 0.0)
         if abs(rest) >= SMALLEST:
             kept["remainder"] = rest
-        found.append({"base": round(float(base), 3), **{code: round(value, 3) for code, value in kept.items()}})
+        found.append({"base": round(float(base), 4), **{code: round(value, 4) for code, value in kept.items()}})
     return found
 
 

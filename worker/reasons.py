@@ -1,7 +1,7 @@
 """Why a shopper's best offers are predicted as they are: computed while scoring, kept beside the scores.
 
-Exact tree explanations cost some hundred times what a prediction does. So only the best ``MOST`` offers of a shopper
-are explained, and the whole of it stops after ``EXPLAIN_SECONDS``: whoever comes later goes without.
+Exact tree explanations cost some hundred times what a prediction does. So only the best ``MOST`` running offers of a
+shopper are explained, and the whole of it stops after ``EXPLAIN_SECONDS``: whoever comes later goes without.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from personalization import conf
 from personalization.features.compute import effective_benefit
 from personalization.features.frames import Floats, Frames, Ints
 from personalization.features.topics import TOPICS
+from personalization.learning import frames as reading
 from personalization.types import HEADS
 from worker.data import Samples
 from worker.estimators.attribution import by_topic
 from worker.versions import Loaded
 
-MOST = 3
+MOST = 5
 PART = 128
 """Shoppers explained between two looks at the clock."""
 SMALLEST = 0.005
@@ -46,7 +47,7 @@ def explain(loaded: Loaded, samples: Samples, head: int) -> list[dict[str, float
         rest = float(row.sum()) - sum(kept.values()) + kept.pop("remainder", 0.0)
         if abs(rest) >= SMALLEST:
             kept["remainder"] = rest
-        found.append({"base": round(float(base), 3), **{code: round(value, 3) for code, value in kept.items()}})
+        found.append({"base": round(float(base), 4), **{code: round(value, 4) for code, value in kept.items()}})
     return found
 
 
@@ -56,6 +57,8 @@ class Explainer:
     def __init__(self, loaded: Loaded | None, frames: Frames, offers: Ints, assemble: Assemble) -> None:
         self.loaded, self.frames, self.offers, self._assemble = loaded, frames, offers, assemble
         self._left = float(conf.get().explain_seconds)
+        running = np.isin(frames.offers.ids[offers], reading.running_offers(frames.population))
+        self._shown = running if running.any() else np.ones(len(offers), dtype=bool)  # imported data: all are over
 
     def reasons(self, shoppers: Ints, effects: Floats, basket: Floats) -> list[dict[str, Any]]:
         """Return what is stored of each shopper; an empty record where nothing is explained.
@@ -76,7 +79,8 @@ class Explainer:
     def _part(self, loaded: Loaded, shoppers: Ints, effects: Floats, basket: Floats) -> list[dict[str, Any]]:
         head, best = head_of(loaded), self._best(effects, basket)
         rows, places = np.repeat(np.arange(len(shoppers)), best.shape[1]), best.ravel()
-        possible = effects[rows, places, head] > 0  # an announcement cannot be redeemed: nothing to explain
+        # An announcement cannot be redeemed: nothing to explain.
+        possible = (effects[rows, places, head] > 0) & self._shown[places]
         rows, places = rows[possible], places[possible]
         found: list[dict[str, Any]] = [{} for _ in shoppers]
         told = explain(loaded, self._assemble(loaded, shoppers[rows], self.offers[places]), head)
@@ -94,5 +98,6 @@ class Explainer:
         benefit = effective_benefit(self.frames.offers, spend, np.tile(self.offers, len(usual))).reshape(-1, count)
         redeem, purchase = effects[..., HEADS.index("redeem")], effects[..., HEADS.index("purchase")]
         worth = purchase * usual[:, None] * conf.get().margin - redeem * benefit
+        worth[:, ~self._shown] = -np.inf
         found: Ints = np.argsort(-worth, axis=1, kind="stable")[:, :MOST]
         return found

@@ -13,6 +13,7 @@ from personalization.admin.causes import Why, why_of
 from personalization.admin.display import DASH, change_url, money, number, percent
 from personalization.admin.explanation import head_labels, head_texts
 from personalization.features import intent
+from personalization.learning.figures import mapping
 from personalization.models import Campaign, CatalogItem, Offer, ScoreSet, Shopper, ShopperScores
 from personalization.types import NO_OFFER
 
@@ -89,8 +90,8 @@ def _shares(value: Any, names: Mapping[str, Any]) -> list[Share]:
 def _offers(value: Any, reasons: Any) -> list[OfferEffects]:
     if not isinstance(value, Mapping):
         return []
-    told = reasons if isinstance(reasons, Mapping) else {}
-    parts = told.get("offers") if isinstance(told.get("offers"), Mapping) else {}
+    told = mapping(reasons)
+    parts = mapping(told.get("offers"))
     known = Offer.objects.in_bulk([int(key) for key in value if str(key).isdecimal() and len(str(key)) < 19])
     effects = []
     for key, heads in list(value.items())[: MOST * 2]:

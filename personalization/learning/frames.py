@@ -257,6 +257,12 @@ def is_simulated(population: str) -> bool:
     return any(isinstance(mark, dict) and mark.get("simulated") for mark in marks)
 
 
+def running_offers(population: str) -> list[int]:
+    """Return the offers of campaigns that run: what shoppers can be shown now."""
+    running = Offer.objects.filter(campaign__population=population, campaign__status=Campaign.Status.RUNNING)
+    return list(running.order_by("pk").values_list("pk", flat=True))
+
+
 def offers_to_score(population: str) -> list[int]:
     """Return the offers that can still be had: of campaigns that are not over; if all are (imported data), all."""
     over = [Campaign.Status.ENDED, Campaign.Status.ARCHIVED]

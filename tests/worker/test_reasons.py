@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from personalization.models import ScoreSet, ShopperScores
+from personalization.models import Campaign, ScoreSet, ShopperScores
 from personalization.types import HEADS
+from tests.support import build
 from tests.worker import population
 from tests.worker.population import Population
 from tests.worker.test_score import run, silent
@@ -34,7 +35,7 @@ def test_the_best_offers_of_everybody_are_explained(trained: Population) -> None
         assert 0 < len(told) <= reasons.MOST
         for offer, parts in told.items():
             p = row.offers[offer][HEADS.index(row.reasons["head"])]
-            assert sigmoid(np.array(sum(parts.values()))) == pytest.approx(p, abs=0.005)  # rounded to three places
+            assert sigmoid(np.array(sum(parts.values()))) == pytest.approx(p, abs=0.0005)  # rounded to four places
 
 
 def test_gold_members_are_told_apart_by_their_tier(trained: Population) -> None:
@@ -60,3 +61,13 @@ def test_time_that_is_used_up_ends_it(trained: Population, monkeypatch: pytest.M
     assert [bool(row.reasons) for row in stored(run())] == [
         place < reasons.PART for place in range(len(trained.shoppers))
     ]
+
+
+def test_only_what_can_be_shown_is_explained(trained: Population) -> None:
+    """An offer of a campaign that does not run is scored, and takes nobody's place among those explained."""
+    later = build.campaign(population="shop", status=Campaign.Status.DRAFT)
+    waiting = build.offer(later)
+    for row in stored(run()):
+        assert str(waiting.pk) in row.offers
+        assert row.reasons["offers"]
+        assert str(waiting.pk) not in row.reasons["offers"]

@@ -21,7 +21,7 @@ from personalization.features.specification import CATEGORICAL, NAMES
 from personalization.types import HEADS
 from worker import device as devices
 from worker.artifacts import Arrays
-from worker.data import Samples
+from worker.data import SEQUENCE_LENGTH, Samples
 from worker.estimators.base import Progress, learnable, logit, prior, sigmoid
 from worker.estimators.training import Batch, Recipe, guessed_right, in_blocks, keep_back, learn, learn_again
 from worker.losses import masked_cross_entropy
@@ -172,7 +172,7 @@ class Net:
             found.setdefault(name.removesuffix("_missing"), (0, []))[1].append(place)
         found |= {NAMES[position]: (1, [place]) for place, position in enumerate(CATEGORICAL)}
         if self.sequence:
-            found[SEQUENCE] = (2, list(range(20)))
+            found[SEQUENCE] = (2, list(range(SEQUENCE_LENGTH)))
         return found
 
     @torch.no_grad()

@@ -51,7 +51,7 @@ def measure(quick: bool) -> report.Measurement:
     best = min(names[1:], key=losses.__getitem__)
     notes: dict[str, Any] = {
         "data": "Starbucks offers, SIMULATED by its authors" + (f"; {starbucks.FEW} customers only" if quick else ""),
-        "rows": len(test),
+        "rows": int((test.y[:, response.primary_head(test.y)] >= 0).sum()),
         "best": best,
         "models": {name: {figure: board[name][figure] for figure in FIGURES} for name in names},
         "gain_over_boosting": gains(fitted, test),

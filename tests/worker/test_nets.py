@@ -92,8 +92,9 @@ def test_a_gate_can_choose_one_expert_and_leave_the_others_alone() -> None:
         mixture.gate.weight[: SMALL.experts] = 0.0
         mixture.gate.weight[1] = 1e4
     mixture(x)[0].square().sum().backward()
-    moved = [[values.grad.abs().sum().item() for values in expert.parameters()] for expert in mixture.experts]
-    assert [sum(each) > 0 for each in moved] == [False, True, False]
+    learns = [any(bool(values.grad.any()) for values in expert.parameters() if values.grad is not None)
+              for expert in mixture.experts]  # fmt: skip
+    assert learns == [False, True, False]
 
 
 @pytest.mark.parametrize("sharing", ["shared", "mmoe"])

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.dateparse import parse_date
 from django.utils.formats import date_format
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
@@ -104,10 +104,10 @@ def _gap(row: Mapping[str, Any]) -> Line:
         (
             measure_in_words(str(row.get("measure", ""))),
             f"{row.get('attribute', '')}: {row.get('group', '')}",
-            number(row.get("shoppers")),
+            f"{percent(gap.get('value'))} ({interval})",
             percent(own.get("value")),
             percent(rest.get("value")),
-            f"{percent(gap.get('value'))} ({interval})",
+            number(row.get("shoppers")),
         ),
         level_badge(row.get("level")),
     )
@@ -120,14 +120,22 @@ def _facts(service: Any) -> list[tuple[str, str]]:
         (gettext("Decisions in a week"), number(service.get("decisions"))),
         (gettext("About known shoppers"), number(service.get("known"))),
         (gettext("By their own scores"), percent(service.get("share"))),
-        (gettext("Age of the scores"), _unit(service.get("scores_hours"), gettext("%(number)s hours"))),
-        (gettext("Age of the champion’s data"), _unit(service.get("champion_days"), gettext("%(number)s days"))),
+        (gettext("Age of the scores"), _hours(service.get("scores_hours"))),
+        (gettext("Age of the champion’s data"), _days(service.get("champion_days"))),
     ]
     return [pair for pair in pairs if pair[1] != DASH]
 
 
-def _unit(value: Any, words: str) -> str:
-    return words % {"number": number(value, 0)} if isinstance(value, int | float) else DASH
+def _hours(value: Any) -> str:
+    if not isinstance(value, int | float):
+        return DASH
+    return ngettext("%(number)s hour", "%(number)s hours", round(value)) % {"number": number(value, 0)}
+
+
+def _days(value: Any) -> str:
+    if not isinstance(value, int | float):
+        return DASH
+    return ngettext("%(number)s day", "%(number)s days", round(value)) % {"number": number(value, 0)}
 
 
 def _weeks(rows: list[Mapping[str, Any]]) -> list[WeekRow]:

@@ -92,7 +92,7 @@ def report(population: str, now: datetime) -> MonitoringReport:
                 "low": round(gap.gap.low, 4),
                 "high": round(gap.gap.high, 4),
             }
-            occasion = f"{gap.measure}:{gap.attribute}:{gap.group}:{month}"
+            occasion = f"{month}:{gap.measure}:{gap.attribute}:{gap.group}"
             found.append(Observation("gap", gap.level, occasion, told))
     if not gaps:
         found.append(Observation("no_groups", GOOD))

@@ -66,7 +66,7 @@ class Panel:
 
 def panel_of(report: MonitoringReport) -> Panel:
     """Return a report of any shape as a panel."""
-    figures = report.figures if isinstance(report.figures, Mapping) else {}
+    figures = _mapping(report.figures)
     shifts = _rows(figures.get("drift"))
     weeks = _weeks(_rows(figures.get("calibration")))
     return Panel(
@@ -91,6 +91,10 @@ def _rows(value: Any) -> list[Mapping[str, Any]]:
     return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _shift(row: Mapping[str, Any]) -> Line:
     name = str(row.get("name", "")).replace("_", " ")
     label = gettext("probability: %(name)s") % {"name": name} if row.get("of") == "score" else name
@@ -98,7 +102,7 @@ def _shift(row: Mapping[str, Any]) -> Line:
 
 
 def _gap(row: Mapping[str, Any]) -> Line:
-    gap, own, rest = (row.get(key) if isinstance(row.get(key), Mapping) else {} for key in ("gap", "own", "rest"))
+    gap, own, rest = (_mapping(row.get(key)) for key in ("gap", "own", "rest"))
     interval = gettext("%(low)s to %(high)s") % {"low": percent(gap.get("low")), "high": percent(gap.get("high"))}
     return Line(
         (
@@ -140,13 +144,13 @@ def _days(value: Any) -> str:
 
 def _weeks(rows: list[Mapping[str, Any]]) -> list[WeekRow]:
     """Lay the weeks out on one scale from zero, the latest on top."""
-    read = []
+    read: list[tuple[Mapping[str, Any], float, float, float, float]] = []
     for row in rows:
         share, count, expected = row.get("share"), row.get("rows"), row.get("expected")
         if isinstance(share, Mapping) and isinstance(count, int) and count and isinstance(expected, int | float):
-            bounds = [share.get(name) for name in ("low", "value", "high")]
-            if all(isinstance(bound, int | float) for bound in bounds):
-                read.append((row, *map(float, bounds), expected / count))
+            low, value, high = (share.get(name) for name in ("low", "value", "high"))
+            if isinstance(low, int | float) and isinstance(value, int | float) and isinstance(high, int | float):
+                read.append((row, low, value, high, expected / count))
     top = max((max(high, p) for _row, _low, _value, high, p in read), default=0.0) or 1.0
 
     def x(share: float) -> float:

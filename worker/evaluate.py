@@ -18,6 +18,7 @@ from personalization.features.frames import Floats, Frames, Ints, milliseconds
 from personalization.learning import frames as reading
 from personalization.learning import registry
 from personalization.learning.registry import ModelVersion
+from personalization.pure.proportions import wilson
 from personalization.types import HEADS, ModelTask
 from worker import metrics
 from worker.curves import Confusion
@@ -104,9 +105,21 @@ def summary(judged: Judged, frames: Frames, *, threshold: float = 0.5, seed: int
             name: dict(zip(("value", "low", "high"), map(_defined, metrics.interval(f, p, y, resampler)), strict=True))
             for name, f in metrics.METRICS.items()
         },
+        "rates": rates(judged.label),
         "report": classification_report(p, y, threshold),
         "confusion": asdict(Confusion.at(p, y, threshold)),
     }
+
+
+def rates(label: Floats) -> dict[str, dict[str, Any]]:
+    """Return how often each outcome happened, with Wilson's interval: view and click rate, redemptions, conversion."""
+    found: dict[str, dict[str, Any]] = {}
+    for place, head in enumerate(HEADS):
+        known = label[~np.isnan(label[:, place]), place]
+        share = wilson(int(known.sum()), len(known))
+        if share is not None:
+            found[head] = {"rows": len(known), "happened": int(known.sum()), **asdict(share)}
+    return found
 
 
 def _defined(value: float) -> float | None:

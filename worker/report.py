@@ -109,6 +109,7 @@ def _page(summaries: list[Summary], drawn: list[str], population: str, simulated
         parts += [
             f"<h2>{escape(str(item['model']))}: said 1 from {report['threshold']:g} on</h2>",
             _table(["class", "precision", "recall", "F1", "support"], [_class(report, name) for name in ("0", "1")]),
+            _table(["happened", "of", "share"], [_rate(head, rate) for head, rate in item["rates"].items()]),
             f"<p>Accuracy {_number(report['accuracy'])} of {item['rows']:,} rows.</p>",
             _table(
                 ["", "was 1", "was 0"],
@@ -124,6 +125,10 @@ def _page(summaries: list[Summary], drawn: list[str], population: str, simulated
 def _figures(item: Summary) -> list[str]:
     name = f"{item['model']} (champion)" if item["champion"] else str(item["model"])
     return [name, f"{item['head']}, {item['split']}", f"{item['rows']:,}", *map(_interval, item["metrics"].values())]
+
+
+def _rate(head: str, rate: dict[str, Any]) -> list[str]:
+    return [f"{head}: {rate['happened']:,}", f"{rate['rows']:,}", _interval(rate)]
 
 
 def _class(report: dict[str, Any], name: str) -> list[str]:

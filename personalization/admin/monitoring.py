@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.dateparse import parse_date
 from django.utils.formats import date_format
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
@@ -66,7 +66,7 @@ class Panel:
 
 def panel_of(report: MonitoringReport) -> Panel:
     """Return a report of any shape as a panel."""
-    figures = report.figures if isinstance(report.figures, Mapping) else {}
+    figures = _mapping(report.figures)
     shifts = _rows(figures.get("drift"))
     weeks = _weeks(_rows(figures.get("calibration")))
     return Panel(
@@ -91,6 +91,10 @@ def _rows(value: Any) -> list[Mapping[str, Any]]:
     return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _shift(row: Mapping[str, Any]) -> Line:
     name = str(row.get("name", "")).replace("_", " ")
     label = gettext("probability: %(name)s") % {"name": name} if row.get("of") == "score" else name
@@ -98,16 +102,16 @@ def _shift(row: Mapping[str, Any]) -> Line:
 
 
 def _gap(row: Mapping[str, Any]) -> Line:
-    gap, own, rest = (row.get(key) if isinstance(row.get(key), Mapping) else {} for key in ("gap", "own", "rest"))
+    gap, own, rest = (_mapping(row.get(key)) for key in ("gap", "own", "rest"))
     interval = gettext("%(low)s to %(high)s") % {"low": percent(gap.get("low")), "high": percent(gap.get("high"))}
     return Line(
         (
             measure_in_words(str(row.get("measure", ""))),
             f"{row.get('attribute', '')}: {row.get('group', '')}",
-            number(row.get("shoppers")),
+            f"{percent(gap.get('value'))} ({interval})",
             percent(own.get("value")),
             percent(rest.get("value")),
-            f"{percent(gap.get('value'))} ({interval})",
+            number(row.get("shoppers")),
         ),
         level_badge(row.get("level")),
     )
@@ -120,25 +124,33 @@ def _facts(service: Any) -> list[tuple[str, str]]:
         (gettext("Decisions in a week"), number(service.get("decisions"))),
         (gettext("About known shoppers"), number(service.get("known"))),
         (gettext("By their own scores"), percent(service.get("share"))),
-        (gettext("Age of the scores"), _unit(service.get("scores_hours"), gettext("%(number)s hours"))),
-        (gettext("Age of the champion’s data"), _unit(service.get("champion_days"), gettext("%(number)s days"))),
+        (gettext("Age of the scores"), _hours(service.get("scores_hours"))),
+        (gettext("Age of the champion’s data"), _days(service.get("champion_days"))),
     ]
     return [pair for pair in pairs if pair[1] != DASH]
 
 
-def _unit(value: Any, words: str) -> str:
-    return words % {"number": number(value, 0)} if isinstance(value, int | float) else DASH
+def _hours(value: Any) -> str:
+    if not isinstance(value, int | float):
+        return DASH
+    return ngettext("%(number)s hour", "%(number)s hours", round(value)) % {"number": number(value, 0)}
+
+
+def _days(value: Any) -> str:
+    if not isinstance(value, int | float):
+        return DASH
+    return ngettext("%(number)s day", "%(number)s days", round(value)) % {"number": number(value, 0)}
 
 
 def _weeks(rows: list[Mapping[str, Any]]) -> list[WeekRow]:
     """Lay the weeks out on one scale from zero, the latest on top."""
-    read = []
+    read: list[tuple[Mapping[str, Any], float, float, float, float]] = []
     for row in rows:
         share, count, expected = row.get("share"), row.get("rows"), row.get("expected")
         if isinstance(share, Mapping) and isinstance(count, int) and count and isinstance(expected, int | float):
-            bounds = [share.get(name) for name in ("low", "value", "high")]
-            if all(isinstance(bound, int | float) for bound in bounds):
-                read.append((row, *map(float, bounds), expected / count))
+            low, value, high = (share.get(name) for name in ("low", "value", "high"))
+            if isinstance(low, int | float) and isinstance(value, int | float) and isinstance(high, int | float):
+                read.append((row, low, value, high, expected / count))
     top = max((max(high, p) for _row, _low, _value, high, p in read), default=0.0) or 1.0
 
     def x(share: float) -> float:

@@ -100,9 +100,10 @@ def _fairness(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Sampl
     samples: dict[str, list[Sample]] = {"value": [], "low": [], "high": []}
     for row in _rows(figures.get("gaps")):
         gap = row.get("gap")
-        for bound in samples if isinstance(gap, Mapping) else ():
+        if isinstance(gap, Mapping):
             labels = {name: str(row.get(name)) for name in ("measure", "attribute", "group")}
-            samples[bound].append((labels, gap.get(bound)))
+            for bound, of_bound in samples.items():
+                of_bound.append((labels, gap.get(bound)))
     for bound, told in (("value", "itself"), ("low", "at least"), ("high", "at most")):
         name = "group_gap" if bound == "value" else f"group_gap_{bound}"
         yield name, f"Difference of a group from the others, {told}.", samples[bound]

@@ -156,7 +156,7 @@ def widened(
     if not len(shopper) == len(reigning) == len(challenger) == len(y):
         raise ValueError("Shoppers, predictions and outcomes are not of the same rows.")
     people, of_row = np.unique(shopper, return_inverse=True)
-    draws = np.random.default_rng(seed).poisson(1.0, size=(RESAMPLES, len(people))) if len(people) else np.zeros((0, 0))
+    draws = np.random.default_rng(seed).poisson(1.0, size=(RESAMPLES, len(people)))
     best = int(y.sum())
     pairs = {
         "favour": (_favoured(reigning, best), _favoured(challenger, best)),

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -27,7 +28,7 @@ from personalization.models import (
 )
 from personalization.types import JobKind
 from tests.admin.builders import make_coupon
-from tests.personalization.builders import DAY, make_offer
+from tests.personalization.builders import DAY, make_offer, make_user
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -168,7 +169,7 @@ def test_who_did_not_agree_and_what_is_long_past_does_not_count() -> None:
     assert found(NOW + timedelta(days=90)) == {}
 
 
-def test_a_report_is_stored_once_a_week_and_told_once_a_month() -> None:
+def test_a_report_is_stored_once_a_week_and_told_once_a_month(client: Any) -> None:
     offer = make_offer()
     treat(people(300, gender="f"), offer, shown=0.4)
     treat(people(300, gender="m"), offer, shown=0.9)
@@ -181,6 +182,10 @@ def test_a_report_is_stored_once_a_week_and_told_once_a_month() -> None:
     handlers.run_here(jobs.enqueue(JobKind.MONITOR, {"population": "shop", "audit": True}))
     assert MonitoringReport.objects.filter(kind="fairness").count() == 2
     assert Alert.objects.count() == 2
+    client.force_login(make_user("view_monitoringreport"))
+    html = client.get(reverse("admin:personalization_monitoringreport_change", args=[report.pk])).content.decode()
+    assert "Groups against everybody else" in html
+    assert "gender: f" in html
     seen = next(iter(monitoring.observations(report)))
     assert seen.text.startswith("Exposure: gender f differs from the others by -0.4")
 

@@ -354,7 +354,10 @@ def test_the_page_shows_the_latest_look_and_odd_figures_break_nothing(client: An
     assert "What is scored, against the training" in html
     assert "Week of" in html
     assert "<svg" in html
-    for odd in (None, [], 7, {"drift": 3, "calibration": [{"share": 1}], "service": [], "gaps": [{"gap": None}]}):
+    odd_figures: list[Any] = [
+        None, [], 7, {"drift": 3, "calibration": [{"share": 1}], "service": [], "gaps": [{"gap": None}]}
+    ]  # fmt: skip
+    for odd in odd_figures:
         given = {"figures": odd or {}, "findings": odd or []}
         report = MonitoringReport.objects.create(kind="health", population="shop", **given)
         assert client.get(url).status_code == 200

@@ -175,6 +175,10 @@ def _reconciles(model: dict[str, Any]) -> None:
     assert sum(cells) == model["rows"]
     assert cells[0] + cells[2] == model["positives"] == report["1"]["support"]
     assert report["accuracy"] == pytest.approx((cells[0] + cells[3]) / model["rows"])
+    rate = model["rates"][model["head"]]
+    assert (rate["rows"], rate["happened"]) == (model["rows"], model["positives"])
+    assert rate["value"] == pytest.approx(model["positives"] / model["rows"])
+    assert rate["low"] < rate["value"] < rate["high"]
     if cells[0]:
         assert report["1"]["precision"] == pytest.approx(cells[0] / (cells[0] + cells[1]))
         assert report["1"]["recall"] == pytest.approx(cells[0] / (cells[0] + cells[2]))

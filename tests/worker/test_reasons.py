@@ -35,7 +35,7 @@ def test_the_best_offers_of_everybody_are_explained(trained: Population) -> None
         assert 0 < len(told) <= reasons.MOST
         for offer, parts in told.items():
             p = row.offers[offer][HEADS.index(row.reasons["head"])]
-            assert sigmoid(np.array(sum(parts.values()))) == pytest.approx(p, abs=0.0005)  # rounded to four places
+            assert sigmoid(np.array(sum(parts.values()))) == pytest.approx(p, abs=0.002)  # what is tiny is left out
 
 
 def test_gold_members_are_told_apart_by_their_tier(trained: Population) -> None:

@@ -32,6 +32,7 @@ LISTS: dict[str, set[str]] = {
     "job": {MARKETER, ANALYST},
     "ledgerentry": {ANALYST},
     "modelversion": {ANALYST},
+    "monitoringreport": {ANALYST},
     "outboxmessage": {MARKETER, ANALYST},
     "quarantinedevent": set(),
     "redemption": {SUPPORT, ANALYST},

@@ -26,6 +26,8 @@ from personalization.models import (
     Coupon,
     Decision,
     Event,
+    Exposure,
+    ExposurePrediction,
     FormerAlias,
     GiftCardEntry,
     GiftCardHold,
@@ -137,8 +139,11 @@ def _fact(event_id: str, person: Shopper | int) -> EventData:
 def _hold(made: Shopper) -> None:
     """Coupons, reservations and redemptions, credit and goodwill, with the keys that a host chose."""
     offers = [make_offer(per_shopper=1) for _ in range(3)]
-    score(make_scores(), made, {offers[0].pk: [0.5, 0.5, 0.0, 0.5]}, items=[CANARY])
+    scores = make_scores()
+    score(scores, made, {offers[0].pk: [0.5, 0.5, 0.0, 0.5]}, items=[CANARY])
     api.decide("home_hero", shopper=made, limit=3)
+    for exposure in Exposure.objects.filter(shopper=made):
+        ExposurePrediction.objects.create(exposure=exposure, version=scores.response_version, heads=[0.5])
     coupon = coupons.issue(offers[0], shopper=made, origin=Coupon.Origin.TRIGGER, claim_key=f"{CANARY}-claim")
     row = {"coupon": coupon, "offer": offers[0], "campaign": offers[0].campaign, "shopper": made}
     spent = Reservation.objects.create(

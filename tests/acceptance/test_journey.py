@@ -91,5 +91,20 @@ def test_the_page_reports_what_was_seen_and_clicked(open_page: OpenPage, live_sh
         assert _events(live_shop, kind) > count, kind
 
 
+def test_what_a_visitor_wants_less_of_goes_away_and_is_no_click(open_page: OpenPage, live_shop: LiveShop) -> None:
+    page = open_page()
+    page.goto("/")
+    page.get_by_role("button", name="Allow all").click()
+    card = page.locator(".pz-offer").first
+    offer, clicks = card.get_attribute("data-pz-offer"), _events(live_shop, "offer_clicked")
+    dismissed = _events(live_shop, "offer_dismissed")
+    card.get_by_role("button", name="Less like this").click()
+    expect(page.get_by_text("Noted: you will see less like this.")).to_be_visible()
+    expect(page.locator(f'[data-pz-offer="{offer}"]')).to_have_count(0)
+    page.goto("/basket/")  # what the page before had to tell is told
+    assert _events(live_shop, "offer_dismissed") == dismissed + 1
+    assert _events(live_shop, "offer_clicked") == clicks
+
+
 def _events(live_shop: LiveShop, kind: str) -> int:
     return live_shop.count("personalization_event", f"type = '{kind}'")

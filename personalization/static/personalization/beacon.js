@@ -132,7 +132,7 @@
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-pz-track]");
     if (button && button.tagName !== "FORM") { track(button.dataset.pzTrack, fieldsOf(button)); return; }
-    const card = event.target.closest("a,button") && event.target.closest(SHOWN);
+    const card = event.target.closest("a,button:not([data-pz-quiet])") && event.target.closest(SHOWN);
     if (card) { track(kind(card) + "_clicked", fieldsOf(card)); }
   });
   document.addEventListener("submit", (event) => {

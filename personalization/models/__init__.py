@@ -4,7 +4,7 @@ from personalization.models.audit import AuditEntry
 from personalization.models.bots import SessionVerdict
 from personalization.models.campaigns import Campaign, CampaignCreation, CampaignTransition, Forecast
 from personalization.models.catalog import CatalogItem
-from personalization.models.claims import EventClaim, claim_key
+from personalization.models.claims import EventClaim, claim_hex, claim_key
 from personalization.models.coupons import CodeBatch, Coupon, LedgerEntry, Redemption, Reservation, UsageSlot
 from personalization.models.decisions import Decision, Exposure
 from personalization.models.events import (
@@ -109,5 +109,6 @@ __all__ = [
     "SwitchChange",
     "Trigger",
     "UsageSlot",
+    "claim_hex",
     "claim_key",
 ]

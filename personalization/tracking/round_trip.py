@@ -15,7 +15,7 @@ from django.db import connection
 from django.http import HttpRequest
 from django.utils import timezone
 
-from personalization.models import Shopper, claim_key
+from personalization.models import Shopper, claim_hex
 from personalization.ports import adapters
 from personalization.tracking import identity, storage
 from personalization.tracking.planned import Planned
@@ -62,8 +62,7 @@ def store(request: HttpRequest, row: EventData, purpose: Purpose, *, is_bot: boo
     now = timezone.now().isoformat()
     fields = storage.encode(row, row.occurred_at.isoformat(), None, now, False, is_bot)
     decided = purpose == Purpose.CONTRACT or adapters.consent() is not None
-    key = claim_key(row.source, row.event_id)
-    given = [who, json.dumps(fields), key.hex, storage.tombstones(row.source, row.event_id)]
+    given = [who, json.dumps(fields), claim_hex(row.source, row.event_id), storage.tombstones(row.source, row.event_id)]
     for found_row in _statement(finder, "TRUE" if decided else f"who.consent_{purpose.value}").run(connection, given):
         shopper = _shopper(found_row)
         identity.remember(request, shopper)

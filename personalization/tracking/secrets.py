@@ -47,7 +47,15 @@ def digests(value: str, purpose: str) -> list[str]:
 
 
 def _digest(key: bytes, value: str, purpose: str) -> str:
-    return hmac.digest(key, f"{purpose}:{value}".encode(), "sha256").hex()
+    begun = _begun(key).copy()
+    begun.update(f"{purpose}:{value}".encode())
+    return begun.hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _begun(key: bytes) -> hmac.HMAC:
+    """Return the HMAC of nothing yet under a key: a copy of it is sooner made than a new one."""
+    return hmac.new(key, digestmod="sha256")
 
 
 def pseudonym(identity: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from personalization.models import EventClaim, EventTombstone, claim_key
+from personalization.models import EventClaim, EventTombstone, claim_hex, claim_key
 from personalization.tracking import retention, sealing, secrets
 from personalization.types import EventData
 
@@ -106,7 +106,7 @@ def insert_events(
     digests = secrets.digester(_TOMBSTONE)
     encoded: dict[str, list[Any]] = {}
     for index, row in enumerate(rows):
-        key = claim_key(row.source, row.event_id).hex
+        key = claim_hex(row.source, row.event_id)
         if key not in encoded:  # of one batch, too, the first counts
             fields = encode(row, moment(row.occurred_at), sent, received, index in corrected, is_bot)
             encoded[key] = [*fields, key, *digests(_identity(row.source, row.event_id))]

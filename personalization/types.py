@@ -1,7 +1,6 @@
-"""Words that every room shares: enumerations and the plain data that travels between host, rooms and worker.
+"""Words that all rooms share: enumerations, and the plain data that travels between host, rooms and worker.
 
-Ground floor of the flow: imports nothing of the project. Money is an integer in minor units (cents);
-moments are timezone-aware datetimes.
+Imports nothing of the project. Money is an integer in minor units (cents); moments are timezone-aware datetimes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Words that all rooms share: enumerations, and the plain data that travels between host, rooms and worker.
-
-Imports nothing of the project. Money is an integer in minor units (cents); moments are timezone-aware datetimes.
-"""
+"""Words that all rooms share. Money is an integer in minor units (cents), moments are timezone-aware datetimes."""
 
 from __future__ import annotations
 

@@ -140,6 +140,7 @@ def _hold(made: Shopper) -> None:
     """Coupons, reservations and redemptions, credit and goodwill, with the keys that a host chose."""
     offers = [make_offer(per_shopper=1) for _ in range(3)]
     scores = make_scores()
+    assert scores.response_version is not None
     score(scores, made, {offers[0].pk: [0.5, 0.5, 0.0, 0.5]}, items=[CANARY])
     api.decide("home_hero", shopper=made, limit=3)
     for exposure in Exposure.objects.filter(shopper=made):

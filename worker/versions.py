@@ -10,6 +10,7 @@ import numpy as np
 from personalization.exceptions import ArtifactCorrupt
 from personalization.features.specification import VERSION as FEATURES_VERSION
 from personalization.features.topics import shares
+from personalization.learning import fairness
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.types import ModelTask
@@ -55,7 +56,9 @@ def store_response(
         },
         kept,
     )
-    every = fitted.estimator.importances()
+    unseen = fairness.hidden_from_offers(population)  # blank for everybody: a weight on nothing is no look at it
+    found = fitted.estimator.importances()
+    every = {name: share for name, share in found.items() if name.removesuffix("_missing") not in unseen}
     importances = sorted(every.items(), key=lambda item: -item[1])[:15]
     topics = {code: round(share, 5) for code, share in shares(every).items()}
     return ModelVersion(

@@ -145,9 +145,10 @@ def void_unfinished(population: str) -> None:
 
 
 def restorable(task: ModelTask, version: ModelVersion) -> ScoreSet | None:
-    """Return the newest retired set that a version made and that is still young enough to be served."""
+    """Return the newest set that a version made, retired or live still, that is young enough to be served."""
     oldest = timezone.now() - timedelta(hours=conf.get().score_max_age_hours)
-    made = ScoreSet.objects.filter(**{f"{task.value}_version": version}, state=ScoreSet.State.RETIRED)
+    shown = [ScoreSet.State.RETIRED, ScoreSet.State.LIVE]
+    made = ScoreSet.objects.filter(**{f"{task.value}_version": version}, state__in=shown)
     return made.filter(published_at__gte=oldest).order_by("-published_at", "-pk").first()
 
 

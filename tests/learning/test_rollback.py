@@ -222,3 +222,15 @@ def test_the_command(old: ModelVersion, new: ModelVersion) -> None:
         call_command("rollback", "response")
     with pytest.raises(CommandError, match="No earlier champion is left"):
         call_command("rollback", "preference", "--population", "games")
+
+
+def test_scores_of_the_former_champion_that_are_live_still_stay(old: ModelVersion, people: list[Shopper]) -> None:
+    """Promoted, and rolled back before anything was scored: what pages show was the former one's all along."""
+    before = live()
+    registry.promote(version("new"))
+    people[0].consent_personalisation = False
+    people[0].save()
+    done = roll_back(ModelTask.RESPONSE, "shop")
+    assert (done.version, done.score_set, done.dropped) == (old, before, 1)
+    assert live() == before
+    assert served() == {one.pk for one in people[1:]}

@@ -132,10 +132,15 @@ def _refuse_rolled_back(score_set: ScoreSet) -> None:
     """Raise RolledBack if somebody rolled back while these scores were computed, or took one of their models away."""
     if ScoreSet.objects.filter(pk=score_set.pk, state=ScoreSet.State.RETIRED).exists():
         raise RolledBack
+    if _uses_rolled_back(score_set):
+        raise RolledBack
+
+
+def _uses_rolled_back(score_set: ScoreSet) -> bool:
+    """Return whether one of the models that made these scores was rolled back since."""
     used = [getattr(score_set, f"{task.value}_version_id") for task in ModelTask]
-    for card in ModelVersion.objects.filter(pk__in=[pk for pk in used if pk]).values_list("card", flat=True):
-        if isinstance(card, dict) and card.get("rolled_back_at"):
-            raise RolledBack
+    cards = ModelVersion.objects.filter(pk__in=[pk for pk in used if pk]).values_list("card", flat=True)
+    return any(isinstance(card, dict) and bool(card.get("rolled_back_at")) for card in cards)
 
 
 def void_unfinished(population: str) -> None:
@@ -149,7 +154,8 @@ def restorable(task: ModelTask, version: ModelVersion) -> ScoreSet | None:
     oldest = timezone.now() - timedelta(hours=conf.get().score_max_age_hours)
     shown = [ScoreSet.State.RETIRED, ScoreSet.State.LIVE]
     made = ScoreSet.objects.filter(**{f"{task.value}_version": version}, state__in=shown)
-    return made.filter(published_at__gte=oldest).order_by("-published_at", "-pk").first()
+    young = made.filter(published_at__gte=oldest).order_by("-published_at", "-pk")
+    return next((found for found in young if not _uses_rolled_back(found)), None)
 
 
 def restore(score_set: ScoreSet) -> int:

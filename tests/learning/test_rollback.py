@@ -234,3 +234,22 @@ def test_scores_of_the_former_champion_that_are_live_still_stay(old: ModelVersio
     assert (done.version, done.score_set, done.dropped) == (old, before, 1)
     assert live() == before
     assert served() == {one.pk for one in people[1:]}
+
+
+def test_scores_of_a_model_that_was_rolled_back_do_not_come_back_with_another(people: list[Shopper]) -> None:
+    def publish_with(strategy: ModelVersion, response: ModelVersion) -> ScoreSet:
+        made = publish.begin("shop", None, response=response, strategy=strategy, preference=None)
+        publish.write_scores(made, [{"shopper_id": one.pk} for one in people])
+        publish.publish(made, None, shoppers=len(people), defaults={})
+        publish.tidy("shop")
+        return made
+
+    response, good = registry.promote(version("r1")), registry.promote(version("s1", task="strategy"))
+    first = publish_with(good, response)
+    bad = registry.promote(version("s2", task="strategy"))
+    publish_with(bad, response)
+    assert roll_back(ModelTask.STRATEGY, "shop").score_set == first
+    publish_with(good, registry.promote(version("r2")))
+    done = roll_back(ModelTask.RESPONSE, "shop")
+    assert done.version == response
+    assert live().strategy_version == good

@@ -136,6 +136,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         timezone.now() if population == conf.get().population else reading.last_moment(population) or timezone.now()
     )
     stage("reading", 0.02)
+    read_at = timezone.now()
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
     scorer = Scorer(frames, milliseconds(until), reading.offers_to_score(population))
     if not scorer.versions:
@@ -147,6 +148,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         strategy=scorer.versions.get(ModelTask.STRATEGY),
         preference=scorer.versions.get(ModelTask.PREFERENCE),
         intent=scorer.versions.get(ModelTask.INTENT),
+        read_at=read_at,
     )
     _write_blocks(score_set, scorer, stage)
     _write_neighbours(score_set, scorer)

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from personalization.admin.display import percent
 from personalization.features.topics import BY_CODE
+from personalization.learning.figures import is_number
 from personalization.types import HEADS
 
 MOST = 6
@@ -43,9 +44,9 @@ class Why:
 
 def why_of(record: Any) -> Why | None:
     """Return the explanation in a stored record (``head``, ``base`` and topics in logits); None if there is none."""
-    if not isinstance(record, Mapping) or not _is_number(record.get("base")):
+    if not isinstance(record, Mapping) or not is_number(record.get("base")):
         return None
-    parts = {str(code): float(value) for code, value in record.items() if code != "base" and _is_number(value)}
+    parts = {str(code): float(value) for code, value in record.items() if code != "base" and is_number(value)}
     if not parts:
         return None
     base = float(record["base"])
@@ -85,10 +86,6 @@ def _cause(name: str, share: float, of_longest: float) -> Cause:
         x=f"{50 if share >= 0 else 50 - width:.1f}",
         width=f"{width:.1f}",
     )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _probability(logit: float) -> float:

@@ -13,7 +13,7 @@ from personalization.admin.causes import Why, why_of
 from personalization.admin.display import DASH, change_url, money, number, percent
 from personalization.admin.explanation import head_labels, head_texts
 from personalization.features import intent
-from personalization.learning.figures import mapping
+from personalization.learning.figures import is_number, mapping
 from personalization.models import Campaign, CatalogItem, Offer, ScoreSet, Shopper, ShopperScores
 from personalization.types import NO_OFFER
 
@@ -58,7 +58,9 @@ class Predictions:
 
 
 def predictions_of(shopper: Shopper) -> Predictions | None:
-    """Return the shopper's live scores, else the newest ones; None if there are none."""
+    """Return the shopper's live scores, else the newest ones; None if there are none, or no consent to show them."""
+    if not shopper.consent_personalisation:
+        return None
     scores = ShopperScores.objects.filter(shopper=shopper).select_related("score_set")
     row = scores.filter(score_set__state=ScoreSet.State.LIVE).first() or scores.order_by("-score_set_id").first()
     if row is None:
@@ -82,7 +84,7 @@ def _shares(value: Any, names: Mapping[str, Any]) -> list[Share]:
     shares = [
         Share(str(names.get(str(key), key)), float(share), percent(share))
         for key, share in value.items()
-        if isinstance(share, int | float) and not isinstance(share, bool) and share == share
+        if is_number(share)
     ]
     return sorted(shares, key=lambda item: -item.share)[:MOST]
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from personalization import conf
 from personalization.insight import monitoring, service
 from personalization.insight.findings import BAD, GOOD, HINT
+from personalization.learning.figures import is_number
 from personalization.models import Alert, Job, MonitoringReport
 from personalization.types import JobState
 
@@ -32,7 +33,7 @@ def exposition(now: datetime | None = None) -> str:
 
 
 def _lines(name: str, told: str, samples: Iterable[Sample]) -> Iterator[str]:
-    shown = [(labels, value) for labels, value in samples if isinstance(value, int | float)]
+    shown = [(labels, value) for labels, value in samples if is_number(value)]
     if not shown:
         return
     yield f"# HELP {PREFIX}{name} {told}"

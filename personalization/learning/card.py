@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.template.defaultfilters import filesizeformat
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from personalization.features.labels import label
 from personalization.features.topics import BY_CODE
 from personalization.learning.disclosure import weights_of
-from personalization.learning.figures import DASH, date, is_number, listed, mapping, number, percent
+from personalization.learning.figures import DASH, date, is_number, listed, mapping, moment, number, percent
 from personalization.learning.rules import Rules, rules_of
 from personalization.models import ModelVersion
 from personalization.types import ModelTask
@@ -292,7 +291,7 @@ def _limits(version: ModelVersion, stored: Mapping[str, Any]) -> list[str]:
 
 
 def _days(data: Mapping[str, Any]) -> int | None:
-    first, last = (parse_datetime(str(data.get(name) or "")) for name in ("from", "until"))
+    first, last = (moment(data.get(name)) for name in ("from", "until"))
     return (last - first).days if first is not None and last is not None else None
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format, number_format
-from django.utils.timezone import localtime
+from django.utils.timezone import is_naive, localtime
 
 DASH = "–"
 
@@ -30,15 +30,31 @@ def percent(share: Any, decimals: int = 0) -> str:
     return f"{number_format(round(share * 100, decimals), decimals)} %" if is_number(share) else DASH
 
 
-def date(value: datetime | str | None) -> str:
+def date(value: Any) -> str:
     """Return a moment, or ISO text, as a date of the page's language; a dash for what is none."""
-    moment = parse_datetime(value) if isinstance(value, str) else value
-    return date_format(localtime(moment), "DATE_FORMAT") if moment is not None else DASH
+    found = moment(value)
+    return DASH if found is None else date_format(localtime(found), "DATE_FORMAT")
+
+
+def moment(value: Any) -> datetime | None:
+    """Return a moment, or one read from ISO text (UTC where it names no zone); None for anything else."""
+    try:
+        found = parse_datetime(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    if not isinstance(found, datetime):
+        return None
+    return found.replace(tzinfo=UTC) if is_naive(found) else found
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Return whether a value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Return whether a value is a finite number, and none too large to compute with."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -45,8 +45,12 @@ def begin(
     strategy: ModelVersion | None,
     preference: ModelVersion | None,
     intent: ModelVersion | None = None,
+    read_at: datetime | None = None,
 ) -> ScoreSet:
-    """Return the ScoreSet that this job builds; one that an earlier attempt left unfinished is taken up again."""
+    """Return the ScoreSet that this job builds; one that an earlier attempt left unfinished is taken up again.
+
+    ``read_at``: when the reading of what it is computed from began. Whoever withdraws after that is not in it.
+    """
     unfinished = ScoreSet.objects.filter(job=job, state=ScoreSet.State.BUILDING).first() if job else None
     if unfinished is not None and (
         unfinished.response_version == response
@@ -58,6 +62,7 @@ def begin(
     return ScoreSet.objects.create(
         population=population,
         job=job,
+        created_at=read_at or timezone.now(),
         response_version=response,
         strategy_version=strategy,
         preference_version=preference,
@@ -101,7 +106,7 @@ def publish(
     The job finishes in the same transaction, under its fencing token: a worker that lost its lease publishes nothing.
     """
     with transaction.atomic():
-        gone = _drop_withdrawn(score_set)
+        gone = _drop_withdrawn(score_set) + _drop_changed(score_set)
         if job is not None:
             jobs.finish(job, {"score_set": score_set.pk, "shoppers": shoppers - gone})
         lock(score_set.population)
@@ -173,7 +178,7 @@ def restore(score_set: ScoreSet) -> int:
 
 
 def _drop_changed(score_set: ScoreSet) -> int:
-    """Delete the scores of shoppers who withdrew and agreed again, or whose merge was taken back, since the set began.
+    """Delete the scores of who withdrew and agreed again, or whose merge was taken back, since the set's data was read.
 
     What was computed before a withdrawal does not come back with a new consent; what was computed of two people
     together is not one's own.

@@ -8,6 +8,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from personalization.exceptions import PersonalizationError
+from personalization.learning.figures import mapping
 from personalization.models import Job, ModelVersion, Shopper
 from personalization.tracking import audit
 from personalization.types import ModelTask
@@ -72,9 +73,11 @@ def crown(version: ModelVersion, *, by: Any, rolled_back: bool = False, **noted:
     now = timezone.now().isoformat()
     rivals = ModelVersion.objects.filter(task=version.task, population=version.population)
     for other in rivals.filter(state=State.CHAMPION).exclude(pk=version.pk):
-        card = {**other.card, "retired_at": now} | ({"rolled_back_at": now} if rolled_back else {})
+        card = {**mapping(other.card), "retired_at": now} | ({"rolled_back_at": now} if rolled_back else {})
         ModelVersion.objects.filter(pk=other.pk).update(state=State.RETIRED, card=card)
-    card = {name: value for name, value in version.card.items() if name not in {"rolled_back_at", "held_until"}}
+    card = {
+        name: value for name, value in mapping(version.card).items() if name not in {"rolled_back_at", "held_until"}
+    }
     card |= {"promoted_at": now, "promoted_by": str(by), **noted}
     ModelVersion.objects.filter(pk=version.pk).update(state=State.CHAMPION, card=card)
 
@@ -85,8 +88,8 @@ def former(task: ModelTask, population: str) -> ModelVersion | None:
     So a second rollback goes one further back, not forth again.
     """
     retired = ModelVersion.objects.filter(task=task.value, population=population, state=State.RETIRED)
-    known = [version for version in retired if "rolled_back_at" not in version.card]
-    return max(known, key=lambda version: (str(version.card.get("retired_at", "")), version.pk), default=None)
+    known = [version for version in retired if "rolled_back_at" not in mapping(version.card)]
+    return max(known, key=lambda version: (str(mapping(version.card).get("retired_at", "")), version.pk), default=None)
 
 
 def versions_of(job: Job) -> list[ModelVersion]:

@@ -114,3 +114,9 @@ def test_rules_name_offers_and_say_what_is_unknown() -> None:
         rules = rules_of({"tree": {**node, "no": leaf, "yes": leaf}})
         assert rules is not None
         assert rules.rules[1].words == yes
+
+
+@pytest.mark.parametrize("odd", ["2026-01-01T00:00:00", "2026-13-41T00:00:00+00:00", 5, [1], 10**400])
+def test_a_card_with_odd_values_is_shown_all_the_same(odd: Any) -> None:
+    card = cards.build(make_version(card={"data": {"from": odd, "shoppers": odd}, "importances": {"age": odd}}))
+    assert card.limits

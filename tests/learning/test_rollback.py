@@ -253,3 +253,26 @@ def test_scores_of_a_model_that_was_rolled_back_do_not_come_back_with_another(pe
     done = roll_back(ModelTask.RESPONSE, "shop")
     assert done.version == response
     assert live().strategy_version == good
+
+
+def test_who_withdraws_while_scores_are_computed_is_left_out_even_if_they_agree_again(people: list[Shopper]) -> None:
+    read_at = timezone.now()
+    for purposes in ([], [Purpose.PERSONALISATION]):
+        consent.record(people[0], purposes, source="test")
+    made = publish.begin(
+        "shop", None, response=registry.promote(version("one")), strategy=None, preference=None, read_at=read_at
+    )
+    publish.write_scores(made, [{"shopper_id": one.pk} for one in people])
+    for purposes in ([], [Purpose.PERSONALISATION]):
+        consent.record(people[1], purposes, source="test")
+    publish.publish(made, None, shoppers=len(people), defaults={})
+    assert served() == {one.pk for one in people[2:]}
+    made.refresh_from_db()
+    assert made.shoppers == 2
+
+
+@pytest.mark.parametrize("card", [[], [1], "x", 5])
+def test_a_card_of_another_shape_hinders_no_promotion_and_no_rollback(card: Any) -> None:
+    first = registry.promote(version("one", card=card))
+    registry.promote(version("two"))
+    assert roll_back(ModelTask.RESPONSE, "shop").version == first

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from django.db import close_old_connections, connection
+from django.db import close_old_connections
 
 from personalization.exceptions import LeaseLost, PersonalizationError
-from personalization.learning import handlers, jobs
+from personalization.learning import handlers, jobs, shards
 from personalization.learning.jobs import Job
 from personalization.types import JobKind, JobState
 from worker import forecast, score, shadow, train
+from worker.pulse import Pulse
 
 logger = logging.getLogger(__name__)
-BEAT_SECONDS = 10.0
 THROTTLE_SECONDS = 0.5
 Show = Callable[[str, float], None]
 HANDLERS: dict[str, Callable[..., Any]] = {
@@ -30,47 +27,18 @@ HANDLERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def owner() -> str:
-    """Return who we are, for the job's row."""
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-class Heart:
-    """Beats while the work runs, and tells the work when the lease is lost or its parent has died."""
+class Heart(Pulse):
+    """Beats for a job while the work runs, and shows how far it is."""
 
     def __init__(self, job: Job, show: Show | None) -> None:
+        super().__init__(lambda: jobs.heartbeat(job), f"{job}")
         self._job, self._show = job, show
-        self._lost = threading.Event()
-        self._done = threading.Event()
-        self._parent = os.getppid()
         self._last = 0.0
         self._furthest = 0.0
-        self._thread = threading.Thread(target=self._beat, daemon=True)
-
-    def __enter__(self) -> Heart:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self._done.set()
-        self._thread.join(timeout=BEAT_SECONDS)
-
-    def _beat(self) -> None:
-        while not self._done.wait(BEAT_SECONDS):
-            try:
-                jobs.heartbeat(self._job)
-            except LeaseLost:
-                self._lost.set()
-                break
-            except Exception:  # the database may be away for a moment: the lease outlives several beats
-                logger.warning("heartbeat of job %s failed", self._job.pk, exc_info=True)
-            finally:
-                connection.close()
 
     def stage(self, what: str, done: float) -> None:
         """Show progress; raises LeaseLost if the job is no longer ours."""
-        if self._lost.is_set() or os.getppid() != self._parent:
-            raise LeaseLost
+        self.check()
         done = self._furthest = max(done, self._furthest)  # a part that starts over takes nothing back
         if self._show is not None:
             self._show(what, done)
@@ -81,7 +49,7 @@ class Heart:
 
 def run_job(job: Job, progress: Show | None = None) -> Job:
     """Run a queued job here and now and return its row; a job that somebody else took is returned as it is."""
-    leased = jobs.lease(owner(), job.pk)
+    leased = jobs.lease(jobs.owner(), job.pk)
     if leased is not None:
         work(leased, progress)
     job.refresh_from_db()
@@ -91,7 +59,8 @@ def run_job(job: Job, progress: Show | None = None) -> Job:
 def work(job: Job, progress: Show | None = None) -> None:
     """Do a leased job's work and end it: succeeded, failed with a sentence, or left to whoever holds it now."""
     close_old_connections()
-    with Heart(job, progress) as heart:
+    heart = Heart(job, progress)
+    with heart:
         try:
             _handler(job)(job, job.params, heart.stage, until=job.cutoff_at)
         except LeaseLost:
@@ -104,6 +73,19 @@ def work(job: Job, progress: Show | None = None) -> None:
         except Exception as error:
             logger.exception("job %s failed", job.pk)
             _fail(job, f"Unexpected: {type(error).__name__}: {error}. The worker's log has the details.")
+
+
+def help_out(score_set_id: int) -> int:
+    """Take parts of a scoring that another worker leads; returns how many were done here."""
+    close_old_connections()
+    score_set = shards.building(score_set_id)
+    if score_set is None:
+        return 0
+    try:
+        return score.join(score_set)
+    except LeaseLost:
+        logger.warning("%s was finished or given up meanwhile", score_set)
+        return 0
 
 
 def _handler(job: Job) -> Callable[..., Any]:

@@ -1,11 +1,12 @@
-"""Batch scoring: blocks of shoppers in ascending order, written as they are done, published whole at the end.
+"""Batch scoring: the shoppers are cut into parts, any number of workers take them, the set is published whole.
 
-An interrupted job goes on after the last block it wrote.
+The worker that holds the job plans the parts, takes its share, waits for the others' and publishes. Each reads the data
+for itself, as of the set's moment, and uses the set's versions. An interrupted job goes on with the parts not done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from personalization.features.compute import KINDS, FeatureBuilder, Rows
 from personalization.features.frames import TYPE_CODE, Floats, Frames, Ints, milliseconds
 from personalization.features.specification import INDEX
 from personalization.learning import frames as reading
-from personalization.learning import publish, registry
+from personalization.learning import publish, registry, shards
 from personalization.learning.jobs import Job
 from personalization.learning.publish import ScoreSet
 from personalization.learning.registry import ModelVersion
@@ -30,6 +31,7 @@ from worker.profile import RECOMPUTED, Profiler, recomputed, windows
 from worker.rankers import Ranker, Transitions, interactions, top_items
 from worker.reasons import Explainer
 from worker.response import Stage
+from worker.sharding import work_off
 from worker.topk import top_k
 from worker.train import population_of
 from worker.versions import Loaded
@@ -40,18 +42,20 @@ RATE_DAYS = 30.0
 
 
 class Scorer:
-    """Predicts for one population at one moment, with whatever champions reign."""
+    """Predicts for one population at one moment, with these versions: unless given, the champions that reign."""
 
-    def __init__(self, frames: Frames, moment: int, offers: list[int]) -> None:
+    def __init__(
+        self,
+        frames: Frames,
+        moment: int,
+        offers: list[int],
+        versions: Mapping[ModelTask, ModelVersion] | None = None,
+    ) -> None:
         self.frames, self.moment = frames, moment
         self.builder = FeatureBuilder(frames)
         position = {int(pk): index for index, pk in enumerate(frames.offers.ids)}
         self.offers = np.array([position[pk] for pk in offers if pk in position], dtype=np.int64)
-        self.versions: dict[ModelTask, ModelVersion] = {}
-        for task in ModelTask:
-            version = registry.champion(task, frames.population)
-            if version is not None:
-                self.versions[task] = version
+        self.versions = dict(registry.champions(frames.population) if versions is None else versions)
         self.response = self._load(ModelTask.RESPONSE)
         self.strategy = self._load(ModelTask.STRATEGY)
         self.intent = self._load(ModelTask.INTENT)
@@ -114,6 +118,28 @@ class Scorer:
         ids = self.frames.items.ids
         return [[ids[item] for item in row] for row in self._best(self.ranker, shoppers)]
 
+    def rows(self, first: int, last: int) -> list[dict[str, Any]]:
+        """Return what is stored of each shopper whose key lies in this range."""
+        ids = self.frames.shoppers.ids
+        block = np.arange(np.searchsorted(ids, first), np.searchsorted(ids, last, side="right"), dtype=np.int64)
+        effects, basket = self.effects(block)
+        kinds, items = self.kinds(block), self.items(block)
+        reasons = self.explainer.reasons(block, effects, basket)
+        values, intents = _values(self, block, basket), self.intents(block)
+        offers = [str(int(pk)) for pk in self.frames.offers.ids[self.offers]]
+        return [
+            {
+                "shopper_id": int(ids[shopper]),
+                "offers": {pk: _round(effects[row, place]) for place, pk in enumerate(offers)},
+                "kinds": dict(zip(ARMS, _round(kinds[row]), strict=True)) if kinds.shape[1] else {},
+                "items": items[row],
+                "values": values[row],
+                "intent": intents[row],
+                "reasons": reasons[row],
+            }
+            for row, shopper in enumerate(block)
+        ]
+
     def _best(self, ranker: Ranker, shoppers: Ints) -> Iterator[Ints]:
         """Yield the positions of each shopper's best products: by their vectors, where the ranker has some."""
         shown = self.frames.items.visible
@@ -136,26 +162,49 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         timezone.now() if population == conf.get().population else reading.last_moment(population) or timezone.now()
     )
     stage("reading", 0.02)
-    read_at = timezone.now()
-    frames = reading.load(population, until, lambda what: stage(what, 0.05))
-    scorer = Scorer(frames, milliseconds(until), reading.offers_to_score(population))
-    if not scorer.versions:
+    versions = registry.champions(population)
+    if not versions:
         raise NotEnoughData("Nothing has been trained yet. Run `manage.py train` first.")
     score_set = publish.begin(
         population,
         job,
-        response=scorer.versions.get(ModelTask.RESPONSE),
-        strategy=scorer.versions.get(ModelTask.STRATEGY),
-        preference=scorer.versions.get(ModelTask.PREFERENCE),
-        intent=scorer.versions.get(ModelTask.INTENT),
-        read_at=read_at,
+        response=versions.get(ModelTask.RESPONSE),
+        strategy=versions.get(ModelTask.STRATEGY),
+        preference=versions.get(ModelTask.PREFERENCE),
+        intent=versions.get(ModelTask.INTENT),
+        until=until,
+        offers=reading.offers_to_score(population),
     )
-    _write_blocks(score_set, scorer, stage)
+    scorer = _read(score_set, stage)
+    shards.plan(score_set, scorer.frames.shoppers.ids.tolist(), BLOCK)
+    score_set.refresh_from_db()
+    work_off(score_set, scorer.rows, leads=True, told=lambda done: stage("scoring", 0.1 + 0.85 * done))
     _write_neighbours(score_set, scorer)
     stage("publishing", 0.98)
-    publish.publish(score_set, job, shoppers=len(frames.shoppers), defaults=_defaults(scorer), profile=_profile(scorer))
+    publish.publish(
+        score_set,
+        job,
+        shoppers=shards.written(score_set),
+        defaults=_defaults(scorer),
+        profile=_profile(scorer),
+    )
     publish.tidy(population)
     return score_set
+
+
+def join(score_set: ScoreSet) -> int:
+    """Help with a set that another worker leads; returns how many parts were done here."""
+    scorer = _read(score_set, lambda what, done: None)
+    return work_off(score_set, scorer.rows, leads=False, told=lambda done: None)
+
+
+def _read(score_set: ScoreSet, stage: Stage) -> Scorer:
+    """Read the data as of the set's moment and load the set's versions, whoever is champion by now."""
+    until = score_set.cutoff_at
+    assert until is not None
+    frames = reading.load(score_set.population, until, lambda what: stage(what, 0.05))
+    versions = {task: found for task in ModelTask if (found := getattr(score_set, f"{task.value}_version"))}
+    return Scorer(frames, milliseconds(until), score_set.offer_ids, versions)
 
 
 def _profile(scorer: Scorer) -> dict[str, Any]:
@@ -195,35 +244,6 @@ def _write_neighbours(score_set: ScoreSet, scorer: Scorer) -> None:
         score_set,
         ((ids[item], [[ids[to], round(w, 4)] for to, w in found]) for item, found in ranker.neighbours()),
     )
-
-
-def _write_blocks(score_set: ScoreSet, scorer: Scorer, stage: Stage) -> None:
-    ids = scorer.frames.shoppers.ids
-    start = int(np.searchsorted(ids, publish.scored_until(score_set), side="right"))
-    for at in range(start, len(ids), BLOCK):
-        block = np.arange(at, min(at + BLOCK, len(ids)), dtype=np.int64)
-        publish.write_scores(score_set, _rows(scorer, block))
-        stage("scoring", 0.1 + 0.85 * (at + len(block)) / len(ids))
-
-
-def _rows(scorer: Scorer, block: Ints) -> list[dict[str, Any]]:
-    effects, basket = scorer.effects(block)
-    kinds, items = scorer.kinds(block), scorer.items(block)
-    reasons = scorer.explainer.reasons(block, effects, basket)
-    values, intents = _values(scorer, block, basket), scorer.intents(block)
-    offers = [str(int(pk)) for pk in scorer.frames.offers.ids[scorer.offers]]
-    return [
-        {
-            "shopper_id": int(scorer.frames.shoppers.ids[shopper]),
-            "offers": {pk: _round(effects[row, place]) for place, pk in enumerate(offers)},
-            "kinds": dict(zip(ARMS, _round(kinds[row]), strict=True)) if kinds.shape[1] else {},
-            "items": items[row],
-            "values": values[row],
-            "intent": intents[row],
-            "reasons": reasons[row],
-        }
-        for row, shopper in enumerate(block)
-    ]
 
 
 def _round(values: Floats) -> list[float]:

@@ -5,6 +5,8 @@ Attempts are counted before the work begins, so that a job that kills its worker
 
 from __future__ import annotations
 
+import os
+import socket
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,6 +55,11 @@ def still_open(kind: JobKind) -> QuerySet[Job]:
 def last_asked(kind: JobKind) -> datetime | None:
     """Return when a job of this kind was queued last; None if never."""
     return Job.objects.filter(kind=kind.value).order_by("-created_at").values_list("created_at", flat=True).first()
+
+
+def owner(process: int | None = None) -> str:
+    """Return who a process on this machine is, for the rows that it holds; this one if none is given."""
+    return f"{socket.gethostname()}:{process or os.getpid()}"
 
 
 def lease(owner: str, job_id: int | None = None) -> Job | None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from personalization import conf
 from personalization.exceptions import PersonalizationError
 from personalization.features import intent as intents
-from personalization.learning import jobs, registry
+from personalization.learning import jobs, registry, score_rows, shards
 from personalization.models import (
     ConsentRecord,
     Forecast,
@@ -21,6 +21,7 @@ from personalization.models import (
     Job,
     ModelVersion,
     ScoreSet,
+    ScoreShard,
     Shopper,
     ShopperMerge,
     ShopperScores,
@@ -29,6 +30,8 @@ from personalization.types import JobState, ModelTask, Purpose
 
 BATCH = 500
 KEEP_RETIRED = 1
+RESUME_WITHIN = timedelta(hours=12)
+"""An unfinished set that is older is begun anew: what it says would be of yesterday."""
 
 
 class RolledBack(PersonalizationError):
@@ -46,41 +49,45 @@ def begin(
     preference: ModelVersion | None,
     intent: ModelVersion | None = None,
     read_at: datetime | None = None,
+    until: datetime | None = None,
+    offers: Sequence[int] = (),
 ) -> ScoreSet:
     """Return the ScoreSet that this job builds; one that an earlier attempt left unfinished is taken up again.
 
-    ``read_at``: when the reading of what it is computed from began. Whoever withdraws after that is not in it.
+    What all workers at it must agree upon is fixed here: the versions, the moment that it is computed for (``until``)
+    and the offers. ``read_at``: when the reading of what it is computed from began. Whoever withdraws after that is
+    not in it.
     """
-    unfinished = ScoreSet.objects.filter(job=job, state=ScoreSet.State.BUILDING).first() if job else None
-    if unfinished is not None and (
-        unfinished.response_version == response
-        and unfinished.strategy_version == strategy
-        and unfinished.preference_version == preference
-        and unfinished.intent_version == intent
-    ):
-        return unfinished
-    return ScoreSet.objects.create(
-        population=population,
-        job=job,
-        created_at=read_at or timezone.now(),
-        response_version=response,
-        strategy_version=strategy,
-        preference_version=preference,
-        intent_version=intent,
-        intent_days=intent.card["intent_days"] if intent is not None else None,
-    )
-
-
-def scored_until(score_set: ScoreSet) -> int:
-    """Return the last shopper id already written (0 if none): where an interrupted job goes on."""
-    last = ShopperScores.objects.filter(score_set=score_set).order_by("-shopper_id").values_list("shopper_id").first()
-    return int(last[0]) if last else 0
+    now = timezone.now()
+    versions = {
+        "response_version": response,
+        "strategy_version": strategy,
+        "preference_version": preference,
+        "intent_version": intent,
+    }
+    with transaction.atomic():
+        if job is not None:
+            begun = ScoreSet.objects.filter(job=job, state=ScoreSet.State.BUILDING)
+            same = begun.filter(**versions, created_at__gte=now - RESUME_WITHIN).first()
+            others = begun if same is None else begun.exclude(pk=same.pk)
+            others.update(state=ScoreSet.State.RETIRED, retired_at=now)
+            if same is not None:
+                return same
+        return ScoreSet.objects.create(
+            population=population,
+            job=job,
+            created_at=read_at or now,
+            cutoff_at=until,
+            offer_ids=list(offers),
+            intent_days=intent.card["intent_days"] if intent is not None else None,
+            **versions,
+        )
 
 
 def write_scores(score_set: ScoreSet, rows: Sequence[dict[str, Any]]) -> None:
-    """Write one block of shoppers (ascending ids), in one transaction."""
+    """Write rows of a set that has no parts, in one transaction."""
     with transaction.atomic():
-        ShopperScores.objects.bulk_create([ShopperScores(score_set=score_set, **row) for row in rows], batch_size=BATCH)
+        score_rows.insert(score_set.pk, rows)
 
 
 def write_neighbours(score_set: ScoreSet, rows: Iterable[tuple[str, list[Any]]]) -> None:
@@ -104,8 +111,10 @@ def publish(
     """Switch the pointer: readers see the new set whole from this commit on. ``profile``: what was scored, as counts.
 
     The job finishes in the same transaction, under its fencing token: a worker that lost its lease publishes nothing.
+    Raises Unfinished while a part is not done.
     """
     with transaction.atomic():
+        shards.refuse_unfinished(score_set)
         gone = _drop_withdrawn(score_set) + _drop_changed(score_set)
         if job is not None:
             jobs.finish(job, {"score_set": score_set.pk, "shoppers": shoppers - gone})
@@ -231,9 +240,11 @@ def tidy(population: str) -> None:
     abandoned = sets.filter(state=ScoreSet.State.BUILDING, job__isnull=False).exclude(job__state__in=going_on)
     void = sets.filter(state=ScoreSet.State.RETIRED, published_at=None)
     for old in [*(each for each in retired[KEEP_RETIRED:] if each.pk not in kept), *void, *abandoned]:
-        ShopperScores.objects.filter(score_set=old)._raw_delete("default")
-        ItemNeighbours.objects.filter(score_set=old)._raw_delete("default")
-        old.delete()
+        with transaction.atomic():
+            ScoreShard.objects.filter(score_set=old).delete()  # first: a part that is just being written is waited for
+            ShopperScores.objects.filter(score_set=old)._raw_delete("default")
+            ItemNeighbours.objects.filter(score_set=old)._raw_delete("default")
+            old.delete()
 
 
 def store_forecast(

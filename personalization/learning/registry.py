@@ -29,6 +29,12 @@ def champion(task: ModelTask, population: str) -> ModelVersion | None:
     return ModelVersion.objects.filter(task=task.value, population=population, state=State.CHAMPION).first()
 
 
+def champions(population: str) -> dict[ModelTask, ModelVersion]:
+    """Return the versions in force, by task."""
+    reigning = ModelVersion.objects.filter(population=population, state=State.CHAMPION)
+    return {ModelTask(found.task): found for found in reigning}
+
+
 def version(pk: int) -> ModelVersion | None:
     """Return a version by its number, or None."""
     return ModelVersion.objects.filter(pk=pk).first()

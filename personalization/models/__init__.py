@@ -24,6 +24,7 @@ from personalization.models.learning import (
     Job,
     ModelVersion,
     ScoreSet,
+    ScoreShard,
     ShopperScores,
 )
 from personalization.models.merges import FormerAlias, ShopperMerge
@@ -93,6 +94,7 @@ __all__ = [
     "RolledShopper",
     "RollupState",
     "ScoreSet",
+    "ScoreShard",
     "SessionVerdict",
     "Shopper",
     "ShopperAlias",

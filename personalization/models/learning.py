@@ -177,6 +177,9 @@ class ScoreSet(models.Model):
     intent_low = models.FloatField(_("low purchase intent up to"), null=True, blank=True)
     intent_high = models.FloatField(_("high purchase intent from"), null=True, blank=True)
     job = models.ForeignKey(Job, verbose_name=_("job"), null=True, blank=True, on_delete=models.SET_NULL)
+    cutoff_at = models.DateTimeField(_("computed from data until"), null=True, blank=True)
+    offer_ids = models.JSONField(_("offers to score"), default=list, blank=True)
+    shard_count = models.PositiveIntegerField(_("parts"), null=True, blank=True)
     shoppers = models.PositiveIntegerField(_("shoppers"), default=0)
     defaults = models.JSONField(
         _("defaults"), default=dict, help_text=_("Scores for shoppers who are not in the batch.")
@@ -200,6 +203,47 @@ class ScoreSet(models.Model):
 
     def __str__(self) -> str:
         return f"scores #{self.pk}"
+
+
+class ScoreShard(models.Model):
+    """A part of a ScoreSet: the shoppers with keys from ``first`` to ``last``, written and marked done at once.
+
+    Whoever holds the lease and the fencing token may finish it. The parts of a set follow each other without a gap, so
+    a bound is where a part begins, and says of no key that somebody has it.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting", _("waiting")
+        TAKEN = "taken", _("taken")
+        DONE = "done", _("done")
+
+    score_set = models.ForeignKey(
+        ScoreSet, verbose_name=_("score set"), on_delete=models.CASCADE, related_name="shards"
+    )
+    first = models.BigIntegerField(_("from shopper"))
+    last = models.BigIntegerField(_("to shopper"))
+    state = models.CharField(_("state"), max_length=8, choices=State.choices, default=State.WAITING)
+    fence = models.PositiveIntegerField(_("fencing token"), default=0, help_text=_("How often it has been taken."))
+    lease_owner = models.CharField(_("worker"), max_length=120, blank=True)
+    lease_expires_at = models.DateTimeField(_("lease expires"), null=True, blank=True)
+    shoppers = models.PositiveIntegerField(_("shoppers"), default=0)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("part of a score set")
+        verbose_name_plural = _("parts of score sets")
+        constraints = [
+            models.UniqueConstraint(fields=["score_set", "first"], name="pz_shard_once"),
+            models.CheckConstraint(condition=Q(first__lte=models.F("last")), name="pz_shard_range"),
+            models.CheckConstraint(
+                condition=Q(state="taken", lease_expires_at__isnull=False)
+                | (~Q(state="taken") & Q(lease_expires_at=None)),
+                name="pz_shard_lease",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.score_set} {self.first}–{self.last}"
 
 
 class ShopperScores(models.Model):

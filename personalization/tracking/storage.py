@@ -151,7 +151,7 @@ def _insert_by_json(cursor: Any, encoded: Iterable[list[Any]]) -> int:
 def _insert_by_copy(cursor: Any, encoded: Iterable[list[Any]]) -> int:
     listed = list(encoded)
     columns = {**TYPES, "key": "uuid"} | {f"digest_{place}": "text" for place in range(_DIGESTS, len(listed[0]))}
-    text = "".join("\t".join(map(_copied, row)) + "\n" for row in listed)
+    text = "".join("\t".join(map(copied, row)) + "\n" for row in listed)
     with transaction.atomic():
         cursor.execute(f"CREATE TEMPORARY TABLE {_STAGE} ({', '.join(f'{n} {k}' for n, k in columns.items())})")
         cursor.copy_expert(f"COPY {_STAGE} FROM STDIN", StringIO(text))
@@ -181,11 +181,11 @@ _SPECIAL = re.compile(r"[\\\n\r\t]")
 _ESCAPED = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
-def _copied(value: Any) -> str:
+def copied(value: Any) -> str:
     """Return a value as COPY's text format has it."""
     if value is None:
         return r"\N"
-    if isinstance(value, dict):
+    if isinstance(value, dict | list):
         value = json.dumps(value)
     elif not isinstance(value, str):
         return str(value)

@@ -110,7 +110,7 @@ def _seconds(contender: str, rows: list[EventData]) -> float:
 def _text(rows: list[EventData]) -> str:
     now = timezone.now().isoformat()
     encoded = (storage.encode(row, row.occurred_at.isoformat(), None, now, False, False) for row in rows)
-    return "".join("\t".join(map(storage._copied, fields)) + "\n" for fields in encoded)
+    return "".join("\t".join(map(storage.copied, fields)) + "\n" for fields in encoded)
 
 
 def _disk() -> dict[str, float]:

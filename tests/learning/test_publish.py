@@ -130,12 +130,10 @@ def test_two_live_sets_cannot_be_stored() -> None:
 def test_a_half_written_set_is_taken_up_again(people: list[Shopper]) -> None:
     job = leased()
     begun = begin(job)
-    assert publish.scored_until(begun) == 0
     publish.write_scores(begun, scores(people[:2]))
     jobs.sweep(timezone.now() + 2 * jobs.LEASE)
     heir = jobs.lease("heir")
     assert begin(heir) == begun
-    assert publish.scored_until(begun) == people[1].pk
     publish.write_scores(begun, scores(people[2:]))
     go_live(begun, heir)
     assert ShopperScores.objects.filter(score_set__in=live()).count() == len(people)
@@ -146,7 +144,15 @@ def test_after_a_new_champion_the_set_begins_anew() -> None:
     begun = begin(job)
     other = begin(job, response=version())
     assert other != begun
-    assert publish.scored_until(other) == 0
+    begun.refresh_from_db()
+    assert begun.state == "retired"  # nobody may go on with it
+
+
+def test_what_was_begun_long_ago_is_begun_anew() -> None:
+    job = leased()
+    begun = begin(job)
+    ScoreSet.objects.filter(pk=begun.pk).update(created_at=timezone.now() - publish.RESUME_WITHIN)
+    assert begin(job) != begun
 
 
 def test_without_a_job_or_for_another_nothing_is_taken_up() -> None:

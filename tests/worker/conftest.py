@@ -12,7 +12,7 @@ from personalization.features.frames import Frames
 from personalization.learning import frames as reading
 from tests.worker import population
 from tests.worker.population import Population
-from worker import runner
+from worker import pulse, runner
 from worker.estimators import boosting, training
 
 
@@ -23,7 +23,7 @@ def in_one_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     A beat comes from a thread of its own, which does not see rows that the test has not committed; and a connection
     in the middle of a transaction counts as one to be closed.
     """
-    monkeypatch.setattr(runner, "BEAT_SECONDS", 3600.0)
+    monkeypatch.setattr(pulse, "BEAT_SECONDS", 3600.0)
     monkeypatch.setattr(runner, "close_old_connections", lambda: None)
 
 

@@ -14,7 +14,7 @@ from personalization.exceptions import LeaseLost, NotEnoughData
 from personalization.learning import handlers, jobs
 from personalization.models import Job
 from personalization.types import JobKind
-from worker import runner
+from worker import pulse, runner
 from worker.runner import Heart, run_job, work
 
 pytestmark = pytest.mark.django_db
@@ -46,7 +46,7 @@ def test_a_job_that_finishes_itself_succeeds(doing: Callable[[Work], Job]) -> No
     assert (job.state, job.result, job.attempts) == ("succeeded", {"n": 1}, 1)
     assert runner.ended_well(job)
     assert told == [("halfway", 0.5)]
-    assert job.lease_owner == runner.owner()
+    assert job.lease_owner == jobs.owner()
 
 
 def test_progress_is_shown_but_not_too_often(doing: Callable[[Work], Job]) -> None:
@@ -157,9 +157,15 @@ def test_a_process_runs_only_what_it_holds(doing: Callable[[Work], Job]) -> None
         call_command("run_job", str(job.pk), "--fence", str(taken.fence))
 
 
+def test_helping_with_what_is_over_is_no_work(in_one_transaction: None) -> None:
+    call_command("run_job", "4711", "--help-out")
+    with pytest.raises(CommandError, match="--fence"):
+        call_command("run_job", "4711")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_the_heart_beats_beside_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(pulse, "BEAT_SECONDS", 0.05)
     jobs.enqueue(JobKind.TRAIN)
     job = jobs.lease("one")
     assert job is not None
@@ -170,7 +176,7 @@ def test_the_heart_beats_beside_the_work(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.django_db(transaction=True)
 def test_a_lost_lease_stops_the_work_at_its_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(pulse, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(runner, "THROTTLE_SECONDS", 3600.0)  # only the beat may notice
     jobs.enqueue(JobKind.TRAIN)
     job = jobs.lease("one")
@@ -186,7 +192,7 @@ def test_a_lost_lease_stops_the_work_at_its_next_step(monkeypatch: pytest.Monkey
 @pytest.mark.django_db(transaction=True)
 def test_a_beat_that_fails_does_not_stop_the_heart(monkeypatch: pytest.MonkeyPatch) -> None:
     """The database is away for two beats: the lease outlives them."""
-    monkeypatch.setattr(runner, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(pulse, "BEAT_SECONDS", 0.02)
     calls: list[int] = []
     real = jobs.heartbeat
 
@@ -209,13 +215,13 @@ def test_an_orphan_stops(doing: Callable[[Work], Job], monkeypatch: pytest.Monke
     """The worker that started this process is gone: nobody would supervise it any more."""
 
     def orphaned(job: Job, stage: Any) -> None:
-        monkeypatch.setattr(runner.os, "getppid", lambda: 1)
+        monkeypatch.setattr(pulse.os, "getppid", lambda: 1)
         stage("next", 0.5)
 
     job = doing(orphaned)
     taken = jobs.lease("one", job.pk)
     assert taken is not None
-    monkeypatch.setattr(runner.os, "getppid", lambda: 4711)
+    monkeypatch.setattr(pulse.os, "getppid", lambda: 4711)
     work(taken)
     job.refresh_from_db()
     assert job.state == "running"  # until its lease runs out

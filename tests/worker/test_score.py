@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -11,22 +12,24 @@ from django.utils import timezone
 from personalization.exceptions import LeaseLost, NotEnoughData
 from personalization.features.frames import milliseconds
 from personalization.learning import frames as reading
-from personalization.learning import jobs
+from personalization.learning import jobs, registry, shards
 from personalization.models import (
     CatalogItem,
     Exposure,
     ItemNeighbours,
     Job,
     ModelVersion,
+    Offer,
     ScoreSet,
+    ScoreShard,
     Shopper,
     ShopperScores,
 )
-from personalization.types import HEADS, JobKind
+from personalization.types import HEADS, JobKind, ModelTask
 from tests.support import build
 from tests.worker import population
 from tests.worker.population import Population
-from worker import preference, score, train
+from worker import preference, score, sharding, train
 from worker.estimators.four_part import ARMS
 from worker.rankers import interactions
 
@@ -148,7 +151,7 @@ def test_blocks_change_nothing(trained: Population, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_interrupted_job_goes_on_where_it_was(trained: Population, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed after the third block: nothing is live; the next attempt writes the rest and publishes the whole."""
+    """Killed after the third part: nothing is live; the next attempt writes the rest and publishes the whole."""
     whole = rows(run())
     live = ScoreSet.objects.get(state=ScoreSet.State.LIVE)
     monkeypatch.setattr(score, "BLOCK", 50)
@@ -158,7 +161,7 @@ def test_an_interrupted_job_goes_on_where_it_was(trained: Population, monkeypatc
     def killed(what: str, done: float) -> None:
         if what == "scoring":
             written.append(done)
-            if len(written) == 3:
+            if len(written) == 4:
                 raise SystemExit
 
     with pytest.raises(SystemExit):
@@ -174,6 +177,58 @@ def test_an_interrupted_job_goes_on_where_it_was(trained: Population, monkeypatc
     assert rows(finished) == whole
     assert before <= set(ShopperScores.objects.filter(score_set=finished).values_list("pk", flat=True))
     assert ScoreSet.objects.get(state=ScoreSet.State.LIVE) == finished
+
+
+def test_a_second_worker_scores_as_the_first_would(trained: Population, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It joins after the second part, with a champion that was crowned meanwhile, and does all but what is in hand."""
+    whole = rows(run())
+    pinned = dict(registry.champions("shop"))
+    monkeypatch.setattr(score, "BLOCK", 20)
+    job, helped = leased(), []
+
+    def help_out(what: str, done: float) -> None:
+        building = ScoreSet.objects.filter(state=ScoreSet.State.BUILDING, shard_count__isnull=False).first()
+        if building is not None and shards.left(building) == building.shard_count - 2:
+            train.run(None, population.QUICK, silent, until=population.END)
+            registry.promote(ModelVersion.objects.filter(task="response").latest("pk"))
+            offers.update(name="renamed meanwhile")
+            with monkeypatch.context() as patch:
+                patch.setattr(jobs, "owner", lambda process=None: "helper")
+                helped.append(score.join(building))
+
+    offers = Offer.objects.filter(campaign=trained.campaign)
+    finished = run(job, help_out)
+    assert helped == [-(-len(whole) // 20) - 2]
+    assert rows(finished) == whole
+    assert finished.response_version == pinned[ModelTask.RESPONSE]
+    assert registry.champions("shop")[ModelTask.RESPONSE] != finished.response_version
+    told = shards.progress(job)
+    assert told is not None
+    assert {share.worker: share.done for share in told.shares} == {"helper": helped[0], jobs.owner(): 2}
+
+
+def test_who_leads_waits_for_the_others_and_does_what_they_died_at(
+    trained: Population, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = rows(run())
+    monkeypatch.setattr(score, "BLOCK", 50)
+    monkeypatch.setattr(sharding, "WAIT_SECONDS", 0.0)
+    waited: list[float] = []
+
+    def dies(what: str, done: float) -> None:
+        held = ScoreShard.objects.filter(state="taken", lease_owner="dead")
+        building = ScoreSet.objects.filter(state=ScoreSet.State.BUILDING, shard_count__isnull=False).first()
+        if what != "scoring" or building is None:
+            return
+        if not waited:
+            assert shards.take(building, "dead", leads=False) is not None
+        elif len(waited) == 10:
+            held.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+        waited.append(done)
+
+    finished = run(leased(), dies)
+    assert len(waited) > 10
+    assert rows(finished) == whole
 
 
 def test_a_cancelled_job_publishes_nothing(trained: Population) -> None:

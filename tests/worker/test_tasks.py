@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from personalization.learning import chores, jobs, registry, retraining
+from personalization.learning import chores, jobs, publish, registry, retraining, shards
 from personalization.learning.readiness import Readiness
-from personalization.models import Job, ModelVersion
+from personalization.models import Job, ModelVersion, ScoreSet, ScoreShard
 from personalization.types import JobKind
 from worker import tasks
 from worker.celery import BEAT_SCHEDULE, app
@@ -30,6 +30,7 @@ class Process:
 
     def __init__(self, returncode: int | None) -> None:
         self.returncode, self.command, self.killed = returncode, [""], 0
+        self.pid = 4711
 
     def __call__(self, command: list[str], **kwargs: Any) -> Process:
         self.command = command
@@ -74,6 +75,39 @@ def test_a_process_that_dies_gives_its_job_back_at_once(child: Process) -> None:
     assert tasks.run_next_job() is None
     job.refresh_from_db()
     assert job.state == "quarantined"
+
+
+@pytest.fixture
+def building(monkeypatch: pytest.MonkeyPatch) -> ScoreSet:
+    """A scoring that another worker leads, with two parts to take."""
+    monkeypatch.setattr(shards, "WORTH_JOINING", 2)
+    monkeypatch.setattr(tasks, "_left_alone", set())
+    job = jobs.enqueue(JobKind.SCORE)
+    jobs.lease("leader")
+    made = publish.begin("shop", job, response=None, strategy=None, preference=None)
+    shards.plan(made, [3, 5], 1)
+    return made
+
+
+def test_a_worker_without_a_job_helps_with_another_ones(child: Process, building: ScoreSet) -> None:
+    assert tasks.run_next_job() == building.job_id
+    assert child.command == [sys.executable, "-m", "django", "run_job", str(building.pk), "--help-out"]
+
+
+def test_a_queued_job_comes_before_helping(child: Process, building: ScoreSet) -> None:
+    job = jobs.enqueue(JobKind.TRAIN)
+    assert tasks.run_next_job() == job.pk
+
+
+def test_who_fails_at_helping_puts_its_part_back_and_does_not_try_again(
+    child: Process, building: ScoreSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "WORTH_JOINING", 1)
+    child.returncode = -9
+    shards.take(building, jobs.owner(child.pid), leads=False)
+    assert tasks.run_next_job() == building.job_id
+    assert not ScoreShard.objects.filter(state="taken").exists()
+    assert tasks.run_next_job() is None
 
 
 def test_a_process_past_its_deadline_is_killed(child: Process, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from personalization import conf
 from personalization.admin.base import ReadOnlyAdmin
 from personalization.admin.display import DASH, badge, day, json_block, progress, short_figures
 from personalization.exceptions import PersonalizationError
-from personalization.learning import jobs, retraining
+from personalization.learning import jobs, retraining, shards
 from personalization.learning.readiness import readiness
 from personalization.models import Job
 from personalization.ports.messages import explain
@@ -260,6 +260,7 @@ class JobAdmin(ReadOnlyAdmin):
             "is_open": job.state in OPEN,
             "state_cell": badge(job.get_state_display(), job.state),
             "progress_cell": progress(job.progress, gettext("Progress of %(job)s") % {"job": job}),
+            "parts": shards.progress(job) if job.kind == JobKind.SCORE.value else None,
             "can_cancel": may_run and job.state in OPEN,
             "can_retry": may_run and job.state in ENDED_BADLY,
         }

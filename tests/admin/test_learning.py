@@ -6,10 +6,12 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from personalization.learning import gate
+from personalization.learning import gate, jobs, publish, shards
 from personalization.learning.gate import Check
 from personalization.models import AuditEntry, Job, ModelVersion, ScoreSet
+from personalization.types import JobKind
 from tests.admin.builders import make_user, make_version
+from tests.support import build
 
 pytestmark = pytest.mark.django_db
 LIST = "admin:personalization_job_changelist"
@@ -104,6 +106,21 @@ def test_running_jobs_are_followed(client, operator):
     Job.objects.update(state="succeeded", result={"auc": 0.7})
     assert "data-pz-poll" not in client.get(job_url("now", job.pk)).content.decode()
     assert "&quot;auc&quot;: 0.7" in client.get(job_url("change", job.pk)).content.decode()
+
+
+def test_a_scoring_shows_its_parts_by_worker(client, operator):
+    people = [build.shopper() for _ in range(3)]
+    jobs.enqueue(JobKind.SCORE, {"population": "shop"})
+    job = jobs.lease("north:1")
+    made = publish.begin("shop", job, response=None, strategy=None, preference=None)
+    shards.plan(made, [person.pk for person in people], 1)
+    for worker in ("north:1", "south:2"):
+        shards.finish(shards.take(made, worker, leads=True), [])
+    shards.take(made, "south:2", leads=False)
+    page = client.get(reverse("admin:personalization_job_now", args=[job.pk])).content.decode()
+    assert "2 of 3 parts done" in page
+    for cells in ("north:1</td>", "south:2</td>"):
+        assert f'<tr><td>{cells}<td class="pz-figure">1</td>' in page
 
 
 def test_promoting_asks_first_and_can_be_rolled_back(client, operator):

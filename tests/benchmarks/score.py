@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from personalization.features.frames import Floats, Ints, milliseconds
 from personalization.learning import frames as reading
+from personalization.learning import shards
 from personalization.models import ShopperScores
 from personalization.types import ModelTask
 from tests.benchmarks import report, simulated, stage
@@ -74,7 +75,7 @@ def _score(population: str) -> dict[str, Any]:
         strategy=(Scorer, "kinds"),
         products=(Scorer, "items"),
         visits_and_interest=(score, "_values"),
-        writing=(score.publish, "write_scores"),
+        writing=(shards, "finish"),
         tidying=(score.publish, "tidy"),
     ) as parts:
         published = score.run(None, {"population": population}, lambda what, done: None)

@@ -27,7 +27,9 @@ def insert(score_set_id: int, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
         with connection.cursor() as cursor:
             if hasattr(cursor, "copy_expert"):  # psycopg2's; any driver can do the other
-                cursor.copy_expert(_COPY, StringIO("".join(_line(score_set_id, row) for row in rows)))
+                text = StringIO("".join(_line(score_set_id, row) for row in rows))
+                with connection.wrap_database_errors:
+                    cursor.copy_expert(_COPY, text)
                 return
         made = [ShopperScores(score_set_id=score_set_id, **row) for row in rows]
         ShopperScores.objects.bulk_create(made, batch_size=BATCH)

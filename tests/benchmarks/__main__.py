@@ -45,7 +45,7 @@ def main() -> int:
 
 SERVED = (
     "intake", "intake_copy", "decide", "pageview", "redeem", "redeem_sql", "codes", "audiences", "triggers", "rollup",
-    "reading",
+    "reading", "score_rows",
 )  # fmt: skip
 
 if __name__ == "__main__":

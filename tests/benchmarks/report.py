@@ -26,6 +26,7 @@ NAMES = (
     "rollup",
     "reading",
     "score",
+    "score_rows",
     "topk",
     "train",
     "response",

@@ -181,13 +181,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     work_off(score_set, scorer.rows, leads=True, told=lambda done: stage("scoring", 0.1 + 0.85 * done))
     _write_neighbours(score_set, scorer)
     stage("publishing", 0.98)
-    publish.publish(
-        score_set,
-        job,
-        shoppers=shards.written(score_set),
-        defaults=_defaults(scorer),
-        profile=_profile(scorer),
-    )
+    publish.publish(score_set, job, defaults=_defaults(scorer), profile=_profile(scorer))
     publish.tidy(population)
     return score_set
 

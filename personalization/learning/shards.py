@@ -86,7 +86,7 @@ def finish(shard: ScoreShard, rows: Sequence[Mapping[str, Any]]) -> bool:
     for attempt in range(1, TRIES + 1):
         try:
             with transaction.atomic():
-                kept = _still_there(shard, rows)
+                kept = _held(shard, rows)
                 ours = ScoreShard.objects.filter(pk=shard.pk, fence=shard.fence, state=State.TAKEN)
                 done = ours.filter(score_set__in=_wanted()).update(
                     state=State.DONE, lease_expires_at=None, finished_at=timezone.now(), shoppers=len(kept)
@@ -100,9 +100,15 @@ def finish(shard: ScoreShard, rows: Sequence[Mapping[str, Any]]) -> bool:
     return False
 
 
-def _still_there(shard: ScoreShard, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    allowed = Shopper.objects.filter(pk__range=(shard.first, shard.last), consent_personalisation=True)
-    kept = set(allowed.filter(merged_into=None).values_list("pk", flat=True))
+def _held(shard: ScoreShard, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Lock the part's shoppers who agree and return their rows.
+
+    Held until the rows are written: a withdrawal comes either before, and is seen, or after, and takes them along.
+    """
+    agreeing = Shopper.objects.filter(
+        pk__range=(shard.first, shard.last), consent_personalisation=True, merged_into=None
+    ).order_by("pk")
+    kept = set(agreeing.select_for_update(no_key=True).values_list("pk", flat=True))
     return [row for row in rows if row["shopper_id"] in kept]
 
 
@@ -134,12 +140,6 @@ def refuse_unfinished(score_set: ScoreSet) -> None:
     done = ScoreShard.objects.filter(score_set=score_set, state=State.DONE).count()
     if planned is not None and done != planned:
         raise Unfinished
-
-
-def written(score_set: ScoreSet) -> int:
-    """Return how many shoppers' rows are written."""
-    total = ScoreShard.objects.filter(score_set=score_set).aggregate(total=Sum("shoppers"))["total"]
-    return int(total or 0)
 
 
 def joinable(but: Collection[int] = ()) -> ScoreSet | None:

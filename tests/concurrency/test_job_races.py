@@ -19,6 +19,7 @@ RACES = (
     "learning.PublishedAtOnce",
     "learning.RolledBackAtOnce",
     "learning.TrainingQueuedAtOnce",
+    "learning.WithdrawnWhileScored",
 )
 
 

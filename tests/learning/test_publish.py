@@ -41,7 +41,7 @@ def begin(job: Job | None = None, population: str = "shop", **versions: Any) -> 
 
 
 def go_live(score_set: ScoreSet, job: Job | None = None) -> None:
-    publish.publish(score_set, job, shoppers=2, defaults={"items": ["7"]})
+    publish.publish(score_set, job, defaults={"items": ["7"]})
 
 
 def live(population: str = "shop") -> list[ScoreSet]:

@@ -31,7 +31,7 @@ def version(estimator: str, **fields: Any) -> ModelVersion:
 def scored(by: ModelVersion, people: list[Shopper]) -> ScoreSet:
     made = publish.begin("shop", None, response=by, strategy=None, preference=None)
     publish.write_scores(made, [{"shopper_id": one.pk, "items": [by.estimator]} for one in people])
-    publish.publish(made, None, shoppers=len(people), defaults={})
+    publish.publish(made, None, defaults={})
     publish.tidy("shop")
     return made
 
@@ -107,7 +107,15 @@ def test_who_left_since_does_not_come_back(old: ModelVersion, new: ModelVersion,
     Shopper.objects.filter(pk=merged.pk).update(merged_into=stayed)
     done = undo()
     assert served() == {stayed.pk}
-    assert (done.dropped, live().shoppers) == (2, 2)  # the erased one's row was gone already
+    assert (done.dropped, live().shoppers) == (3, 1)
+
+
+def test_back_over_two_champions_leaves_none_of_them_to_go_back_to(old: ModelVersion, new: ModelVersion) -> None:
+    newest = registry.promote(version("newest"))
+    done = undo(to=old)
+    assert (done.version, done.instead_of) == (old, newest)
+    with pytest.raises(NothingToRollBackTo):
+        undo()
 
 
 def test_a_new_consent_does_not_bring_back_what_was_computed_before_the_withdrawal(
@@ -132,7 +140,7 @@ def test_without_its_checks_a_withdrawn_shopper_would_come_back(
     old: ModelVersion, new: ModelVersion, people: list[Shopper], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The negative control."""
-    consent.record(people[0], [], source="test")
+    Shopper.objects.filter(pk=people[0].pk).update(consent_personalisation=False)
     monkeypatch.setattr(publish, "_drop_withdrawn", lambda score_set: 0)
     monkeypatch.setattr(publish, "_drop_changed", lambda score_set: 0)
     undo()
@@ -184,7 +192,7 @@ def test_scores_of_a_model_that_was_rolled_back_are_not_published(
     under_way = publish.begin("shop", leased, response=new, strategy=None, preference=None)
     undo()
     with pytest.raises(publish.RolledBack):
-        publish.publish(under_way, leased, shoppers=1, defaults={})
+        publish.publish(under_way, leased, defaults={})
     assert live().response_version == old
     assert Job.objects.get(pk=job.pk).state == "running"  # for its worker to fail, with the sentence
     publish.tidy("shop")
@@ -199,7 +207,7 @@ def test_scores_begun_with_the_bad_model_after_it_went_are_not_published_either(
     undo()
     late = publish.begin("shop", None, response=new, strategy=None, preference=None)
     with pytest.raises(publish.RolledBack):
-        publish.publish(late, None, shoppers=0, defaults={})
+        publish.publish(late, None, defaults={})
     assert live().response_version == old
 
 
@@ -240,7 +248,7 @@ def test_scores_of_a_model_that_was_rolled_back_do_not_come_back_with_another(pe
     def publish_with(strategy: ModelVersion, response: ModelVersion) -> ScoreSet:
         made = publish.begin("shop", None, response=response, strategy=strategy, preference=None)
         publish.write_scores(made, [{"shopper_id": one.pk} for one in people])
-        publish.publish(made, None, shoppers=len(people), defaults={})
+        publish.publish(made, None, defaults={})
         publish.tidy("shop")
         return made
 
@@ -265,7 +273,7 @@ def test_who_withdraws_while_scores_are_computed_is_left_out_even_if_they_agree_
     publish.write_scores(made, [{"shopper_id": one.pk} for one in people])
     for purposes in ([], [Purpose.PERSONALISATION]):
         consent.record(people[1], purposes, source="test")
-    publish.publish(made, None, shoppers=len(people), defaults={})
+    publish.publish(made, None, defaults={})
     assert served() == {one.pk for one in people[2:]}
     made.refresh_from_db()
     assert made.shoppers == 2

@@ -37,7 +37,7 @@ def published(*intents: float | None, days: int = 7, population: str = "shop") -
     )  # fmt: skip
     rows = [{"shopper_id": one.pk, "intent": value} for one, value in zip(people, intents, strict=True)]
     publish.write_scores(score_set, rows)
-    publish.publish(score_set, None, shoppers=len(people), defaults={})
+    publish.publish(score_set, None, defaults={})
     return people
 
 
@@ -134,7 +134,7 @@ def test_a_withdrawal_while_the_job_runs_leaves_no_score() -> None:
     score_set = publish.begin("shop", None, response=None, strategy=None, preference=None, intent=version())
     publish.write_scores(score_set, [{"shopper_id": mara.pk, "intent": 0.9}])
     consent.record(mara, [Purpose.ANALYTICS], source="test")
-    publish.publish(score_set, None, shoppers=1, defaults={})
+    publish.publish(score_set, None, defaults={})
     assert not ShopperScores.objects.exists()
 
 

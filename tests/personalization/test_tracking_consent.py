@@ -201,7 +201,7 @@ def test_a_withdrawal_counts_for_a_job_that_is_running(shopper: Shopper) -> None
     score_set = publish.begin("shop", None, response=None, strategy=None, preference=None)
     publish.write_scores(score_set, [{"shopper_id": each.pk, "items": []} for each in (shopper, stays)])
     consent.record(shopper, {A, M}, source="banner")
-    publish.publish(score_set, None, shoppers=2, defaults={})
+    publish.publish(score_set, None, defaults={})
     score_set.refresh_from_db()
     assert (score_set.state, score_set.shoppers) == ("live", 1)
     assert list(ShopperScores.objects.values_list("shopper", flat=True)) == [stays.pk]

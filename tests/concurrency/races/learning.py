@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from unittest import mock
 from uuid import uuid4
 
+from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from personalization.learning import jobs, publish, registry, rollback
-from personalization.models import Job, ModelVersion, ScoreSet
+from personalization.learning import jobs, publish, registry, rollback, shards
+from personalization.models import Job, ModelVersion, ScoreSet, ScoreShard, Shopper, ShopperScores
+from personalization.privacy import erasure
+from personalization.tracking import consent
 from personalization.types import JobKind, ModelTask
 from tests.concurrency import arena
 
@@ -82,12 +85,12 @@ class RolledBackAtOnce(PromotedAtOnce):
             for version in (self.former, self.bad)
         }
         for score_set in self.shown.values():
-            publish.publish(score_set, None, shoppers=0, defaults={})
+            publish.publish(score_set, None, defaults={})
         self.under_way = publish.begin(self.population, None, response=self.bad, strategy=None, preference=None)
 
     def contenders(self) -> Sequence[Callable[[], object]]:
         back = partial(rollback.roll_back, ModelTask.RESPONSE, self.population, to=self.former)
-        late = partial(publish.publish, self.under_way, None, shoppers=0, defaults={})
+        late = partial(publish.publish, self.under_way, None, defaults={})
         return [back, late, *[partial(registry.promote, self.new)] * 2]
 
     def overruns(self) -> list[str]:
@@ -156,7 +159,7 @@ class PublishedAtOnce(arena.Race):
         ]
 
     def contenders(self) -> Sequence[Callable[[], object]]:
-        return [partial(publish.publish, each, None, shoppers=1, defaults={}) for each in self.sets]
+        return [partial(publish.publish, each, None, defaults={}) for each in self.sets]
 
     def _states(self) -> list[str]:
         rows = ScoreSet.objects.filter(population=self.sets[0].population)
@@ -175,4 +178,53 @@ class PublishedAtOnce(arena.Race):
     def unguarded(self) -> Iterator[None]:
         arena.drop_unique(ScoreSet, "pz_one_live_scoreset")
         with arena.check_then_act(), arena.without_row_locks():
+            yield
+
+
+class WithdrawnWhileScored(arena.Race):
+    """Parts that were computed before are written while their shoppers withdraw or are erased: none comes back."""
+
+    threads = 6
+
+    def prepare(self) -> None:
+        people = [Shopper.objects.create(consent_personalisation=True) for _ in range(8)]
+        self.leaving, self.stays = people[:4], people[4:]
+        self.score_set = publish.begin(uuid4().hex[:20], None, response=None, strategy=None, preference=None)
+        shards.plan(self.score_set, [one.pk for one in people], 4)
+        self.computed: list[tuple[ScoreShard, list[dict[str, object]]]] = []
+        while (shard := shards.take(self.score_set, "worker", leads=True)) is not None:
+            self.computed.append(
+                (shard, [{"shopper_id": one.pk} for one in people if shard.first <= one.pk <= shard.last])
+            )
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        writing = [partial(shards.finish, shard, rows) for shard, rows in self.computed]
+        withdrawn, erased = self.leaving[:3], self.leaving[3]
+        return [
+            *writing,
+            *[partial(consent.record, one, [], source="test") for one in withdrawn],
+            partial(erasure.erase, erased),
+        ]
+
+    def _scored(self) -> set[int]:
+        return set(ShopperScores.objects.filter(score_set=self.score_set).values_list("shopper_id", flat=True))
+
+    def overruns(self) -> list[str]:
+        back = self._scored() & {one.pk for one in self.leaving}
+        return [f"scores of {len(back)} who left are kept"] if back else []
+
+    def faults(self) -> list[str]:
+        publish.publish(self.score_set, None, defaults={})
+        kept = {one.pk for one in self.stays}
+        self.score_set.refresh_from_db()
+        right = self._scored() == kept and self.score_set.shoppers == len(kept)
+        return [] if right else ["what is published are not the scores of who stayed"]
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(arena.without_row_locks())
+            stack.enter_context(mock.patch.object(shards, "_held", arena.pausing(shards._held)))
+            if connection.vendor == "sqlite":
+                stack.enter_context(arena.without_transactions())
             yield

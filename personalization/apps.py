@@ -30,10 +30,17 @@ class PersonalizationConfig(AppConfig):
             triggers,
         )
         from personalization.decisioning import push
+        from personalization.decisioning import withdrawal as decided
         from personalization.features import rollups
         from personalization.insight import feedback, monitoring
         from personalization.learning import chores, fairness, gate, handlers, retraining, summarise
-        from personalization.ports.signals import events_rewritten, shoppers_merged, shoppers_unmerged
+        from personalization.learning import withdrawal as learnt
+        from personalization.ports.signals import (
+            consent_withdrawn,
+            events_rewritten,
+            shoppers_merged,
+            shoppers_unmerged,
+        )
         from personalization.privacy import logs
         from personalization.tracking import (
             audit,
@@ -52,6 +59,8 @@ class PersonalizationConfig(AppConfig):
         receivers.connect()
         shoppers_merged.connect(merging.take_over, dispatch_uid="personalization.merging")
         shoppers_unmerged.connect(merging.give_back, dispatch_uid="personalization.merging")
+        consent_withdrawn.connect(learnt.on_withdrawn, dispatch_uid="personalization.learning.withdrawn")
+        consent_withdrawn.connect(decided.on_withdrawn, dispatch_uid="personalization.decisioning.withdrawn")
         chores.register("merges", merges.settle)
         chores.register("bots", judging.judge_recent)
         events_rewritten.connect(feedback.rejoin, dispatch_uid="personalization.feedback")

@@ -16,6 +16,7 @@ from django.utils.translation import pgettext
 from personalization import conf
 from personalization.admin.causes import Why, why_of
 from personalization.admin.display import DASH, change_url, money, percent, plain, pretty
+from personalization.decisioning.withdrawal import without_why
 from personalization.models import Campaign, Decision, Offer
 from personalization.types import HEADS, Arm
 
@@ -57,10 +58,10 @@ def explain(decision: Decision, *, with_features: bool) -> Explanation:
     if with_features:
         raw["features"] = decision.features
     else:
-        raw["chosen"] = [_without_reasons(row) for row in chosen]
+        raw["chosen"] = [without_why(row) for row in chosen]
     return Explanation(
         summary=summary(decision, len(eligible), len(chosen), len(excluded)),
-        chosen=[_line(row if with_features else _without_reasons(row), offers) for row in chosen],
+        chosen=[_line(row if with_features else without_why(row), offers) for row in chosen],
         eligible=[_line(row, offers) for row in eligible],
         excluded=[_line({"offer": key, "reasons": reason}, offers) for key, reason in excluded],
         head_labels=head_labels(),
@@ -157,10 +158,6 @@ def feature_values(features: Any) -> list[tuple[str, str]]:
         for name, value in features.items()
         if value not in (None, {}, [])
     ]
-
-
-def _without_reasons(row: Any) -> Any:
-    return {key: value for key, value in row.items() if key != "why"} if isinstance(row, Mapping) else row
 
 
 def _line(row: Any, offers: Mapping[int, Offer]) -> OfferLine:

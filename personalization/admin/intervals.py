@@ -13,6 +13,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from personalization.admin.display import DASH, badge, money, number
+from personalization.learning.figures import is_number
 
 ROW_HEIGHT = 48
 LEFT = 8
@@ -148,9 +149,7 @@ def _first(value: Mapping[str, Any], names: Iterable[str]) -> float | None:
 
 
 def _plain(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < float("inf") else None  # NaN compares false as well
+    return float(value) if is_number(value) else None
 
 
 def draw(figures: list[Figure]) -> Chart | None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from personalization.learning import gate
+from personalization.learning.figures import is_number, listed, mapping
 from personalization.learning.gate import Check
 from personalization.models import ModelVersion
 
@@ -78,8 +79,8 @@ def _is_at_work(version: ModelVersion) -> bool:
 
 
 def _row(version: ModelVersion) -> BoardRow:
-    stored: dict[str, Any] = version.metrics if isinstance(version.metrics, dict) else {}
-    figures = stored.get("board", {})
+    stored, card = mapping(version.metrics), mapping(version.card)
+    figures = mapping(stored.get("board"))
     checks = gate.checks_of(stored)
     return BoardRow(
         estimator=version.estimator,
@@ -88,12 +89,12 @@ def _row(version: ModelVersion) -> BoardRow:
         champion=version.state == ModelVersion.State.CHAMPION,
         metrics={name: triple for name, value in figures.items() if (triple := _triple(value)) is not None},
         trained_at=version.created_at,
-        note=str(version.card.get("note", "")) if isinstance(version.card, dict) else "",
+        note=str(card.get("note", "")),
         challenger=bool(stored.get("challenger")),
         cost=Cost(
-            fit_seconds=stored.get("fit_seconds"),
-            peak_mb=stored.get("peak_mb"),
-            seconds_per_1000=next((check.figure for check in checks if check.name == "latency"), None),
+            fit_seconds=_number(stored.get("fit_seconds")),
+            peak_mb=_number(stored.get("peak_mb")),
+            seconds_per_1000=next((_number(check.figure) for check in checks if check.name == "latency"), None),
             size_bytes=version.size_bytes,
         ),
         checks=checks,
@@ -102,18 +103,22 @@ def _row(version: ModelVersion) -> BoardRow:
 
 
 def _triple(value: Any) -> tuple[float, float, float] | None:
-    if not isinstance(value, list) or len(value) != 3:
-        return None
-    return float(value[0]), float(value[1]), float(value[2])
+    given = listed(value)
+    numbers = [float(each) for each in given if is_number(each)]
+    return (numbers[0], numbers[1], numbers[2]) if len(numbers) == len(given) == 3 else None
+
+
+def _number(value: Any) -> float | None:
+    return value if is_number(value) else None
 
 
 def shadow_of(metrics: Any) -> Shadow | None:
     """Return what a version's metrics hold of its time in shadow; None if it was never there."""
-    stored = metrics.get("shadow") if isinstance(metrics, dict) else None
-    if not isinstance(stored, dict):
+    stored = mapping(mapping(metrics).get("shadow"))
+    if not stored:
         return None
     return Shadow(
-        rows=int(stored.get("rows", 0)),
+        rows=int(_number(stored.get("rows")) or 0),
         gain=_triple(stored.get("gain")),
         rival=str(stored.get("rival", "")),
         since=str(stored.get("since", "")),

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from django.utils.functional import Promise
 
 from personalization.features.topics import BY_CODE, REMAINDER, TOPICS, Topic, shares
-from personalization.learning import registry
+from personalization.learning import publish, registry
 from personalization.learning.figures import is_number, listed, mapping
+from personalization.models import ScoreSet
 from personalization.types import ModelTask
 
 MUCH, SOME = 0.15, 0.05
@@ -33,13 +34,13 @@ class Disclosure:
 
 
 def disclose(population: str) -> Disclosure:
-    """Return what the champions of a population look at."""
-    response = registry.champion(ModelTask.RESPONSE, population)
-    strategy = registry.champion(ModelTask.STRATEGY, population)
+    """Return what the models look at whose scores a population's pages show, or would show next."""
+    live = publish.live(population)
+    response = (live.response_version if live else None) or registry.champion(ModelTask.RESPONSE, population)
     weights = weights_of(response.card) if response is not None else {}
     topics = [BY_CODE[code] for code in weights if code in BY_CODE and code != REMAINDER]
     floor = min(MUCH, max(weights.values(), default=MUCH))  # whatever the weights, something counts most
-    cards = [version.card for version in (response, strategy) if version is not None]
+    cards = _cards(population, live)
     looked_at = {str(code) for card in cards for code in [*weights_of(card), *listed(mapping(card).get("looks_at"))]}
     told_all = all("looks_at" in mapping(card) for card in cards)  # older cards name the largest importances only
     return Disclosure(
@@ -61,6 +62,14 @@ def weights_of(card: object) -> dict[str, float]:
     if not found:
         found = shares(_numbers(mapping(stored.get("importances"))))
     return {code: found[code] for code in sorted(found, key=lambda each: -found[each])}
+
+
+def _cards(population: str, live: ScoreSet | None) -> list[object]:
+    """Return the cards of all models whose word counts now: the champions, and what made the live scores."""
+    asked = (ModelTask.RESPONSE, ModelTask.STRATEGY, ModelTask.INTENT)
+    reigning = [registry.champion(task, population) for task in asked]
+    served = [getattr(live, f"{task.value}_version") for task in asked] if live else []
+    return list({version.pk: version.card for version in [*reigning, *served] if version is not None}.values())
 
 
 def _numbers(values: Mapping[str, object]) -> dict[str, float]:

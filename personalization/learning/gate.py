@@ -16,6 +16,8 @@ import numpy as np
 from django.utils.translation import gettext, gettext_noop
 from numpy.typing import NDArray
 
+from personalization.learning.figures import is_number, listed, mapping
+
 logger = logging.getLogger(__name__)
 FAIRNESS = "fairness"
 LABELS = {
@@ -53,7 +55,11 @@ class Check:
     @property
     def sentence(self) -> str:
         """The reason in the reader's language."""
-        return gettext(self.template) % self.params if self.params else gettext(self.template)
+        text = gettext(self.template)
+        try:
+            return text % self.params if self.params else text
+        except (KeyError, TypeError, ValueError):
+            return text  # stored by another version
 
     @property
     def label(self) -> str:
@@ -120,10 +126,14 @@ def stored(checks: Iterable[Check]) -> list[dict[str, Any]]:
 
 def checks_of(metrics: Any) -> list[Check]:
     """Return the checks that a version's metrics hold; none of an older version's or of another shape."""
-    rows = metrics.get("gate") if isinstance(metrics, dict) else None
-    known = Check.__dataclass_fields__
     return [
-        Check(**{name: value for name, value in row.items() if name in known})
-        for row in (rows if isinstance(rows, list) else [])
+        Check(
+            str(row["name"]),
+            row["passed"] if isinstance(row["passed"], bool) else None,
+            str(row["template"]),
+            mapping(row.get("params")),
+            **{name: row[name] for name in ("figure", "low", "high", "threshold") if is_number(row.get(name))},
+        )
+        for row in listed(mapping(metrics).get("gate"))
         if isinstance(row, dict) and {"name", "passed", "template"} <= set(row)
     ]

@@ -106,15 +106,17 @@ def publish(
     The job finishes in the same transaction, under its fencing token: a worker that lost its lease publishes nothing.
     """
     with transaction.atomic():
-        gone = _drop_withdrawn(score_set) + _drop_changed(score_set)
+        _drop_withdrawn(score_set)
+        _drop_changed(score_set)
+        left = ShopperScores.objects.filter(score_set=score_set).count()
         if job is not None:
-            jobs.finish(job, {"score_set": score_set.pk, "shoppers": shoppers - gone})
+            jobs.finish(job, {"score_set": score_set.pk, "shoppers": left})
         lock(score_set.population)
         _refuse_rolled_back(score_set)
         retire_live(score_set.population)
         ScoreSet.objects.filter(pk=score_set.pk).update(
             state=ScoreSet.State.LIVE,
-            shoppers=shoppers - gone,
+            shoppers=left,
             defaults=defaults,
             profile=profile or {},
             published_at=timezone.now(),
@@ -164,17 +166,17 @@ def restorable(task: ModelTask, version: ModelVersion) -> ScoreSet | None:
 
 
 def restore(score_set: ScoreSet) -> int:
-    """Put a retired set in the live one's place; returns how many shoppers' rows of it were dropped.
+    """Put a retired set in the live one's place; returns how many of its shoppers did not come back.
 
     Call it in the transaction of the rollback, under :func:`lock`. When it was published stays: scores do not grow
     younger by being put back. Who withdrew or was merged since, or is not who they were, does not come back.
     """
-    gone = _drop_withdrawn(score_set) + _drop_changed(score_set)
+    _drop_withdrawn(score_set)
+    _drop_changed(score_set)
+    left = ShopperScores.objects.filter(score_set=score_set).count()
     retire_live(score_set.population)
-    ScoreSet.objects.filter(pk=score_set.pk).update(
-        state=ScoreSet.State.LIVE, retired_at=None, shoppers=F("shoppers") - gone
-    )
-    return gone
+    ScoreSet.objects.filter(pk=score_set.pk).update(state=ScoreSet.State.LIVE, retired_at=None, shoppers=left)
+    return score_set.shoppers - left
 
 
 def _drop_changed(score_set: ScoreSet) -> int:

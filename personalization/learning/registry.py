@@ -69,10 +69,17 @@ def lock(task: str, population: str) -> None:
 
 
 def crown(version: ModelVersion, *, by: Any, rolled_back: bool = False, **noted: str) -> None:
-    """Retire whoever reigns and let this version reign, under :func:`lock`; ``noted`` goes into its card."""
+    """Retire whoever reigns and let this version reign, under :func:`lock`; ``noted`` goes into its card.
+
+    ``rolled_back``: whoever reigned after this version's last reign counts as rolled back, not only the last of them.
+    """
     now = timezone.now().isoformat()
-    rivals = ModelVersion.objects.filter(task=version.task, population=version.population)
-    for other in rivals.filter(state=State.CHAMPION).exclude(pk=version.pk):
+    rivals = ModelVersion.objects.filter(task=version.task, population=version.population).exclude(pk=version.pk)
+    if rolled_back and (ended := _retired_at(version)):
+        for other in rivals.filter(state=State.RETIRED):
+            if _retired_at(other) > ended and "rolled_back_at" not in mapping(other.card):
+                ModelVersion.objects.filter(pk=other.pk).update(card={**mapping(other.card), "rolled_back_at": now})
+    for other in rivals.filter(state=State.CHAMPION):
         card = {**mapping(other.card), "retired_at": now} | ({"rolled_back_at": now} if rolled_back else {})
         ModelVersion.objects.filter(pk=other.pk).update(state=State.RETIRED, card=card)
     card = {
@@ -89,7 +96,12 @@ def former(task: ModelTask, population: str) -> ModelVersion | None:
     """
     retired = ModelVersion.objects.filter(task=task.value, population=population, state=State.RETIRED)
     known = [version for version in retired if "rolled_back_at" not in mapping(version.card)]
-    return max(known, key=lambda version: (str(mapping(version.card).get("retired_at", "")), version.pk), default=None)
+    return max(known, key=lambda version: (_retired_at(version), version.pk), default=None)
+
+
+def _retired_at(version: ModelVersion) -> str:
+    """Return when a version's last reign ended, as stored; empty if it never reigned."""
+    return str(mapping(version.card).get("retired_at", ""))
 
 
 def versions_of(job: Job) -> list[ModelVersion]:

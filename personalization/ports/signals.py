@@ -28,6 +28,9 @@ shoppers_merged = Signal()
 shoppers_unmerged = Signal()
 """Sent by the app itself when a merge is taken back, inside the transaction: visitor, account, merge, returns
 (:class:`personalization.tracking.merging.Returns`). Rooms give back what the merge moved."""
+consent_withdrawn = Signal()
+"""Sent by the app itself inside the transaction that writes the withdrawal: shopper_id, purposes (a frozenset of
+:class:`personalization.types.Purpose`). Rooms let go of what they derived under that consent."""
 events_rewritten = Signal()
 """Sent by the app itself, inside the transaction, when stored events change afterwards (a merge, one taken back, a
 session judged again, an erasure): shopper_ids (a collection; None: everybody), first_day and last_day (dates, UTC,

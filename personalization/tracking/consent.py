@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponseBase
 from personalization import conf
 from personalization.models import ConsentRecord, Shopper, ShopperAlias
 from personalization.ports import adapters
+from personalization.ports.signals import consent_withdrawn
 from personalization.tracking import aliases, identity, profiles
 from personalization.tracking.impersonation import is_impersonated
 from personalization.types import CONSENT_PURPOSES, Purpose
@@ -106,8 +107,11 @@ def record(shopper: Shopper, purposes: Iterable[Purpose], *, source: str) -> Non
         flags = {f"consent_{purpose.value}": purpose in wanted for purpose in changed}
         if flags:
             Shopper.objects.filter(pk=current.pk).update(**flags)
-        if flags.get("consent_personalisation") is False:
+        withdrawn = frozenset(purpose for purpose in changed if purpose not in wanted)
+        if Purpose.PERSONALISATION in withdrawn:
             profiles.forget(current)
+        if withdrawn:
+            consent_withdrawn.send(sender=ConsentRecord, shopper_id=current.pk, purposes=withdrawn)
     for name, value in flags.items():
         setattr(shopper, name, value)
 

@@ -44,8 +44,13 @@ SELECT * FROM who
 
 
 def fits(request: HttpRequest) -> bool:
-    """Return whether an event of this request can go the short way: who asks is not known yet, but can be found."""
-    short = connection.vendor == "postgresql" and not connection.in_atomic_block and not identity.is_known(request)
+    """Return whether an event of this request can go the short way: who asks is not known yet, but can be found.
+
+    Not within a transaction, one that the host opened by turning autocommit off included: a plan that is gone would
+    spoil it.
+    """
+    alone = not connection.in_atomic_block and connection.get_autocommit()
+    short = connection.vendor == "postgresql" and alone and not identity.is_known(request)
     return short and _finder(request) is not None
 
 

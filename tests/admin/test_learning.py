@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from io import StringIO
+from typing import Any
+
 import pytest
+from django.core.management import call_command
+from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
@@ -183,3 +188,20 @@ def test_promoting_needs_the_permission(client):
     assert client.post(url).status_code == 403
     page = client.get(reverse("admin:personalization_modelversion_change", args=[version.pk])).content.decode()
     assert "Promote" not in page
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        [1],
+        {"board": [1], "shadow": {"rows": "x", "gain": [1, "a", None]}, "gate": [3, {"name": 1}]},
+        {"board": {"auc": ["a", "b", "c"], "log_loss": 10**400}, "fit_seconds": "long", "peak_mb": [1]},
+        {"gate": [{"name": "latency", "passed": "yes", "template": 5, "params": [1], "figure": "a", "low": {}}]},
+        {"gate": [{"name": "size", "passed": True, "template": "%(missing)s of %(bytes)d", "params": {"bytes": "x"}}]},
+    ],
+)
+def test_metrics_of_any_shape_open_their_pages(admin_client: Client, odd: Any) -> None:
+    made = make_version(metrics=odd, state="champion")
+    for address in ("", f"{made.pk}/change/", f"{made.pk}/card/"):
+        assert admin_client.get(f"/admin/personalization/modelversion/{address}").status_code == 200, address
+    call_command("board", stdout=StringIO())

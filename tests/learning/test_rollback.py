@@ -107,7 +107,15 @@ def test_who_left_since_does_not_come_back(old: ModelVersion, new: ModelVersion,
     Shopper.objects.filter(pk=merged.pk).update(merged_into=stayed)
     done = undo()
     assert served() == {stayed.pk}
-    assert (done.dropped, live().shoppers) == (2, 2)  # the erased one's row was gone already
+    assert (done.dropped, live().shoppers) == (3, 1)
+
+
+def test_back_over_two_champions_leaves_none_of_them_to_go_back_to(old: ModelVersion, new: ModelVersion) -> None:
+    newest = registry.promote(version("newest"))
+    done = undo(to=old)
+    assert (done.version, done.instead_of) == (old, newest)
+    with pytest.raises(NothingToRollBackTo):
+        undo()
 
 
 def test_a_new_consent_does_not_bring_back_what_was_computed_before_the_withdrawal(
@@ -132,7 +140,7 @@ def test_without_its_checks_a_withdrawn_shopper_would_come_back(
     old: ModelVersion, new: ModelVersion, people: list[Shopper], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The negative control."""
-    consent.record(people[0], [], source="test")
+    Shopper.objects.filter(pk=people[0].pk).update(consent_personalisation=False)
     monkeypatch.setattr(publish, "_drop_withdrawn", lambda score_set: 0)
     monkeypatch.setattr(publish, "_drop_changed", lambda score_set: 0)
     undo()

@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from personalization.learning import publish, registry
 from personalization.learning.disclosure import disclose
 from tests.admin.builders import make_version
 
@@ -48,6 +49,16 @@ def test_what_only_the_strategy_looks_at_is_not_called_unused() -> None:
     found = disclose("shop")
     assert [str(text) for text in found.protected] == ["Age"]
     assert [str(text) for text in found.unused] == ["Gender"]
+
+
+def test_what_made_the_live_scores_counts_although_another_reigns_by_now() -> None:
+    served = champion({"age": 0.4, "terms": 0.6})
+    made = publish.begin("shop", None, response=served, strategy=None, preference=None)
+    publish.publish(made, None, shoppers=0, defaults={})
+    registry.promote(make_version(card={"topics": {"terms": 1.0}, "looks_at": ["terms"]}))
+    found = disclose("shop")
+    assert [str(text) for text in found.protected] == ["Age"]
+    assert len(found.most) == 2
 
 
 def test_a_card_that_does_not_tell_all_promises_nothing() -> None:

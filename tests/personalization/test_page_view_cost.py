@@ -161,6 +161,11 @@ def test_the_short_way_is_for_requests_outside_transactions() -> None:
 
     request = make_request(visitor=make_alias(make_shopper()))
     assert round_trip.fits(request) is (connection.vendor == "postgresql")
+    connection.set_autocommit(False)
+    try:
+        assert not round_trip.fits(request)
+    finally:
+        connection.set_autocommit(True)
     with transaction.atomic():
         assert not round_trip.fits(request)
         api.track("product_viewed", request=request, item_id="p-1")

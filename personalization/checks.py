@@ -11,6 +11,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.utils.module_loading import import_string
 
 from personalization import conf
+from personalization.features.specification import TEXT_TOPICS
 from personalization.types import CONSENT_PURPOSES
 
 LEAST_TOKEN = 24
@@ -37,6 +38,7 @@ RANGES = {
     "ALERT_BUDGET_SHARE": (0.0, 1.0),
     "STACK_LIMIT": (1, 20),
     "INTENT_DAYS": (1, 90),
+    "TEXT_TOPICS": (0, TEXT_TOPICS),
     "QUOTE_MINUTES": (1, 1440),
     "REFUSAL_FLOOR_MS": (0, 1000),
     "PUSH_PER_WEEK": (0, 1000),

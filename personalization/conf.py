@@ -64,6 +64,8 @@ class Conf:
     """Matured exposures needed before a response model trains."""
     intent_days: int = 7
     """Purchase intent is how likely a shopper is to buy anything within so many days."""
+    text_topics: int = 0
+    """Topics that the words of product titles are divided into, for features of shoppers' interest; 0: none."""
     train_every_hours: int = 24
     """A training is due this long after the last one; 0: nothing is trained by itself."""
     retrain_exposures: int = 20_000

@@ -12,6 +12,7 @@ from personalization.features.compute import KINDS, TEXT_ATTRIBUTES, FeatureBuil
 from personalization.features.frames import NEVER, STREAM_TYPES, Floats, Frames, Ints
 from personalization.features.specification import FEATURES, INDEX, NAMES
 from personalization.types import HEADS, OfferKind
+from worker.tastes import Tastes
 
 SEQUENCE_LENGTH = 20
 SEQUENCE_FIELDS = ("type", "category", "offer_kind", "age_hours", "value")
@@ -20,11 +21,15 @@ MAX_CODES = 200
 
 @dataclass(slots=True)
 class Vocabularies:
-    """Text → code, fitted before the cut-off; 0 stands for unknown or missing. Offers go by primary key."""
+    """Text → code, fitted before the cut-off; 0 stands for unknown or missing. Offers go by primary key.
+
+    ``tastes`` is what was fitted on the catalogue's own words and pictures.
+    """
 
     text: dict[str, dict[str, int]] = field(default_factory=dict)
     offers: dict[str, int] = field(default_factory=dict)
     categories: dict[str, int] = field(default_factory=dict)
+    tastes: Tastes = field(default_factory=Tastes)
 
     @classmethod
     def fit(cls, builder: FeatureBuilder, rows: Rows) -> Vocabularies:
@@ -38,7 +43,7 @@ class Vocabularies:
         seen = _lasting(rows)
         offers = {str(int(frames.offers.ids[position])): code for code, position in enumerate(seen, start=1)}
         categories = {name: code for code, name in enumerate(frames.categories[:MAX_CODES], start=1)}
-        return cls(text, offers, categories)
+        return cls(text, offers, categories, Tastes.fit(frames))
 
     def sizes(self) -> dict[str, int]:
         """Return the number of codes per categorical feature, unknown included."""
@@ -46,11 +51,16 @@ class Vocabularies:
         return {**sizes, "offer": len(self.offers) + 1, "offer_kind": len(KINDS)}
 
     def as_json(self) -> dict[str, Any]:
-        return {"text": self.text, "offers": self.offers, "categories": self.categories}
+        return {
+            "text": self.text,
+            "offers": self.offers,
+            "categories": self.categories,
+            "tastes": self.tastes.as_json(),
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Vocabularies:
-        return cls(data["text"], data["offers"], data["categories"])
+        return cls(data["text"], data["offers"], data["categories"], Tastes.from_json(data.get("tastes")))
 
 
 def _lasting(rows: Rows) -> Ints:
@@ -139,6 +149,7 @@ def assemble(builder: FeatureBuilder, rows: Rows, y: Floats, exposure: Ints, voc
     """Return samples for rows: features, codes, sequences."""
     x = builder.build(rows)
     code_text(builder, rows, x, vocabularies)
+    vocabularies.tastes.fill(builder, rows, x)
     sequence, length = SequenceBuilder(builder, vocabularies).build(rows)
     kinds = np.array([KINDS.index(kind) for kind in builder.frames.offers.kinds], dtype=np.int64)
     return Samples(rows, x, sequence, length, y, kinds[rows.offer], exposure, vocabularies)

@@ -2,9 +2,9 @@
 
 A sample is a shopper at a moment; its label, whether they order within the days after. The moments lie as far apart as
 the label looks ahead, counted back from the cut-off: the latest whose days are over is the test, and those before it
-teach, so that every label of the training was known when the test began. Features are the shopper's own, profile and
-behaviour strictly before the moment; offers are none of them, and neither is the calendar, which so few moments would
-only spell out.
+teach, so that every label of the training was known when the test began. Features are the shopper's own, profile,
+behaviour and taste strictly before the moment; offers are none of them, and neither is the calendar, which so few
+moments would only spell out.
 
 Estimators, calibration and judgement are those of the responses: intent is the head ``purchase`` of an exposure to
 nothing.
@@ -122,6 +122,7 @@ def assemble(builder: FeatureBuilder, rows: Rows, bought: Floats, vocabularies: 
     """Return samples: the shopper's own columns, every other one missing; the head ``purchase``, no other one."""
     x = builder.build_shopper(rows)
     code_profile(builder, rows, x, vocabularies)
+    vocabularies.tastes.fill(builder, rows, x)
     tenure = x[:, INDEX["tenure_days"]]
     tenure[tenure < 0] = np.nan  # joined after the moment: that they would was not known then
     y = np.full((len(rows), len(HEADS)), np.nan)

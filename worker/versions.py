@@ -60,6 +60,7 @@ def store_response(
     found = fitted.estimator.importances()
     every = {name: share for name, share in found.items() if name.removesuffix("_missing") not in unseen}
     importances = sorted(every.items(), key=lambda item: -item[1])[:15]
+    tastes = vocabularies.tastes
     topics = {code: round(share, 5) for code, share in shares(every).items()}
     return ModelVersion(
         task=task.value,
@@ -74,6 +75,7 @@ def store_response(
         card={
             "topics": topics,  # unless the card knows better
             **card,
+            "text_topics": [] if tastes.topics is None else tastes.topics.top_words(),
             "importances": {name: round(value, 4) for name, value in importances},
             "looks_at": list(topics),
         },

@@ -7,6 +7,7 @@ Categorical columns hold the frame's own codes: positions of offers, or codes in
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from personalization.features.behaviour import Past
 from personalization.features.frames import NEVER, TYPE_CODE, Floats, Frames, Ints, Offers
 from personalization.features.series import Series
 from personalization.features.specification import INDEX, NAMES, RATE_PRIOR
+from personalization.features.turned import Turned
 from personalization.types import OfferKind
 
 HOUR = 3_600_000
@@ -77,6 +79,11 @@ class FeatureBuilder:
         )
         self._numbers, self._texts = self._profile_columns()
 
+    @cached_property
+    def turned(self) -> Turned:
+        """What everybody turned to, for the columns of the group ``taste``, which a worker fills in."""
+        return Turned(self.frames)
+
     def _series(self, mask: NDArray[np.bool_], value: Floats | None = None) -> Series:
         events = self.frames.events
         return Series(events.shopper[mask], events.time[mask], None if value is None else value[mask])
@@ -112,7 +119,7 @@ class FeatureBuilder:
         return self._all.span(rows.shopper, rows.time)  # the frame is sorted as the series is
 
     def build(self, rows: Rows) -> Floats:
-        """Return the matrix [rows, features]; textual columns are left nan (see ``text``)."""
+        """Return the matrix [rows, features]; columns of text (see ``text``) and taste (``turned``) are left nan."""
         out = self.build_shopper(rows)
 
         def put(name: str, values: Floats | Ints) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from django.utils.functional import Promise
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
+
+from personalization.features.specification import TEXT_TOPICS
 
 LABELS: dict[str, str | Promise] = {
     "offer_kind": _("kind of offer"),
@@ -54,6 +57,11 @@ LABELS: dict[str, str | Promise] = {
     "benefit_to_basket": _("benefit per usual basket"),
     "hour": _("hour of the day"),
     "weekday": _("day of the week"),
+    **{
+        f"text_topic_{number}": format_lazy(_("interest in text topic {number}"), number=number)
+        for number in range(1, TEXT_TOPICS + 1)
+    },
+    "text_match": _("offer’s category reads like what was looked at"),
 }
 
 

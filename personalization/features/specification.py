@@ -14,7 +14,7 @@ from typing import Literal
 
 from personalization.types import Purpose
 
-Group = Literal["offer", "profile", "behaviour", "history", "cross", "context"]
+Group = Literal["offer", "profile", "behaviour", "history", "cross", "context", "taste"]
 Impute = Literal["median", "zero"]
 
 
@@ -57,6 +57,13 @@ def _history(
 ) -> Feature:
     return Feature(name, "history", purpose, unit, impute="zero", flag=flag, log=unit == "exposures", window_days=days)
 
+
+def _taste(name: str, purpose: str, unit: str = "share", *, flag: bool = False) -> Feature:
+    return Feature(name, "taste", purpose, unit, impute="zero", flag=flag)
+
+
+TEXT_TOPICS = 8
+"""Columns for topics of the catalogue's words; a shop that asks for fewer leaves the last ones empty."""
 
 FEATURES: tuple[Feature, ...] = (
     _offer("offer_kind", "attractiveness: the kind of benefit", categorical=True),
@@ -116,6 +123,11 @@ FEATURES: tuple[Feature, ...] = (
     Feature("benefit_to_basket", "cross", "benefit, per usual basket", "ratio", impute="zero", log=True),
     Feature("hour", "context", "time of day", "hours"),
     Feature("weekday", "context", "day of the week", "0–6"),
+    *(
+        _taste(f"text_topic_{number}", f"interest: what they turn to is about text topic {number}")
+        for number in range(1, TEXT_TOPICS + 1)
+    ),
+    _taste("text_match", "interest: the offer's category is about what they turn to", "cosine"),
 )
 
 NAMES = tuple(feature.name for feature in FEATURES)
@@ -124,4 +136,4 @@ CATEGORICAL = tuple(position for position, feature in enumerate(FEATURES) if fea
 PROFILE = tuple(position for position, feature in enumerate(FEATURES) if feature.group == "profile")
 RATE_PRIOR = 2.0
 """Pseudo-exposures by which rates are shrunk towards one half."""
-VERSION = "2"
+VERSION = "3"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from personalization.features.specification import FEATURES
+from personalization.features.specification import FEATURES, TEXT_TOPICS
 from personalization.types import Purpose
 
 SEQUENCE, REMAINDER = "sequence", "remainder"
@@ -83,6 +83,12 @@ TOPICS: tuple[Topic, ...] = (
         _("Interest in the offer’s category"),
         _("How much of what you look at is of the offer’s category"),
         ("category_share",),
+    ),
+    Topic(
+        "words",
+        _("What the products looked at are about"),
+        _("What the products that you look at and buy are about"),
+        (*(f"text_topic_{number}" for number in range(1, TEXT_TOPICS + 1)), "text_match"),
     ),
     Topic(
         "fatigue",

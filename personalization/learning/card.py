@@ -80,6 +80,7 @@ class Card:
     data: list[Row] = field(default_factory=list)
     topics: list[Weight] = field(default_factory=list)
     features: list[Weight] = field(default_factory=list)
+    text_topics: list[Row] = field(default_factory=list)
     metrics: list[Row] = field(default_factory=list)
     calibration: list[Bin] = field(default_factory=list)
     calibration_words: str = ""
@@ -116,6 +117,7 @@ def build(version: ModelVersion) -> Card:
         data=_data(mapping(stored.get("data")), mapping(stored.get("test"))),
         topics=_topics(stored),
         features=[Weight(label(name), share) for name, share in _shares(stored.get("importances"))],
+        text_topics=_text_topics(stored),
         metrics=_metrics(board),
         calibration=_bins(mapping(stored.get("calibration")).get("bins")),
         calibration_words=_calibration_words(mapping(stored.get("calibration"))),
@@ -184,6 +186,14 @@ def _topics(stored: Mapping[str, Any]) -> list[Weight]:
         topic = BY_CODE.get(code)
         weights.append(Weight(str(topic.name) if topic else code, share, topic.protected if topic else False))
     return weights
+
+
+def _text_topics(stored: Mapping[str, Any]) -> list[Row]:
+    """Return what the topics of the catalogue's words are about: their most probable words."""
+    return [
+        Row(_("Text topic %(number)s") % {"number": number}, ", ".join(map(str, listed(told))))
+        for number, told in enumerate(listed(stored.get("text_topics")), start=1)
+    ]
 
 
 def _metrics(board: Mapping[str, Any]) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
+from personalization.features import turned
 from personalization.features.specification import FEATURES, RATE_PRIOR, Feature
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "features.md"
@@ -15,6 +16,7 @@ GROUPS = {
     "history": "What became of earlier offers",
     "cross": "Shopper and offer together",
     "context": "The moment",
+    "taste": "The shopper's taste",
 }
 INTRODUCTION = f"""# Features
 
@@ -29,6 +31,15 @@ passed through log(1 + x) where it says log, a missing value is replaced, and th
 deviation 1. A flag is a further 0/1 column that says the value was missing. Everything is fitted on the training rows
 only, and a feature that never varies there is left out. Codes are numbers in a vocabulary fitted on the training rows;
 unknown and missing values share the code 0. Trees read the raw values.
+
+*Looks back* is the window before the moment; "all" is everything that is kept. Columns of the offer and of the moment
+need no consent; every other one reads shoppers who agreed to personalisation and nobody else. That the future changes
+nothing is tested for every column: `tests/features/test_compute.py`, and for the taste `tests/worker/test_tastes.py`.
+"""
+OF_TASTE = """
+These columns are empty unless the shop asks for them ([settings](settings.md): `TEXT_TOPICS`). What a shopper turned to
+are products viewed, put into the basket and bought; a purchase counts thrice, and each counts half as much with every
+{days:g} days that it lies back.
 """
 
 
@@ -36,13 +47,25 @@ def render() -> str:
     """Return the page."""
     parts = [INTRODUCTION]
     for group, features in groupby(FEATURES, key=lambda feature: feature.group):
-        parts.append(f"\n## {GROUPS[group]}\n\n| feature | what for | unit | preparation |\n|---|---|---|---|\n")
+        parts.append(f"\n## {GROUPS[group]}\n")
+        if group == "taste":
+            parts.append(OF_TASTE.format(days=turned.HALF_LIFE_DAYS))
+        parts.append("\n| feature | what for | looks back | unit | preparation |\n|---|---|---|---|---|\n")
         parts.extend(_line(feature) for feature in features)
     return "".join(parts)
 
 
 def _line(feature: Feature) -> str:
-    return f"| `{feature.name}` | {feature.purpose} | {feature.unit or '–'} | {_preparation(feature)} |\n"
+    told = (feature.purpose, _window(feature), feature.unit or "–", _preparation(feature))
+    return f"| `{feature.name}` | {' | '.join(told)} |\n"
+
+
+def _window(feature: Feature) -> str:
+    if feature.group in {"offer", "profile", "context"}:
+        return "–"
+    if feature.group == "taste":
+        return f"the last {turned.MOST}"
+    return "all" if feature.window_days is None else f"{feature.window_days} days"
 
 
 def _preparation(feature: Feature) -> str:

@@ -12,7 +12,8 @@ from personalization.features.specification import FEATURES, INDEX, NAMES
 from tests.features import shops
 from tests.features.shops import DAY, HOUR, ORIGIN, Happening, OfferTerms, Person, Shop, Shown
 
-NUMERIC = [feature.name for feature in FEATURES if not feature.categorical]
+NUMERIC = [feature.name for feature in FEATURES if not feature.categorical and feature.group != "taste"]
+"""Columns of taste are filled in by the worker: tests/worker/test_tastes.py."""
 OF_AN_OFFER = {feature.name for feature in FEATURES if feature.group in {"offer", "cross"}} | {"category_share"}
 
 

@@ -24,11 +24,11 @@ from worker.losses import masked_cross_entropy, strategy_loss
 from worker.networks.four_part import FourPart, SequenceEncoder, Widths
 
 ARMS = (*KINDS, NO_OFFER)
-OF_OFFER = ("same_", "kind_", "category_share")
+OF_OFFER = ("same_", "kind_", "category_share", "text_match")
 BEHAVIOUR = [
     feature.name
     for feature in FEATURES
-    if feature.group in {"behaviour", "history"} and not feature.name.startswith(OF_OFFER)
+    if feature.group in {"behaviour", "history", "taste"} and not feature.name.startswith(OF_OFFER)
 ]
 ATTRIBUTES = [f.name for f in FEATURES if f.group in {"profile", "context"}]
 OFFER = [f.name for f in FEATURES if f.name not in {*BEHAVIOUR, *ATTRIBUTES}]

@@ -112,6 +112,7 @@ def card_lines(card: Card) -> list[str]:
         ("Limits", [f"- {limit}" for limit in card.limits]),
         ("Data", _pairs(card.data)),
         ("What it looks at", [f"{topic.text:>8}  {topic.name}" for topic in card.topics]),
+        ("What the catalogue's words are about", _pairs(card.text_topics)),
         ("How good it is", _pairs(card.metrics)),
         (
             "Calibration",

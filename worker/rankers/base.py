@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from personalization.features.frames import Floats, Frames, Ints
+from personalization.features.turned import PURCHASE_WEIGHT
 from worker.rankers.catalogue import Catalogue
 from worker.space import Space, check
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from worker.artifacts import Arrays
 
 DAY = 86_400_000
-PURCHASE_WEIGHT = 3.0
 HALF_LIFE_DAYS = 14.0
 Scores = NDArray[np.float32]
 Progress = Callable[[float], None]

@@ -117,10 +117,13 @@ def test_a_scoring_shows_its_parts_by_worker(client, operator):
     people = [build.shopper() for _ in range(3)]
     jobs.enqueue(JobKind.SCORE, {"population": "shop"})
     job = jobs.lease("north:1")
+    assert job is not None
     made = publish.begin("shop", job, response=None, strategy=None, preference=None)
     shards.plan(made, [person.pk for person in people], 1)
     for worker in ("north:1", "south:2"):
-        shards.finish(shards.take(made, worker, leads=True), [])
+        shard = shards.take(made, worker, leads=True)
+        assert shard is not None
+        shards.finish(shard, [])
     shards.take(made, "south:2", leads=False)
     page = client.get(reverse("admin:personalization_job_now", args=[job.pk])).content.decode()
     assert "2 of 3 parts done" in page

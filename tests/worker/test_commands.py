@@ -257,7 +257,9 @@ def test_a_damaged_model_is_explained(trained: Population, models: Path) -> None
 
 
 def test_scoring(trained: Population) -> None:
-    assert "Scores of 240 shoppers are live." in typed("score")
+    scored = typed("score")
+    assert "Scores of 240 shoppers are live." in scored
+    assert "1 of 1 parts, 240 shoppers" in scored
     assert ScoreSet.objects.get().state == "live"
 
 

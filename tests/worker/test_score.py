@@ -184,11 +184,12 @@ def test_a_second_worker_scores_as_the_first_would(trained: Population, monkeypa
     whole = rows(run())
     pinned = dict(registry.champions("shop"))
     monkeypatch.setattr(score, "BLOCK", 20)
-    job, helped = leased(), []
+    job = leased()
+    helped: list[int] = []
 
     def help_out(what: str, done: float) -> None:
         building = ScoreSet.objects.filter(state=ScoreSet.State.BUILDING, shard_count__isnull=False).first()
-        if building is not None and shards.left(building) == building.shard_count - 2:
+        if building is not None and shards.left(building) == (building.shard_count or 0) - 2:
             train.run(None, population.QUICK, silent, until=population.END)
             registry.promote(ModelVersion.objects.filter(task="response").latest("pk"))
             offers.update(name="renamed meanwhile")

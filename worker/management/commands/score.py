@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from personalization.exceptions import NotEnoughData
-from personalization.learning import jobs
+from personalization.learning import jobs, shards
 from personalization.types import JobKind
 from worker.management.console import progress_bar
 from worker.runner import ended_well, run_job
@@ -31,3 +31,8 @@ class Command(BaseCommand):
         if not ended_well(job):
             raise CommandError(job.error or f"The job ended as {job.state}.")
         self.stdout.write(f"Scores of {job.result['shoppers']:,} shoppers are live.")
+        told = shards.progress(job)
+        if told is not None:
+            for share in told.shares:
+                done = f"{share.done:,} of {told.planned:,} parts"
+                self.stdout.write(f"  {share.worker}: {done}, {share.shoppers:,} shoppers")

@@ -23,7 +23,7 @@ MAX_CODES = 200
 class Vocabularies:
     """Text → code, fitted before the cut-off; 0 stands for unknown or missing. Offers go by primary key.
 
-    ``tastes`` is what was fitted on the catalogue's own words and pictures.
+    ``tastes`` is what was fitted on the catalogue's own words.
     """
 
     text: dict[str, dict[str, int]] = field(default_factory=dict)

@@ -22,7 +22,7 @@ from personalization.decisioning.wishes import SESSION_DISMISSED
 from personalization.exceptions import UnknownSlot
 from personalization.learning.disclosure import disclose
 from personalization.pure import markup
-from personalization.tracking import consent
+from personalization.tracking import bots, consent
 from personalization.tracking.middleware import mark_personal
 from personalization.tracking.pages import page_token
 from personalization.types import CONSENT_PURPOSES, DecisionResult, Purpose, RankedOffer
@@ -81,13 +81,20 @@ class OfferSlotNode(template.Node):
         shared = {
             "decision": result,
             "next": request.get_full_path() if request else "/",
-            "may_dismiss": request is not None and Purpose.PERSONALISATION in consent.purposes_of(request),
+            "may_dismiss": _may_dismiss(request),
         }
         cards = [
             render_to_string("personalization/offer_card.html", {"offer": offer, **shared}, request=request)
             for offer in result.offers
         ]
         return SafeString("".join([undo, *cards]))
+
+
+def _may_dismiss(request: HttpRequest | None) -> bool:
+    """Return whether "Less like this" can be noted: with consent, and where it is logged what was shown."""
+    if request is None or bots.is_bot(request.headers.get("User-Agent", "")):
+        return False
+    return Purpose.PERSONALISATION in consent.purposes_of(request)
 
 
 def _undo(request: HttpRequest | None, slot: str) -> str:

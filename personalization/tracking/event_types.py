@@ -86,7 +86,7 @@ SHOPPERS = (
         needs_any=("item_id", "category", "offer_id"),
         public=True,
         properties=(Property("wish", choices=(LESS, MORE, NEITHER), required=True), _DECISION),
-        description="About a product, a category or an offer; the latest wish about it counts, and neither takes it back.",
+        description="About a product, a category or an offer; the latest wish counts; neither takes one back.",
     ),
     EventType(
         "satisfaction_answered",

@@ -232,6 +232,13 @@ def test_an_offer_that_others_were_shown_cannot_be_dismissed(offer: Offer, shopp
 
 
 @pytest.mark.django_db(transaction=True)
+def test_what_is_no_person_gets_no_button(offer: Offer) -> None:
+    page = agreed().get(reverse("shop:home"), headers={"user-agent": "HeadlessChrome/130"}).content.decode()
+    assert f'data-pz-offer="{offer.pk}"' in page
+    assert reverse("personalization:dismiss") not in page
+
+
+@pytest.mark.django_db(transaction=True)
 def test_without_consent_there_is_no_button_and_nothing_is_kept(offer: Offer) -> None:
     browser = Browser()
     browser.answer("none")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.http import HttpRequest
 from django.template.base import FilterExpression, NodeList, Parser, Token
 from django.template.context import Context
 from django.template.loader import render_to_string
 from django.templatetags.static import static
-from django.urls import reverse
+from django.urls import get_script_prefix, get_urlconf, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language
 
 from personalization import conf
 from personalization.decisioning.decide import decide
@@ -165,6 +168,18 @@ def how_offers_are_chosen(context: Context) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=256)  # every page asks; the address depends on nothing else
+def _intake(urlconf: Any, prefix: str, language: str | None) -> str:
+    return reverse("personalization:events")
+
+
+@lru_cache(maxsize=256)
+def _script(src: str, intake: str, channel: str) -> SafeString:
+    """Return all of the tag that is the same for everybody."""
+    said = format_html(' data-pz-channel="{}"', channel) if channel else ""
+    return format_html('<script src="{}" defer data-pz-endpoint="{}"{}', src, intake, said)
+
+
 @register.simple_tag(takes_context=True)
 def personalization_beacon(context: Context, channel: str = "") -> SafeString:
     """Render the page script's tag; without consent, nothing. ``channel``: where this page is shown, if not the web."""
@@ -174,10 +189,6 @@ def personalization_beacon(context: Context, channel: str = "") -> SafeString:
     mark_personal(request)  # without consent too: the page without the script is no page for everybody
     if not consent.purposes_of(request):
         return SafeString("")
-    return format_html(
-        '<script src="{}" defer data-pz-endpoint="{}" data-pz-token="{}"{}></script>',
-        static("personalization/beacon.js"),
-        reverse("personalization:events"),
-        page_token(request),
-        format_html(' data-pz-channel="{}"', channel) if channel else "",
-    )
+    intake = _intake(get_urlconf() or settings.ROOT_URLCONF, get_script_prefix(), get_language())
+    opening = _script(static("personalization/beacon.js"), intake, channel)
+    return SafeString(f'{opening} data-pz-token="{page_token(request)}"></script>')  # a token holds nothing to escape

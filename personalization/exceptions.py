@@ -18,9 +18,15 @@ class PersonalizationError(Exception):
         # What is translated is the template; names and numbers are put in afterwards.
         self.template = message or (self.__doc__ or "").strip()
         self.params = dict(params or {})
-        self.message = self.template % self.params if self.params else self.template
+        plain = {name: _plain(value) for name, value in self.params.items()}
+        self.message = self.template % plain if plain else self.template
         self.reason = reason
         super().__init__(self.message)
+
+
+def _plain(value: object) -> object:
+    """Return several sentences as one text; everything else as it is."""
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 class UnknownSlot(PersonalizationError):

@@ -321,15 +321,11 @@ def last_words(name: str, checks: list[Check], reigning: ModelVersion | None) ->
 
 
 def judge_strategy(item: Fitted, test: Samples, reigning: ModelVersion | None) -> list[Check]:
-    """Return the checks of a strategy network, as it was fitted for the test block.
-
-    No rival is asked yet: the newest reigns, unless somebody has rolled back.
-    """
+    """Return the checks of a strategy network for itself; ``worker.strategy`` compares it with others."""
     network = item.estimator
     assert isinstance(network, FourPartEstimator)
     seconds = seconds_per_1000(network.strategy, test)
-    rival = Check("reigning", None, words.NO_RIVAL if reigning is not None else words.NOBODY)
-    return [rival, timed(seconds, words.SPEED), sized(artifacts.weigh(*network.dump())), hold(reigning)]
+    return [timed(seconds, words.SPEED), sized(artifacts.weigh(*network.dump())), hold(reigning)]
 
 
 def judge_ranking(race: Race, winner: RankerResult, reigning: ModelVersion | None, *, seed: int) -> list[Check]:

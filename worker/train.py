@@ -26,13 +26,14 @@ from personalization.learning.registry import ModelVersion
 from personalization.learning.sentences import Sentence, of_error, store_all
 from personalization.types import HEADS, JobKind, ModelTask, Purpose
 from worker import artifacts, cards, device, gate, intent, preference, response
-from worker.data import Samples, Vocabularies
+from worker import strategy as strategies
+from worker.data import Fold, Samples, Vocabularies
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
 from worker.estimators.four_part import ARMS, FourPartEstimator
 from worker.profile import Profiler
 from worker.rankers import RANKERS
-from worker.response import REGISTRY, Fitted, Stage, backtest, line_up, pose, refit
+from worker.response import REGISTRY, Fitted, Problem, Stage, backtest, line_up, pose, refit
 from worker.versions import store_response
 
 SEED = 0
@@ -177,9 +178,9 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
             outcome.promoted += [version] if verdict.promoted else []
             outcome.refused = version if reigning is not None and not verdict.promoted else None
     if FourPartEstimator.name in final:
-        strategy = _store_strategy(final[FourPartEstimator.name], all_vocabularies, frames, job, card)
         judged = next(item for item in fitted if item.name == FourPartEstimator.name)
-        own = gate.judge_strategy(judged, test, registry.champion(ModelTask.STRATEGY, frames.population))
+        kept, own = _judge_strategy(problem, found[0], judged, test, seed)
+        strategy = _store_strategy(final[FourPartEstimator.name], all_vocabularies, frames, job, card, kept)
         strategy.metrics |= {"gate": checks.stored(own), "challenger": True}
         outcome.versions.append(strategy)
         outcome.promoted += [strategy] if checks.holds(own) else []
@@ -214,8 +215,25 @@ def _offers_to_score(frames: Frames) -> Ints:
     return np.array(found, dtype=np.int64)
 
 
+def _judge_strategy(
+    problem: Problem, fold: Fold, judged: Fitted, test: Samples, seed: int
+) -> tuple[dict[str, Any], list[checks.Check]]:
+    """Return what the strategy's file keeps of its test, and its checks."""
+    reigning = registry.champion(ModelTask.STRATEGY, problem.frames.population)
+    bench = strategies.Bench.of(problem, fold, seed=seed)
+    assert isinstance(judged.estimator, FourPartEstimator)
+    shares = bench.shares(judged.estimator, test.vocabularies)
+    rivals = strategies.judge(bench, shares, reigning)
+    return strategies.backtest_arrays(bench, shares), [*rivals, *gate.judge_strategy(judged, test, reigning)]
+
+
 def _store_strategy(
-    item: Fitted, vocabularies: Vocabularies, frames: Frames, job: Job | None, card: dict[str, Any]
+    item: Fitted,
+    vocabularies: Vocabularies,
+    frames: Frames,
+    job: Job | None,
+    card: dict[str, Any],
+    backtest: dict[str, Any],
 ) -> ModelVersion:
     network = item.estimator
     assert isinstance(network, FourPartEstimator)
@@ -225,7 +243,7 @@ def _store_strategy(
         note += f"; never logged, so not learnt: {', '.join(unseen)}"
     return store_response(
         item, vocabularies, task=ModelTask.STRATEGY, population=frames.population, job=job,
-        cutoff_at=_moment(frames.until), card={**card, "note": note},
+        cutoff_at=_moment(frames.until), card={**card, "note": note}, backtest=backtest,
         metrics={"curves": network.curves, "fit_seconds": item.cost.seconds, "peak_mb": item.cost.peak_mb},
     )  # fmt: skip
 

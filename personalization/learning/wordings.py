@@ -21,7 +21,19 @@ NOT_BETTER = gettext_noop(
 )
 SIMPLEST = gettext_noop("Not judged: there is nothing simpler.")
 NOBODY = gettext_noop("Nobody reigns yet.")
-NO_RIVAL = gettext_noop("Not judged: of strategies the newest reigns.")
+SAME_SHARES = gettext_noop("the same shares for everybody")
+BETTER_SHARES = gettext_noop(
+    "Better than %(rival)s on the same %(rows)s rows: gain in weighted log-loss %(gain).4f, 95 %% interval %(low).4f "
+    "to %(high).4f."
+)
+NOT_BETTER_SHARES = gettext_noop(
+    "Not shown to be better than %(rival)s on the same %(rows)s rows: gain in weighted log-loss %(gain).4f, 95 %% "
+    "interval %(low).4f to %(high).4f."
+)
+FEW_WORTH = gettext_noop(
+    "Not compared with %(rival)s: value followed only %(rows)s of the rows that are new to both; %(needed)d, on more "
+    "than one kind, are needed."
+)
 LOST = gettext_noop("%(rival)s cannot be asked any more: %(problem)s")
 NO_ESTIMATOR = gettext_noop("there is no estimator %(name)s here")
 SAME_ROWS = gettext_noop(

@@ -10,6 +10,7 @@ from typing import Any
 
 from personalization.models import Event, Shopper
 from personalization.models.events import WISHES
+from personalization.pure.quick import Recent
 from personalization.tracking.event_types import LESS, MORE
 
 GLANCES = ("product_seen", "page_left")
@@ -22,7 +23,7 @@ WISHED = 0.5
 
 @dataclass(slots=True)
 class Session:
-    """The freshest events, newest first: items with weights, interest by category (at most 1).
+    """The freshest events, newest first (``recent``): items with weights, interest by category (at most 1).
 
     ``dismissed`` offers, ``unwanted_items`` and ``unwanted_categories`` are those of which the shopper wants less.
     """
@@ -32,6 +33,7 @@ class Session:
     dismissed: set[int] = field(default_factory=set)
     unwanted_items: set[str] = field(default_factory=set)
     unwanted_categories: set[str] = field(default_factory=set)
+    recent: list[Recent] = field(default_factory=list)
 
 
 def read(shopper: Shopper | None, now: datetime) -> Session:
@@ -42,7 +44,7 @@ def read(shopper: Shopper | None, now: datetime) -> Session:
         Event.objects.filter(shopper=shopper, is_bot=False, occurred_at__lte=now)
         .exclude(type__in=(*WISHES, *GLANCES))
         .order_by("-occurred_at")
-        .values_list("item_id", "category", "occurred_at")[:LAST_EVENTS]
+        .values_list("item_id", "category", "occurred_at", "type")[:LAST_EVENTS]
     )
     session = summarise(rows, now)
     # "Less like this" outlasts the session: however much was viewed since, it stays away.
@@ -78,11 +80,12 @@ def _subject_of(session: Session, offer_id: int | None, item_id: str, category: 
     return session.unwanted_categories, category or None
 
 
-def summarise(rows: Iterable[tuple[str, str, datetime]], now: datetime) -> Session:
-    """Weigh events (item, category, moment) by age."""
+def summarise(rows: Iterable[tuple[str, str, datetime, str]], now: datetime) -> Session:
+    """Weigh events (item, category, moment, type) by age."""
     session = Session()
-    for item_id, category, occurred_at in rows:
+    for item_id, category, occurred_at, kind in rows:
         minutes = max((now - occurred_at).total_seconds() / 60, 0.0)
+        session.recent.append(Recent(kind, category, minutes))
         weight = math.pow(0.5, minutes / HALF_LIFE_MINUTES)
         if item_id:
             session.items[item_id] = max(session.items.get(item_id, 0.0), weight)

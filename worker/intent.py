@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from personalization import conf
 from personalization.exceptions import NotEnoughData
 from personalization.features.behaviour import WINDOWS
 from personalization.features.compute import DAY, FeatureBuilder, Rows
 from personalization.features.frames import TYPE_CODE, Floats, Frames, Ints
 from personalization.features.series import Series
 from personalization.features.specification import INDEX
+from personalization.learning import diversity
 from personalization.learning.readiness import MIN_POSITIVES
 from personalization.types import HEADS
 from worker.calibrate import Calibrator
@@ -116,6 +118,16 @@ def pairs(problem: Problem, moments: list[int], *, seed: int) -> tuple[Rows, Flo
     rows = Rows(*(np.concatenate([getattr(each, name) for each in drawn]) for name in Rows.__slots__))
     later = problem.orders.count(rows.shopper, rows.time + problem.span)
     return rows, (later > problem.orders.count(rows.shopper, rows.time)).astype(np.float64)
+
+
+def describe(problem: Problem, *, seed: int) -> dict[str, Any]:
+    """Return how diverse the data of this problem is, with a purchase within the days as its outcome."""
+    rows, bought = pairs(problem, problem.moments, seed=seed)
+    outcomes = diversity.Outcomes.known(HEADS[PURCHASE], rows, bought)
+    protected = conf.get().protected_attributes
+    return diversity.describe(
+        problem.builder.frames, problem.moments[0], outcomes, problem.builder, protected=protected
+    )
 
 
 def assemble(builder: FeatureBuilder, rows: Rows, bought: Floats, vocabularies: Vocabularies) -> Samples:

@@ -17,13 +17,13 @@ from django.db import transaction
 from personalization import conf
 from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Frames, Ints
+from personalization.learning import diversity, jobs, registry, shadow
 from personalization.learning import frames as reading
 from personalization.learning import gate as checks
-from personalization.learning import jobs, registry, shadow
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS, JobKind, ModelTask, Purpose
-from worker import artifacts, cards, device, gate, intent, preference, quick
+from worker import artifacts, cards, device, gate, intent, preference, quick, response
 from worker.data import Samples, Vocabularies
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
@@ -156,7 +156,8 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
     chosen = [item for item in fitted if item.name in shipped]
     again, all_vocabularies = refit(problem, chosen, seed=seed, stage=_within(stage, 0.6, 0.95))
     final = {item.name: item for item in again}
-    card = _card(frames, problem.span, verdict, found[0].origin, time.monotonic() - started)
+    diverse = response.describe(problem, found[0].origin)
+    card = _card(frames, problem.span, verdict, found[0].origin, diverse, time.monotonic() - started)
     card["data"]["train_rows"] = int(found[0].train.sum())
     profiler = Profiler(problem.builder, frames.until, _offers_to_score(frames))
     for item in fitted:
@@ -235,21 +236,27 @@ def _backtest_arrays(item: Fitted, test: Samples) -> dict[str, Any]:
     }
 
 
-def _card(frames: Frames, span: int, verdict: gate.Verdict, origin: int, seconds: float) -> dict[str, Any]:
+def _data(frames: Frames, origin: int, diverse: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "simulated": frames.simulated,
+        "shoppers": len(frames.shoppers),
+        "events": len(frames.events),
+        "exposures": len(frames.exposures),
+        "consent": Purpose.PERSONALISATION.value,
+        "from": _moment(frames.start).isoformat(),
+        "until": _moment(frames.until).isoformat(),
+        "test_from": _moment(origin).isoformat(),
+        "diversity": diverse,
+    }
+
+
+def _card(
+    frames: Frames, span: int, verdict: gate.Verdict, origin: int, diverse: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    windows = {"outcome_window_hours": round(span / 3_600_000, 1), "outcome_window_ms": span}
     return {
         "population": frames.population,
-        "data": {
-            "simulated": frames.simulated,
-            "shoppers": len(frames.shoppers),
-            "events": len(frames.events),
-            "exposures": len(frames.exposures),
-            "consent": Purpose.PERSONALISATION.value,
-            "from": _moment(frames.start).isoformat(),
-            "until": _moment(frames.until).isoformat(),
-            "outcome_window_hours": round(span / 3_600_000, 1),
-            "outcome_window_ms": span,
-            "test_from": _moment(origin).isoformat(),
-        },
+        "data": {**_data(frames, origin, diverse), **windows},
         "judged_on": verdict.head,
         "reasons": verdict.reasons,
         "device": device.describe(device.pick()),
@@ -268,8 +275,10 @@ def _train_preference(frames: Frames, job: Job | None, params: dict[str, Any], s
     judged = gate.judge_ranking(race, best, reigning, seed=seed)
     promoted = checks.holds(judged)
     reasons += [*race.left_out, *gate.last_words(champion, judged, reigning)]
+    origin = preference.test_origin(frames)
+    data = _data(frames, origin, diversity.describe(frames, origin))
     for result in race.results:
-        version = _store_ranker(frames, job, result, race.tested, reasons, seed)
+        version = _store_ranker(frames, job, result, race.tested, {"reasons": reasons, "data": data}, seed)
         outcome.versions.append(version)
         if result is best:
             version.metrics |= {"gate": checks.stored(judged), "challenger": True}
@@ -279,7 +288,7 @@ def _train_preference(frames: Frames, job: Job | None, params: dict[str, Any], s
 
 
 def _store_ranker(
-    frames: Frames, job: Job | None, result: preference.RankerResult, tested: int, reasons: list[str], seed: int
+    frames: Frames, job: Job | None, result: preference.RankerResult, tested: int, card: dict[str, Any], seed: int
 ) -> ModelVersion:
     """Rankers are fitted anew when scoring (seconds); the artefact keeps what they were judged with."""
     artifact = artifacts.write(
@@ -304,8 +313,8 @@ def _store_ranker(
             "rank_seconds": result.rank_seconds,
         },
         card={
+            **card,
             "note": RANKERS[result.name].note,
-            "reasons": reasons,
             "population": frames.population,
             "settings": result.settings,
         },
@@ -319,7 +328,8 @@ def _train_intent(frames: Frames, job: Job | None, params: dict[str, Any], stage
     fitted, test = intent.backtest(problem, seed=seed, stage=_within(stage, 0.0, 0.7))
     reigning = registry.champion(ModelTask.INTENT, frames.population)
     verdict = gate.judge_intent(fitted, test, tuple(intent.REGISTRY), reigning, seed=seed)
-    card = _card(frames, problem.span, verdict, problem.moments[0], time.monotonic() - started)
+    diverse = intent.describe(problem, seed=seed)
+    card = _card(frames, problem.span, verdict, problem.moments[0], diverse, time.monotonic() - started)
     card |= {"intent_days": problem.days, "moments": len(problem.moments), "tested": len(test)}
     for item in fitted:
         ship, vocabularies, cutoff = item, test.vocabularies, problem.moments[0]

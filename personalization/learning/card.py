@@ -17,6 +17,7 @@ from django.utils.translation import ngettext
 
 from personalization.features.labels import label
 from personalization.features.topics import BY_CODE
+from personalization.learning import diversity_words, quick_words
 from personalization.learning.disclosure import weights_of
 from personalization.learning.figures import DASH, date, is_number, listed, mapping, moment, number, percent
 from personalization.learning.rules import Rules, rules_of
@@ -78,6 +79,9 @@ class Card:
     version: ModelVersion
     about: list[Row] = field(default_factory=list)
     data: list[Row] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    diversity: list[Row] = field(default_factory=list)
+    rates: list[Row] = field(default_factory=list)
     topics: list[Weight] = field(default_factory=list)
     features: list[Weight] = field(default_factory=list)
     text_topics: list[Row] = field(default_factory=list)
@@ -89,6 +93,8 @@ class Card:
     cost: list[Row] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     rules: Rules | None = None
+    quick: list[Row] = field(default_factory=list)
+    quick_words: str = ""
 
     @property
     def calibration_points(self) -> list[tuple[float, float]]:
@@ -111,10 +117,16 @@ def build(version: ModelVersion) -> Card:
     """Return the card of a version of any age and task."""
     stored, figures = mapping(version.card), mapping(version.metrics)
     board = mapping(figures.get("board"))
+    diverse = mapping(stored.get("data")).get("diversity")
     return Card(
         version=version,
         about=_about(version, stored, figures),
         data=_data(mapping(stored.get("data")), mapping(stored.get("test"))),
+        warnings=diversity_words.warnings(diverse),
+        diversity=[Row(*pair) for pair in diversity_words.figures(diverse)],
+        rates=[Row(*pair) for pair in diversity_words.rates(diverse)],
+        quick=[Row(*line) for line in quick_words.figures(stored.get("quick"))],
+        quick_words=quick_words.verdict(stored.get("quick")),
         topics=_topics(stored),
         features=[Weight(label(name), share) for name, share in _shares(stored.get("importances"))],
         text_topics=_text_topics(stored),

@@ -111,6 +111,18 @@ def test_what_was_judged_is_kept_with_the_version(shop: Population) -> None:
     assert card["data"]["outcome_window_hours"] == 72
 
 
+def test_every_card_tells_how_diverse_the_data_was(shop: Population) -> None:
+    cards = {version.task: version.card["data"] for version in run().versions}
+    shown = Exposure.objects.filter(offer__isnull=False)
+    outcome = cards["response"]["diversity"]["outcome"]
+    redeemed = shown.filter(redeemed_at__isnull=False).count()
+    assert (outcome["head"], outcome["rows"], outcome["positives"]) == ("redeem", shown.count(), redeemed)
+    assert {name for name, _rows, _positives in outcome["offers"]} == {offer.name for offer in shop.offers}
+    assert "outcome" not in cards["preference"]["diversity"]
+    assert cards["preference"]["diversity"]["counts"]["items_turned_to"] == population.ITEMS
+    assert cards["preference"]["from"] == cards["response"]["from"]
+
+
 def test_only_what_ships_is_fitted_up_to_the_cut_off(shop: Population) -> None:
     cutoffs = {version.estimator: version.cutoff_at for version in run().versions if version.task == "response"}
     champion = ModelVersion.objects.get(task="response", state=ModelVersion.State.CHAMPION).estimator

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from personalization.features.compute import KINDS, FeatureBuilder, Rows
 from personalization.features.frames import TYPE_CODE, Floats, Frames, Ints
+from personalization.features.specification import INDEX
 from personalization.pure import quick
 from personalization.types import HEADS, OfferKind
 from worker import metrics
@@ -86,6 +87,7 @@ def recent_features(builder: FeatureBuilder, rows: Rows) -> Floats:
     first, end = (before[bound] for bound in builder.past(rows))
     length = np.minimum(end - first, quick.LAST_EVENTS)
     wanted = np.append(builder.frames.offers.category, -1)[rows.offer]
+    spent, orders = np.zeros(count), np.zeros(count)
     age = {name: np.full(count, np.inf) for name in ("any", "same", *quick.HALF_LIVES_DAYS)}
     viewed, named = np.zeros(count), np.full((count, quick.LAST_EVENTS), -1, dtype=np.int64)
     for back in range(1, quick.LAST_EVENTS + 1):
@@ -95,6 +97,9 @@ def recent_features(builder: FeatureBuilder, rows: Rows) -> Floats:
         kind, category = events.type[at], events.category[at]
         viewed[has] += kind == codes["product_viewed"]
         named[has, back - 1] = category
+        ordered = kind == codes["order_placed"]
+        orders[has] += ordered
+        spent[has] += np.where(ordered, np.nan_to_num(events.value[at]), 0.0) * 10.0**builder.frames.digits
         marks = {name: kind == codes[name] for name in quick.HALF_LIVES_DAYS}
         marks |= {"any": np.ones(len(has), dtype=bool), "same": (category >= 0) & (category == wanted[has])}
         for name, mark in marks.items():
@@ -109,10 +114,24 @@ def recent_features(builder: FeatureBuilder, rows: Rows) -> Floats:
         faded["search_performed"],
         faded["basket_changed"],
         faded["order_placed"],
+        _logarithmic(spent / np.maximum(orders, 1), quick.MOST_SPENT_MINOR),
         faded["same"],
         _distinct(named) / some,
+        *_of_people(builder, rows),
     )
     return np.stack([column.astype(np.float64) for column in columns], axis=1)
+
+
+def _of_people(builder: FeatureBuilder, rows: Rows) -> tuple[Floats | NDArray[np.bool_], ...]:
+    profile = builder.build_shopper(rows)
+    income, tenure = profile[:, INDEX["income"]], profile[:, INDEX["tenure_days"]]
+    known, since = ~np.isnan(income), np.power(0.5, np.maximum(tenure, 0.0) / quick.TENURE_HALF_LIFE_DAYS)
+    return known, np.where(known, _logarithmic(income, quick.MOST_INCOME), 0.0), np.where(np.isnan(tenure), 0.0, since)
+
+
+def _logarithmic(amount: Floats, most: float) -> Floats:
+    found: Floats = np.clip(np.log1p(np.maximum(amount, 0.0)) / np.log1p(most), 0.0, 1.0)
+    return found
 
 
 def _distinct(named: Ints) -> Ints:

@@ -20,8 +20,10 @@ from personalization.features.frames import Frames, Ints
 from personalization.learning import diversity, jobs, registry, shadow
 from personalization.learning import frames as reading
 from personalization.learning import gate as checks
+from personalization.learning import wordings as words
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
+from personalization.learning.sentences import Sentence, of_error, store_all
 from personalization.types import HEADS, JobKind, ModelTask, Purpose
 from worker import artifacts, cards, device, gate, intent, preference, quick, response
 from worker.data import Samples, Vocabularies
@@ -48,7 +50,7 @@ class Outcome:
     versions: list[ModelVersion] = field(default_factory=list)
     promoted: list[ModelVersion] = field(default_factory=list)
     refused: ModelVersion | None = None
-    sentences: list[str] = field(default_factory=list)
+    sentences: list[Sentence] = field(default_factory=list)
 
 
 def population_of(wanted: str | None) -> str:
@@ -56,9 +58,8 @@ def population_of(wanted: str | None) -> str:
     known = registry.populations()
     if wanted:
         if wanted not in known:
-            raise NotEnoughData(
-                f"There are no shoppers in the population {wanted!r}. Known: {', '.join(known) or 'none'}."
-            )
+            told = {"population": wanted, "known": ", ".join(known) or "–"}
+            raise NotEnoughData(words.NO_POPULATION, params=told)
         return wanted
     if len(known) == 1:
         return known[0]
@@ -70,7 +71,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     population = population_of(params.get("population"))
     until = until or reading.last_moment(population)
     if until is None:
-        raise NotEnoughData(f"There are no events in the population {population!r} yet.")
+        raise NotEnoughData(words.NO_EVENTS, params={"population": population})
     stage("reading", 0.02)
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
     outcome = Outcome()
@@ -102,21 +103,21 @@ def _discard(versions: list[ModelVersion]) -> None:
 
 def _train_parts(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
     """Train what the data allows; NotEnoughData only if that is nothing."""
-    refused: list[str] = []
+    refused: list[Sentence] = []
     wanted = params.get("parts", PARTS)
-    for part, what, train, share in (
-        (ModelTask.RESPONSE, "response models", _train_response, (0.1, 0.7)),
-        (ModelTask.PREFERENCE, "preference rankers", _train_preference, (0.7, 0.87)),
-        (ModelTask.INTENT, "purchase intent", _train_intent, (0.87, 0.97)),
+    for part, without, train, share in (
+        (ModelTask.RESPONSE, words.NO_RESPONSE, _train_response, (0.1, 0.7)),
+        (ModelTask.PREFERENCE, words.NO_PREFERENCE, _train_preference, (0.7, 0.87)),
+        (ModelTask.INTENT, words.NO_INTENT, _train_intent, (0.87, 0.97)),
     ):
         if part not in wanted:
             continue
         try:
             train(frames, job, params, _within(stage, *share), outcome)
         except NotEnoughData as error:
-            refused.append(f"No {what}: {error.message}")
+            refused.append(Sentence(without, {"said": of_error(error)}))
     if not outcome.versions:
-        raise NotEnoughData(" ".join(refused))
+        raise NotEnoughData(words.NOTHING, params={"said": refused})
     outcome.sentences += refused
 
 
@@ -131,7 +132,7 @@ def _result(population: str, until: datetime, simulated: bool, outcome: Outcome)
         "until": until.isoformat(),
         "versions": [version.pk for version in outcome.versions],
         "champions": {version.task: version.estimator for version in outcome.promoted},
-        "sentences": outcome.sentences,
+        "sentences": store_all(outcome.sentences),
         "in_shadow": None if outcome.refused is None else outcome.refused.pk,
     }
 
@@ -188,9 +189,16 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
         strategy.metrics |= {"gate": checks.stored(own), "challenger": True}
         outcome.versions.append(strategy)
         outcome.promoted += [strategy] if checks.holds(own) else []
-    stays = f"{reigning.version} stays" if reigning is not None else "no model ships"
-    shipping = f"{verdict.champion} ships" if verdict.promoted else stays
-    outcome.sentences += [f"Response, judged on {verdict.head}: {shipping}.", *verdict.reasons]
+    came_to = _outcome(verdict.champion, verdict.promoted, reigning.version if reigning is not None else None)
+    told = {"head": verdict.head, "outcome": came_to}
+    outcome.sentences += [Sentence(words.RESPONSE, told), *verdict.reasons]
+
+
+def _outcome(winner: str | None, promoted: bool, reigning: ModelVersion | None) -> Sentence:
+    """Return who reigns after a training."""
+    if promoted:
+        return Sentence(words.SHIPS, {"estimator": winner})
+    return Sentence(words.NO_MODEL) if reigning is None else Sentence(words.STAYS, {"rival": str(reigning)})
 
 
 def _metrics(item: Fitted, verdict: gate.Verdict) -> dict[str, Any]:
@@ -258,7 +266,7 @@ def _card(
         "population": frames.population,
         "data": {**_data(frames, origin, diverse), **windows},
         "judged_on": verdict.head,
-        "reasons": verdict.reasons,
+        "reasons": store_all(verdict.reasons),
         "device": device.describe(device.pick()),
         "seconds": round(seconds, 1),
         "heads": list(HEADS),
@@ -277,14 +285,15 @@ def _train_preference(frames: Frames, job: Job | None, params: dict[str, Any], s
     reasons += [*race.left_out, *gate.last_words(champion, judged, reigning)]
     origin = preference.test_origin(frames)
     data = _data(frames, origin, diversity.describe(frames, origin))
+    card = {"reasons": store_all(reasons), "data": data}
     for result in race.results:
-        version = _store_ranker(frames, job, result, race.tested, {"reasons": reasons, "data": data}, seed)
+        version = _store_ranker(frames, job, result, race.tested, card, seed)
         outcome.versions.append(version)
         if result is best:
             version.metrics |= {"gate": checks.stored(judged), "challenger": True}
             outcome.promoted += [version] if promoted else []
-    shipping = f"{champion} ships" if promoted else f"{reigning} stays" if reigning is not None else "no ranker ships"
-    outcome.sentences += [f"Preference, {race.tested:,} shoppers tested: {shipping}.", *reasons]
+    told = {"tested": f"{race.tested:,}", "outcome": _outcome(champion, promoted, reigning)}
+    outcome.sentences += [Sentence(words.PREFERENCE, told), *reasons]
 
 
 def _store_ranker(
@@ -348,11 +357,9 @@ def _train_intent(frames: Frames, job: Job | None, params: dict[str, Any], stage
         outcome.versions.append(version)
         if item.name == verdict.champion and verdict.promoted:
             outcome.promoted.append(version)
-    stays = f"{reigning} stays" if reigning is not None else "no model ships"
-    shipping = f"{verdict.champion} ships" if verdict.promoted else stays
-    outcome.sentences += [
-        f"Purchase intent within {problem.days} days, {len(test):,} shoppers tested: {shipping}.", *verdict.reasons
-    ]  # fmt: skip
+    came_to = _outcome(verdict.champion, verdict.promoted, reigning)
+    told = {"days": problem.days, "tested": f"{len(test):,}", "outcome": came_to}
+    outcome.sentences += [Sentence(words.INTENT, told), *verdict.reasons]
 
 
 def _stage_of(stage: Stage, what: str, low: float) -> Callable[[float], None]:

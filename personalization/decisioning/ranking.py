@@ -8,7 +8,7 @@ ago, the quick model moves each offer's mean by what they did last.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from personalization import conf
@@ -41,14 +41,14 @@ def rank(
     scores: Scores,
     fresh_interest: dict[str, float],
     held: Collection[int] = (),
-    recent: Sequence[quick.Recent] = (),
+    known: quick.Known | None = None,
 ) -> list[Ranked]:
     """Return the offers by falling value; without predictions by the campaigns' priority.
 
-    ``held``: offers whose coupon the shopper has already; it is said, and changes nothing else. ``recent``: their last
-    events, for who has no scores.
+    ``held``: offers whose coupon the shopper has already; it is said, and changes nothing else. ``known``: what
+    the page knows of a shopper who has no scores.
     """
-    ranked = [_judge(offer, scores, fresh_interest, recent) for offer in offers]
+    ranked = [_judge(offer, scores, fresh_interest, known) for offer in offers]
     ranked = [
         replace(item, reasons=(*item.reasons, HOLDS_COUPON)) if item.offer.pk in held else item for item in ranked
     ]
@@ -63,8 +63,8 @@ def rank(
     )
 
 
-def _judge(offer: Offer, scores: Scores, fresh_interest: dict[str, float], recent: Sequence[quick.Recent]) -> Ranked:
-    heads, source = _heads(offer, scores, recent)
+def _judge(offer: Offer, scores: Scores, fresh_interest: dict[str, float], known: quick.Known | None) -> Ranked:
+    heads, source = _heads(offer, scores, known)
     if heads is None:
         return Ranked(offer, (), None, ("by_priority",))
     basket = float(scores.values.get("basket_minor") or scores.defaults.get("basket_minor") or 0.0)
@@ -81,13 +81,13 @@ def _judge(offer: Offer, scores: Scores, fresh_interest: dict[str, float], recen
     return Ranked(offer, tuple(heads), value, tuple(reasons))
 
 
-def _heads(offer: Offer, scores: Scores, recent: Sequence[quick.Recent]) -> tuple[list[float] | None, str]:
+def _heads(offer: Offer, scores: Scores, known: quick.Known | None) -> tuple[list[float] | None, str]:
     personal = scores.offers.get(str(offer.pk))
     if personal is not None:
         return personal, "predicted_for_shopper"
     student = scores.defaults.get("quick")
-    if student and scores.fallback in MOMENTARY:
-        moved = quick.predict(student, str(offer.pk), offer.kind, quick.features(recent, offer.category))
+    if student and known is not None and scores.fallback in MOMENTARY:
+        moved = quick.predict(student, str(offer.pk), offer.kind, quick.features(known, offer.category))
         if moved is not None:
             return moved, "predicted_from_recent"
     average = scores.defaults.get("offers", {}).get(str(offer.pk))

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from personalization import conf
 from personalization.models import Event, Shopper
 from personalization.models.events import WISHES
-from personalization.pure.quick import Recent
-from personalization.tracking.event_types import LESS, MORE
+from personalization.pure.quick import Known, Person, Recent
+from personalization.tracking.event_types import LESS, MORE, NEITHER
 
 GLANCES = ("product_seen", "page_left")
 """What says nothing of interest: a product that stood on the screen, and how long a page did."""
@@ -23,7 +24,7 @@ WISHED = 0.5
 
 @dataclass(slots=True)
 class Session:
-    """The freshest events, newest first (``recent``): items with weights, interest by category (at most 1).
+    """The freshest events, newest first: items with weights, interest by category (at most 1).
 
     ``dismissed`` offers, ``unwanted_items`` and ``unwanted_categories`` are those of which the shopper wants less.
     """
@@ -33,7 +34,7 @@ class Session:
     dismissed: set[int] = field(default_factory=set)
     unwanted_items: set[str] = field(default_factory=set)
     unwanted_categories: set[str] = field(default_factory=set)
-    recent: list[Recent] = field(default_factory=list)
+    known: Known = field(default_factory=Known)
 
 
 def read(shopper: Shopper | None, now: datetime) -> Session:
@@ -44,48 +45,61 @@ def read(shopper: Shopper | None, now: datetime) -> Session:
         Event.objects.filter(shopper=shopper, is_bot=False, occurred_at__lte=now)
         .exclude(type__in=(*WISHES, *GLANCES))
         .order_by("-occurred_at")
-        .values_list("item_id", "category", "occurred_at", "type")[:LAST_EVENTS]
+        .values_list("item_id", "category", "occurred_at", "type", "value_minor")[:LAST_EVENTS]
     )
     session = summarise(rows, now)
+    session.known.person = _person(shopper, now)
     # "Less like this" outlasts the session: however much was viewed since, it stays away.
     wishes = Event.objects.filter(shopper=shopper, type__in=WISHES).order_by("occurred_at", "pk")
+    latest: dict[tuple[str, Any], tuple[str, str, str]] = {}
     for kind, offer_id, item_id, category, properties in wishes.values_list(
         "type", "offer_id", "item_id", "category", "properties"
     ):
         wish = LESS if kind == "offer_dismissed" else properties.get("wish")
-        _note(session, wish, offer_id, item_id, category)
+        subject = _subject_of(offer_id, item_id, category)
+        if subject is not None and wish in {LESS, MORE, NEITHER}:
+            latest.pop(subject, None)  # the order is that of the wishes that count
+            latest[subject] = wish, item_id, category
+    for (about, name), (wish, item_id, category) in latest.items():
+        _note(session, about, name, wish, item_id, category)
     return session
 
 
-def _note(session: Session, wish: str | None, offer_id: int | None, item_id: str, category: str) -> None:
-    """Take one wish down; what it is about is the most particular thing that it names, and the latest one counts."""
-    about, name = _subject_of(session, offer_id, item_id, category)
-    if name is None or wish not in {LESS, MORE}:
-        return
+def _note(session: Session, about: str, name: Any, wish: str, item_id: str, category: str) -> None:
+    """Take down the wish that counts about an offer, a product or a category."""
     if wish == LESS:
-        about.add(name)
-        return
-    about.discard(name)
-    if item_id:
+        getattr(session, about).add(name)
+    elif wish == MORE and item_id:
         session.items.setdefault(item_id, WISHED)
-    if category:
+    if wish == MORE and category:
         session.interest[category] = max(session.interest.get(category, 0.0), WISHED)
 
 
-def _subject_of(session: Session, offer_id: int | None, item_id: str, category: str) -> tuple[set[Any], Any]:
+def _subject_of(offer_id: int | None, item_id: str, category: str) -> tuple[str, Any] | None:
+    """Return the most particular thing that a wish names, under the set of a session that it would belong to."""
     if offer_id is not None:
-        return session.dismissed, offer_id
+        return "dismissed", offer_id
     if item_id:
-        return session.unwanted_items, item_id
-    return session.unwanted_categories, category or None
+        return "unwanted_items", item_id
+    return ("unwanted_categories", category) if category else None
 
 
-def summarise(rows: Iterable[tuple[str, str, datetime, str]], now: datetime) -> Session:
-    """Weigh events (item, category, moment, type) by age."""
+def _person(shopper: Shopper, now: datetime) -> Person:
+    """Return what the shopper's own row tells, as training reads it (:mod:`personalization.learning.people`)."""
+    income = shopper.attributes.get("income")
+    number = isinstance(income, int | float) and not isinstance(income, bool)
+    own = shopper.population == conf.get().population
+    since = shopper.joined_at or (shopper.created_at if own else None)
+    days = None if since is None else (now - since).total_seconds() / 86_400
+    return Person(float(income) if number else None, days)
+
+
+def summarise(rows: Iterable[tuple[str, str, datetime, str, int | None]], now: datetime) -> Session:
+    """Weigh events (item, category, moment, type, value in minor units) by age."""
     session = Session()
-    for item_id, category, occurred_at, kind in rows:
+    for item_id, category, occurred_at, kind, value in rows:
         minutes = max((now - occurred_at).total_seconds() / 60, 0.0)
-        session.recent.append(Recent(kind, category, minutes))
+        session.known.recent.append(Recent(kind, category, minutes, value or 0))
         weight = math.pow(0.5, minutes / HALF_LIFE_MINUTES)
         if item_id:
             session.items[item_id] = max(session.items.get(item_id, 0.0), weight)

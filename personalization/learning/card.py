@@ -21,6 +21,7 @@ from personalization.learning import diversity_words, quick_words
 from personalization.learning.disclosure import weights_of
 from personalization.learning.figures import DASH, date, is_number, listed, mapping, moment, number, percent
 from personalization.learning.rules import Rules, rules_of
+from personalization.learning.sentences import read_all
 from personalization.models import ModelVersion
 from personalization.types import ModelTask
 
@@ -134,7 +135,7 @@ def build(version: ModelVersion) -> Card:
         calibration=_bins(mapping(stored.get("calibration")).get("bins")),
         calibration_words=_calibration_words(mapping(stored.get("calibration"))),
         compared=_compared(version),
-        reasons=[str(reason) for reason in listed(stored.get("reasons"))],
+        reasons=[str(reason) for reason in read_all(stored.get("reasons"))],
         cost=_cost(version, stored, figures),
         limits=_limits(version, stored),
         rules=rules_of(stored.get("rules")),

@@ -21,10 +21,11 @@ from django.utils.translation import get_language
 from personalization import conf
 from personalization.decisioning.decide import decide
 from personalization.decisioning.products import recommend
+from personalization.decisioning.wishes import SESSION_DISMISSED
 from personalization.exceptions import UnknownSlot
 from personalization.learning.disclosure import disclose
 from personalization.pure import markup
-from personalization.tracking import consent
+from personalization.tracking import bots, consent
 from personalization.tracking.middleware import mark_personal
 from personalization.tracking.pages import page_token
 from personalization.types import CONSENT_PURPOSES, DecisionResult, Purpose, RankedOffer
@@ -74,20 +75,40 @@ class OfferSlotNode(template.Node):
             return 1
 
     def render(self, context: Context) -> SafeString:
-        result = _decide(context, str(self.slot.resolve(context)), self._limit(context))
-        if result is None or not result.offers:
-            return self.fallback.render(context)
+        slot = str(self.slot.resolve(context))
+        result = _decide(context, slot, self._limit(context))
         request = _request(context)
+        undo = _undo(request, slot)
+        if result is None or not result.offers:
+            return SafeString(undo + self.fallback.render(context))
         shared = {
             "decision": result,
             "next": request.get_full_path() if request else "/",
-            "may_dismiss": request is not None and Purpose.PERSONALISATION in consent.purposes_of(request),
+            "may_dismiss": _may_dismiss(request),
         }
         cards = [
             render_to_string("personalization/offer_card.html", {"offer": offer, **shared}, request=request)
             for offer in result.offers
         ]
-        return SafeString("".join(cards))
+        return SafeString("".join([undo, *cards]))
+
+
+def _may_dismiss(request: HttpRequest | None) -> bool:
+    """Return whether "Less like this" can be noted: with consent, and where it is logged what was shown."""
+    if request is None or bots.is_bot(request.headers.get("User-Agent", "")):
+        return False
+    return Purpose.PERSONALISATION in consent.purposes_of(request)
+
+
+def _undo(request: HttpRequest | None, slot: str) -> str:
+    """Return, once, the way back from "Less like this" where the card was that it was pressed on."""
+    session = getattr(request, "session", None)
+    noted = session.get(SESSION_DISMISSED) if session is not None else None
+    if request is None or session is None or not isinstance(noted, dict) or noted.get("slot") != slot:
+        return ""
+    del session[SESSION_DISMISSED]
+    shown = {"noted": noted, "next": request.get_full_path()}
+    return str(render_to_string("personalization/offer_dismissed.html", shown, request=request))
 
 
 @register.tag

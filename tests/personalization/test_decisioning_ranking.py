@@ -17,7 +17,7 @@ from personalization.decisioning import scores, session
 from personalization.decisioning.ranking import Ranked, rank
 from personalization.decisioning.scores import Scores
 from personalization.models import CatalogItem, Decision, ItemNeighbours, Offer, ScoreSet, Shopper
-from personalization.pure.quick import NAMES, Recent
+from personalization.pure.quick import NAMES, Known, Recent
 from tests.personalization import host
 from tests.personalization.builders import (
     DAY,
@@ -134,7 +134,7 @@ def test_an_offer_nobody_has_scored_borrows(predictions: Scores, heads: tuple[fl
 
 FOLLOWS = {"offers": {}, "kinds": {"coupon": KIND}, "bias": [0.0] * 4, "scale": [0.1] * 4,
            "weights": [[10 if name == "same_category" else 0 for name in NAMES]] * 4}  # fmt: skip
-JUST_NOW = [Recent("product_viewed", "tea", 0.0)]
+JUST_NOW = Known([Recent("product_viewed", "tea", 0.0)])
 
 
 @pytest.mark.parametrize("fallback", ["not_scored", "stale_scores"])
@@ -253,16 +253,16 @@ def test_thin_scores_are_no_trouble(shopper: Shopper, offer: Offer, rows: dict[s
 def test_the_last_clicks_weigh_by_their_age() -> None:
     now = timezone.now()
     rows = [
-        ("p-1", "tea", now, "product_viewed"),
-        ("p-2", "tea", now - 30 * MINUTE, "basket_changed"),
-        ("p-1", "tea", now - 60 * MINUTE, "product_viewed"),
-        ("", "", now + MINUTE, "order_placed"),
+        ("p-1", "tea", now, "product_viewed", None),
+        ("p-2", "tea", now - 30 * MINUTE, "basket_changed", 700),
+        ("p-1", "tea", now - 60 * MINUTE, "product_viewed", None),
+        ("", "", now + MINUTE, "order_placed", None),
     ]
     found = session.summarise(rows, now)
-    assert found.recent[1] == Recent("basket_changed", "tea", 30.0)
+    assert found.known.recent[1] == Recent("basket_changed", "tea", 30.0, 700)
     assert found.items == pytest.approx({"p-1": 1.0, "p-2": 0.5})
     assert found.interest == pytest.approx({"tea": 1.75 / 3})
-    many = [("p", "tea", now, "product_viewed")] * 20
+    many = [("p", "tea", now, "product_viewed", None)] * 20
     assert session.summarise(many, now).interest == {"tea": 1.0}
 
 

@@ -21,6 +21,7 @@ from worker.response import Fitted
 
 SAME = page.NAMES.index("same_category")
 ORDERED = page.NAMES.index("ordered")
+SPENT, INCOME = page.NAMES.index("spent"), page.NAMES.index("income")
 
 
 @pytest.fixture
@@ -28,6 +29,9 @@ def problem(frames: Frames) -> response.Problem:
     """The small shop's, with a category that offers are about and some events without one."""
     frames.offers.category[:] = np.arange(len(frames.offers)) % max(len(frames.categories), 1)
     frames.events.category[::7] = -1
+    for place, attributes in enumerate(frames.shoppers.attributes):
+        if place % 3:
+            attributes["income"] = 20_000 + 500 * place
     return response.pose(frames)
 
 
@@ -38,11 +42,16 @@ def as_the_page_sees_it(frames: Frames, rows: Rows, row: int) -> list[float]:
     names = [*frames.categories, ""]
     recent = [
         page.Recent(
-            STREAM_TYPES[events.type[at]], names[events.category[at]], (rows.time[row] - events.time[at]) / 60_000
+            STREAM_TYPES[events.type[at]],
+            names[events.category[at]],
+            (rows.time[row] - events.time[at]) / 60_000,
+            events.value[at] * 10**frames.digits,
         )
         for at in past
     ]
-    return page.features(recent, names[frames.offers.category[rows.offer[row]]])
+    income = frames.shoppers.attributes[rows.shopper[row]].get("income")
+    person = page.Person(income, (rows.time[row] - frames.shoppers.joined[rows.shopper[row]]) / 86_400_000)
+    return page.features(page.Known(recent, person), names[frames.offers.category[rows.offer[row]]])
 
 
 def test_training_and_page_compute_the_same(problem: response.Problem) -> None:
@@ -51,7 +60,7 @@ def test_training_and_page_compute_the_same(problem: response.Problem) -> None:
     drawn = np.random.default_rng(0).choice(len(rows), 150, replace=False)
     for row in drawn:
         assert found[row] == pytest.approx(as_the_page_sees_it(problem.frames, rows, int(row)))
-    assert (found.std(axis=0)[[SAME, ORDERED]] > 0).all(), "a comparison of constants tells nothing"
+    assert (found.std(axis=0)[[SAME, ORDERED, SPENT, INCOME]] > 0).all(), "a comparison of constants tells nothing"
 
 
 def test_nothing_later_counts(problem: response.Problem) -> None:

@@ -212,7 +212,7 @@ def test_training_again_on_the_same_data_keeps_the_champion(shop: Population) ->
     assert states["response", before["response"]] == "champion"
     assert states["preference", before["preference"]] == "retired"
     assert [one.task for one in second.promoted] == ["preference"]
-    assert any("logistic: not promoted, logistic #" in sentence for sentence in second.sentences)
+    assert any("logistic: not promoted, logistic #" in str(sentence) for sentence in second.sentences)
 
 
 def test_a_champion_that_others_beat_is_retired(shop: Population) -> None:
@@ -285,7 +285,7 @@ def test_what_is_missing_for_one_part_does_not_stop_the_other(shop: Population, 
     settings.PERSONALIZATION = {**settings.PERSONALIZATION, "MIN_EXPOSURES": 50_000}
     outcome = run()
     assert {version.task for version in outcome.versions} == {"preference"}
-    assert any(sentence.startswith("No response models: 1,") for sentence in outcome.sentences)
+    assert any(str(sentence).startswith("No response models: 1,") for sentence in outcome.sentences)
 
 
 def test_people_who_are_all_alike_train_too(models: Path, db: None) -> None:
@@ -293,7 +293,7 @@ def test_people_who_are_all_alike_train_too(models: Path, db: None) -> None:
     population.build(alike=True)
     outcome = run()
     assert [version.estimator for version in outcome.promoted] == ["offer_mean"]
-    assert any("No preference rankers" in sentence for sentence in outcome.sentences)
+    assert any("No preference rankers" in str(sentence) for sentence in outcome.sentences)
 
 
 @pytest.mark.parametrize(

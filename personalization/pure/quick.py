@@ -1,4 +1,4 @@
-"""The quick model: what a page can predict by itself, in microseconds, for a shopper whom no batch has scored yet.
+"""The quick model: what a page predicts by itself, in tens of microseconds, for whom no batch has scored yet.
 
 A student of the response champion (fitted by ``worker.quick``): to the logit of the offer's mean it adds a weighted sum
 of what the shopper's last events say. Weights are whole numbers from -127 to 127 with one scale a head; those that

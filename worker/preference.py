@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,30 +96,30 @@ def backtest(
     seed: int,
     stage: Stage,
     reigning: tuple[str, dict[str, Any]] | None = None,
+    adopted: Mapping[str, dict[str, Any]] | None = None,
 ) -> Race:
     """Fit before the origin, predict who buys what after it.
 
     The usual line-up has a minute in all: who is not done by then is left out, the simplest never. The ``reigning``
     ranker (its name and settings) is asked for the same shoppers, whatever it takes: nobody replaces it unseen.
+    ``adopted``: ranker → settings that a search has found, in place of the usual ones.
     """
     data = interactions(frames)
     if len(frames.lines.shopper) < MIN_ORDERS:
         raise NotEnoughData(f"{len(frames.lines.shopper):,} of {MIN_ORDERS:,} order lines with known products.")
     origin = test_origin(frames)
     past = data.before(origin)
-    truth = _bought_after(frames, origin, past)
+    truth = bought(frames, past, origin)
     if len(truth) < 20:
         raise NotEnoughData("Too few shoppers with a history bought anything lately to test a ranker on.")
-    shoppers = np.array(sorted(truth), dtype=np.int64)
-    if len(shoppers) > MOST_TESTED:
-        shoppers = np.sort(np.random.default_rng(seed).choice(shoppers, MOST_TESTED, replace=False))
+    shoppers = tested(truth, seed)
     names = line_up(asked)
     end = None if asked else time.monotonic() + BUDGET_SECONDS
     race = Race([], len(shoppers))
     for place, name in enumerate(names):
         report = _until(end if place else None, _share(stage, f"ranking with {name}", place, len(names)))
         try:
-            settings = {} if asked else usual_settings(name)
+            settings = (adopted or {}).get(name) or ({} if asked else usual_settings(name))
             report(0.0)
             race.results.append(_run(name, settings, past, origin, shoppers, truth, seed=seed, progress=report))
         except OutOfTime:
@@ -149,7 +149,7 @@ def _run(
     meter = Meter()
     ranker = fit(name, past, origin, settings, seed=seed, progress=progress)
     cost, fitted = meter.read(), time.monotonic()
-    figures = _figures(ranker, shoppers, truth)
+    figures = figures_of(ranker, shoppers, truth)
     taken = round(time.monotonic() - fitted, 2)
     return RankerResult(name, figures, ranker.settings, cost.seconds, taken, cost.peak_mb)
 
@@ -175,8 +175,11 @@ def _until(end: float | None, report: Progress) -> Progress:
     return checked
 
 
-def _bought_after(frames: Frames, origin: int, past: Interactions) -> dict[int, set[int]]:
+def bought(frames: Frames, past: Interactions, origin: int, end: int | None = None) -> dict[int, set[int]]:
+    """Return shopper → the items bought from ``origin`` on, before ``end``, of those who have a past."""
     later = frames.lines.time >= origin
+    if end is not None:
+        later &= frames.lines.time < end
     known = set(np.unique(past.shopper).tolist())
     truth: dict[int, set[int]] = {}
     for shopper, item in zip(frames.lines.shopper[later].tolist(), frames.lines.item[later].tolist(), strict=True):
@@ -185,7 +188,16 @@ def _bought_after(frames: Frames, origin: int, past: Interactions) -> dict[int, 
     return truth
 
 
-def _figures(ranker: Ranker, shoppers: Ints, truth: dict[int, set[int]]) -> dict[str, Floats]:
+def tested(truth: Mapping[int, object], seed: int) -> Ints:
+    """Return who is tested, in order: everybody with a truth, or MOST_TESTED of them drawn with the seed."""
+    shoppers = np.array(sorted(truth), dtype=np.int64)
+    if len(shoppers) > MOST_TESTED:
+        shoppers = np.sort(np.random.default_rng(seed).choice(shoppers, MOST_TESTED, replace=False))
+    return shoppers
+
+
+def figures_of(ranker: Ranker, shoppers: Ints, truth: dict[int, set[int]]) -> dict[str, Floats]:
+    """Return metric → its value for each of the shoppers, over the whole catalogue."""
     found: dict[str, list[float]] = {"ndcg@10": [], "recall@10": [], "recall@20": []}
     for start in range(0, len(shoppers), BLOCK):
         block = shoppers[start : start + BLOCK]

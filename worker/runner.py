@@ -13,7 +13,7 @@ from personalization.exceptions import LeaseLost, PersonalizationError
 from personalization.learning import handlers, jobs, shards
 from personalization.learning.jobs import Job
 from personalization.types import JobKind, JobState
-from worker import forecast, score, shadow, train
+from worker import forecast, score, shadow, train, tune
 from worker.pulse import Pulse
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     JobKind.SCORE.value: score.run,
     JobKind.FORECAST.value: forecast.run,
     JobKind.SHADOW.value: shadow.run,
+    JobKind.TUNE.value: tune.run,
 }
 
 

@@ -23,8 +23,9 @@ from personalization.learning import jobs, registry, shadow
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS, JobKind, ModelTask, Purpose
-from worker import artifacts, cards, device, gate, intent, preference
+from worker import artifacts, cards, device, gate, intent, preference, tuned
 from worker.data import Samples, Vocabularies
+from worker.estimators.base import settings_of
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
 from worker.estimators.four_part import ARMS, FourPartEstimator
@@ -146,7 +147,10 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
     names = line_up(params.get("estimators"))
     seed = int(params.get("seed", SEED))
     started = time.monotonic()
-    fitted, test, found = backtest(problem, names, seed=seed, stage=_within(stage, 0.0, 0.55))
+    searched, outdated = tuned.adopted(frames.population, ModelTask.RESPONSE)
+    fitted, test, found = backtest(
+        problem, names, seed=seed, stage=_within(stage, 0.0, 0.55), settings=tuned.settings(searched)
+    )
     stage("judging", 0.58)
     reigning = gate.summon(problem, test)
     verdict = gate.judge(fitted, test, seed=seed, reigning=reigning, frames=frames)
@@ -167,6 +171,7 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
             ship, vocabularies, task=ModelTask.RESPONSE, population=frames.population, job=job, cutoff_at=cutoff,
             metrics=_metrics(item, verdict), backtest=_backtest_arrays(item, test),
             card={**card, "note": REGISTRY[item.name].note,
+                  **tuned.on_card(settings_of(ship.estimator), searched.get(item.name)),
                   "reference": profiler.reference(ship.estimator, ship.calibrator, vocabularies),
                   **cards.facts(item, test, verdict.head, champion=item.name == verdict.champion)},
         )  # fmt: skip
@@ -184,6 +189,7 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
     stays = f"{reigning.version} stays" if reigning is not None else "no model ships"
     shipping = f"{verdict.champion} ships" if verdict.promoted else stays
     outcome.sentences += [f"Response, judged on {verdict.head}: {shipping}.", *verdict.reasons]
+    outcome.sentences += [*tuned.told(searched, names), *outdated]
 
 
 def _metrics(item: Fitted, verdict: gate.Verdict) -> dict[str, Any]:
@@ -256,7 +262,11 @@ def _train_preference(frames: Frames, job: Job | None, params: dict[str, Any], s
     seed = int(params.get("seed", SEED))
     reigning = registry.champion(ModelTask.PREFERENCE, frames.population)
     known = None if reigning is None else (reigning.estimator, reigning.card.get("settings") or {})
-    race = preference.backtest(frames, params.get("rankers"), seed=seed, stage=_within(stage, 0.0, 0.8), reigning=known)
+    searched, outdated = tuned.adopted(frames.population, ModelTask.PREFERENCE)
+    race = preference.backtest(
+        frames, params.get("rankers"), seed=seed, stage=_within(stage, 0.0, 0.8), reigning=known,
+        adopted=tuned.settings(searched),
+    )  # fmt: skip
     champion, reasons = preference.winner(race.results, seed=seed)
     best = next(result for result in race.results if result.name == champion)
     judged = gate.judge_ranking(race, best, reigning, seed=seed)
@@ -264,12 +274,14 @@ def _train_preference(frames: Frames, job: Job | None, params: dict[str, Any], s
     reasons += [*race.left_out, *gate.last_words(champion, judged, reigning)]
     for result in race.results:
         version = _store_ranker(frames, job, result, race.tested, reasons, seed)
+        version.card |= tuned.on_card(result.settings, searched.get(result.name))
         outcome.versions.append(version)
         if result is best:
             version.metrics |= {"gate": checks.stored(judged), "challenger": True}
             outcome.promoted += [version] if promoted else []
     shipping = f"{champion} ships" if promoted else f"{reigning} stays" if reigning is not None else "no ranker ships"
     outcome.sentences += [f"Preference, {race.tested:,} shoppers tested: {shipping}.", *reasons]
+    outcome.sentences += [*tuned.told(searched, [result.name for result in race.results]), *outdated]
 
 
 def _store_ranker(
@@ -301,7 +313,6 @@ def _store_ranker(
             "note": RANKERS[result.name].note,
             "reasons": reasons,
             "population": frames.population,
-            "settings": result.settings,
         },
     )
 

@@ -35,7 +35,7 @@ class SequenceRanker(DotRanker):
     cell: ClassVar[Cell]
     needs: ClassVar[Needs] = Needs(order=True, gpu=True)
     space: ClassVar[Space] = {
-        "width": Range(4, 512, log=True, whole=True),
+        "width": Range(4, 512, log=True, whole=True, multiple=2),
         "blocks": Range(1, 6, whole=True),
         "length": Range(5, 500, log=True, whole=True),
         "dropout": Range(0.0, 0.7),

@@ -16,6 +16,7 @@ import numpy as np
 
 from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Floats, Frames, Ints
+from personalization.learning import wordings as words
 from personalization.types import ModelTask
 from worker import metrics, preference, response
 from worker.data import Samples, folds
@@ -46,7 +47,7 @@ class Target(ABC):
         identity: frozenset[str] = getattr(kind, "identity", frozenset())
         self.space: Space = {key: found for key, found in getattr(kind, "space", {}).items() if key not in identity}
         if not self.space:
-            raise NotEnoughData(f"{name} has no settings to search for.")
+            raise NotEnoughData(words.NO_SETTINGS, params={"estimator": name})
         shipped = kind(**start).settings
         self.start: dict[str, Any] = {**{key: shipped[key] for key in self.space}, **start}
 
@@ -72,7 +73,7 @@ class ResponseTarget(Target):
         shown, span = self._problem.shown, self._problem.span
         found = folds(shown.time, span, most=1)
         if not found:
-            raise NotEnoughData("The exposures do not reach back far enough to keep a last fold apart.")
+            raise NotEnoughData(words.SHORT_PAST)
         self._last, self.held_from = found[0], found[0].origin
         self._masks = self._earlier(np.flatnonzero(self._last.train))
         self.folds = len(self._masks)

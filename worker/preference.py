@@ -12,7 +12,9 @@ import numpy as np
 
 from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Floats, Frames, Ints
+from personalization.learning import wordings as words
 from personalization.learning.readiness import MIN_ORDERS
+from personalization.learning.sentences import Sentence
 from worker import device as devices
 from worker.costs import Meter
 from worker.metrics import RESAMPLES
@@ -51,7 +53,7 @@ class Race:
 
     results: list[RankerResult]
     tested: int
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[Sentence] = field(default_factory=list)
     reigning: RankerResult | None = None
 
 
@@ -106,12 +108,13 @@ def backtest(
     """
     data = interactions(frames)
     if len(frames.lines.shopper) < MIN_ORDERS:
-        raise NotEnoughData(f"{len(frames.lines.shopper):,} of {MIN_ORDERS:,} order lines with known products.")
+        told = {"have": f"{len(frames.lines.shopper):,}", "need": f"{MIN_ORDERS:,}"}
+        raise NotEnoughData(words.FEW_LINES, params=told)
     origin = test_origin(frames)
     past = data.before(origin)
     truth = bought(frames, past, origin)
     if len(truth) < 20:
-        raise NotEnoughData("Too few shoppers with a history bought anything lately to test a ranker on.")
+        raise NotEnoughData(words.FEW_BUYERS)
     shoppers = tested(truth, seed)
     names = line_up(asked)
     end = None if asked else time.monotonic() + BUDGET_SECONDS
@@ -123,10 +126,8 @@ def backtest(
             report(0.0)
             race.results.append(_run(name, settings, past, origin, shoppers, truth, seed=seed, progress=report))
         except OutOfTime:
-            race.left_out.append(
-                f"{name}: left out, the line-up's {BUDGET_SECONDS:.0f} seconds were used up. "
-                f"Race it with `manage.py train --rankers {name} {race.results[-1].name}`."
-            )
+            out: dict[str, Any] = {"ranker": name, "seconds": BUDGET_SECONDS, "best": race.results[-1].name}
+            race.left_out.append(Sentence(words.OUT_OF_TIME, out))
     race.reigning = next((result for result in race.results if reigning == (result.name, plain(result))), None)
     if race.reigning is None and reigning is not None and reigning[0] in RANKERS:
         name, settings = reigning
@@ -229,15 +230,18 @@ def paired_ndcg(one: RankerResult, other: RankerResult, *, seed: int) -> tuple[f
     return float(gain.mean()), float(low), float(high)
 
 
-def winner(results: list[RankerResult], *, seed: int) -> tuple[str, list[str]]:
-    """Return the simplest ranker that none beats beyond doubt in NDCG@10 (paired bootstrap), and why."""
-    best, reasons = results[0], []
+def winner(results: list[RankerResult], *, seed: int) -> tuple[str, list[Sentence]]:
+    """Return the simplest ranker that none is shown to beat in NDCG@10 (paired bootstrap), and why."""
+    best, reasons = results[0], list[Sentence]()
     for place, result in enumerate(results[1:]):
         gain, low, high = paired_ndcg(result, best, seed=seed + place)
-        said = f"NDCG@10 gain {gain:.4f}, 95 % interval {low:.4f} to {high:.4f}"
-        if low > 0:
-            reasons.append(f"{result.name}: better than {best.name} ({said})")
-            best = result
-        else:
-            reasons.append(f"{result.name}: not better than {best.name} beyond doubt ({said})")
+        figures: dict[str, Any] = {
+            "rows": f"{len(result.figures['ndcg@10']):,}",
+            "gain": gain,
+            "low": low,
+            "high": high,
+        }
+        said = Sentence(words.BETTER_RANKS if low > 0 else words.NOT_BETTER_RANKS, {"rival": best.name, **figures})
+        reasons.append(Sentence(words.REASON, {"estimator": result.name, "said": said}))
+        best = result if low > 0 else best
     return best.name, reasons

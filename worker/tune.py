@@ -19,6 +19,7 @@ from personalization.features.frames import Frames
 from personalization.features.specification import VERSION as FEATURES_VERSION
 from personalization.learning import frames as reading
 from personalization.learning import tuning
+from personalization.learning import wordings as words
 from personalization.learning.jobs import Job
 from personalization.learning.tuning import TuningRun, TuningTrial
 from personalization.types import ModelTask
@@ -72,13 +73,13 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     population, name = population_of(params.get("population")), str(params.get("estimator"))
     seed, task = int(params.get("seed", SEED)), task_of(name)
     if task is None:
-        raise NotEnoughData(f"{name} has no settings to search for.")
+        raise NotEnoughData(words.NO_SETTINGS, params={"estimator": name})
     begun = (tuning.run_of(job) if job is not None else None) or (
         None if until is not None or params.get("anew") else tuning.unfinished(population, task, name, seed)
     )
     until = begun.cutoff_at if begun is not None else until or reading.last_moment(population)
     if until is None:
-        raise NotEnoughData(f"There are no events in the population {population!r} yet.")
+        raise NotEnoughData(words.NO_EVENTS, params={"population": population})
     stage("reading", 0.02)
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
     start = begun.start if begun is not None else starting_point(population, task, name)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from personalization.learning import tuning
+from personalization.learning import wordings as words
+from personalization.learning.sentences import Sentence
 from personalization.learning.tuning import Adopted
 from personalization.types import ModelTask
 from worker import preference
@@ -15,17 +17,17 @@ from worker.response import REGISTRY
 KINDS: dict[ModelTask, Mapping[str, type[Any]]] = {ModelTask.RESPONSE: REGISTRY, ModelTask.PREFERENCE: RANKERS}
 
 
-def adopted(population: str, task: ModelTask) -> tuple[dict[str, Adopted], list[str]]:
+def adopted(population: str, task: ModelTask) -> tuple[dict[str, Adopted], list[Sentence]]:
     """Return the adopted settings that today's estimators still take, and a sentence for each that they do not."""
     found: dict[str, Adopted] = {}
-    refused: list[str] = []
+    refused: list[Sentence] = []
     for name, each in tuning.in_force(population, task).items():
         if name not in KINDS[task]:
             continue
         try:
             KINDS[task][name](**each.settings)
-        except (TypeError, ValueError) as error:
-            refused.append(f"{name}: the settings of search {each.run} are not taken any more ({error})")
+        except (TypeError, ValueError):
+            refused.append(Sentence(words.OUTDATED, {"estimator": name, "search": each.run}))
         else:
             found[name] = each
     return found, refused
@@ -36,9 +38,9 @@ def settings(of: Mapping[str, Adopted]) -> dict[str, dict[str, Any]]:
     return {name: each.settings for name, each in of.items()}
 
 
-def told(of: Mapping[str, Adopted], names: list[str]) -> list[str]:
+def told(of: Mapping[str, Adopted], names: list[str]) -> list[Sentence]:
     """Return a sentence for each of these estimators that a search has set."""
-    return [f"{name}: set as search {of[name].run} found." for name in names if name in of]
+    return [Sentence(words.SEARCHED, {"estimator": name, "search": of[name].run}) for name in names if name in of]
 
 
 def on_card(in_force: dict[str, Any], each: Adopted | None) -> dict[str, Any]:

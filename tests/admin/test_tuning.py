@@ -84,3 +84,14 @@ def test_withdrawing_needs_a_post_and_the_permission(client: Client, operator: A
     assert "Withdraw these settings" not in client.get(url("change", run.pk)).content.decode()
     run.refresh_from_db()
     assert run.in_force
+
+
+def test_the_job_tells_what_came_of_it(client: Client) -> None:
+    client.force_login(make_user("view_job", "view_tuningrun"))
+    run = make_search()
+    result = {"search": run.pk, "estimator": "boosting", "trials": 3, "best": 1, "adopted": True}
+    job = Job.objects.create(kind="tune", state="succeeded", params={"estimator": "boosting"}, result=result)
+    page = client.get(reverse("admin:personalization_job_change", args=[job.pk])).content.decode()
+    assert f'<a href="{url("change", run.pk)}">boosting #{run.pk}</a>' in page
+    assert "Settings adopted" in page
+    assert "new settings adopted" in client.get(reverse("admin:personalization_job_changelist")).content.decode()

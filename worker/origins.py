@@ -161,7 +161,7 @@ class PreferenceTarget(Target):
         shoppers = preference.tested(truth, self.seed)
         past = self._data.before(origin)
         ranker = preference.fit(self.name, past, origin, dict(settings), seed=self.seed, progress=progress)
-        return preference.figures_of(ranker, shoppers, truth)["ndcg@10"], shoppers
+        return preference.judge(ranker, shoppers, truth)["ndcg@10"], shoppers
 
     def figure(self, settings: Mapping[str, Any], fold: int, progress: Progress) -> float:
         return float(self._each(settings, self._origins[fold], progress)[0].mean())

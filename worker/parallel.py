@@ -92,12 +92,14 @@ def launch(module: str, folder: Path, processes: int, progress: Callable[[float]
     command += ["-m", module, str(folder)]
     path = os.pathsep.join([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path, PARENT: str(os.getpid())}
+    furthest = 0.0
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
         try:
             while process.poll() is None:
                 time.sleep(POLL_SECONDS)
-                progress(_told(folder))
+                furthest = max(furthest, _told(folder))
+                progress(furthest)
         except BaseException:
             process.terminate()
             process.wait()

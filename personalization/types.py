@@ -65,6 +65,7 @@ class JobKind(StrEnum):
     TRIGGERS = "triggers"
     SHADOW = "shadow"
     MONITOR = "monitor"
+    TUNE = "tune"
 
 
 class JobState(StrEnum):

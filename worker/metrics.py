@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from personalization.features.frames import Floats
 from personalization.learning.calibration import BINS as BINS
+from personalization.learning.calibration import allowed as allowed
 from personalization.learning.calibration import ece as ece
 from personalization.learning.calibration import ece_null as ece_null
 
@@ -103,3 +104,19 @@ def paired_gain(p: Floats, other: Floats, y: Floats, resampler: Resampler) -> tu
     draws = np.array([np.average(gain, weights=w) for w in resampler if w.sum()])
     low, high = np.quantile(draws, [0.025, 0.975]) if len(draws) else (np.nan, np.nan)
     return float(gain.mean()), float(low), float(high)
+
+
+def mean_gain(
+    gain: Floats, shopper: NDArray[np.int64], *, level: float, seed: int = 0, resamples: int = 4000
+) -> tuple[float, float, float]:
+    """Return the mean of gains, one a row, and the bounds of its interval at ``level`` over resamples of shoppers."""
+    unique, of_row = np.unique(shopper, return_inverse=True)
+    total, rows = np.bincount(of_row, weights=gain), np.bincount(of_row).astype(np.float64)
+    rng = np.random.default_rng(seed)
+    draws = []
+    for _ in range(resamples):
+        weight = rng.poisson(1.0, size=len(unique))
+        if weight.any():
+            draws.append(float(weight @ total) / float(weight @ rows))
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]) if draws else (np.nan, np.nan)
+    return float(gain.mean()) if len(gain) else float("nan"), float(low), float(high)

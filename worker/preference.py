@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -104,11 +104,13 @@ def backtest(
     seed: int,
     stage: Stage,
     reigning: tuple[str, dict[str, Any]] | None = None,
+    adopted: Mapping[str, dict[str, Any]] | None = None,
 ) -> Race:
     """Fit before the origin, predict who buys what after it.
 
     The usual line-up has a minute in all: who is not done by then is left out, the simplest never. The ``reigning``
     ranker (its name and settings) is asked for the same shoppers, whatever it takes: nobody replaces it unseen.
+    ``adopted``: ranker → settings that a search has found, in place of the usual ones.
     """
     data = interactions(frames)
     if len(frames.lines.shopper) < MIN_ORDERS:
@@ -119,16 +121,14 @@ def backtest(
     truth = bought(frames, past, origin)
     if len(truth) < 20:
         raise NotEnoughData(words.FEW_BUYERS)
-    shoppers = np.array(sorted(truth), dtype=np.int64)
-    if len(shoppers) > MOST_TESTED:
-        shoppers = np.sort(np.random.default_rng(seed).choice(shoppers, MOST_TESTED, replace=False))
+    shoppers = tested(truth, seed)
     names = line_up(asked)
     end = None if asked else time.monotonic() + BUDGET_SECONDS
     race = Race([], len(shoppers))
     for place, name in enumerate(names):
         report = _until(end if place else None, _share(stage, f"ranking with {name}", place, len(names)))
         try:
-            settings = {} if asked else usual_settings(name)
+            settings = (adopted or {}).get(name) or ({} if asked else usual_settings(name))
             report(0.0)
             race.results.append(_run(name, settings, past, origin, shoppers, truth, seed=seed, progress=report))
         except OutOfTime:
@@ -193,6 +193,14 @@ def bought(frames: Frames, past: Interactions, since: int, until: int | None = N
         if shopper in known:
             truth.setdefault(shopper, set()).add(item)
     return truth
+
+
+def tested(truth: Mapping[int, object], seed: int) -> Ints:
+    """Return who is tested, in order: everybody with a truth, or MOST_TESTED of them drawn with the seed."""
+    shoppers = np.array(sorted(truth), dtype=np.int64)
+    if len(shoppers) > MOST_TESTED:
+        shoppers = np.sort(np.random.default_rng(seed).choice(shoppers, MOST_TESTED, replace=False))
+    return shoppers
 
 
 def judge(ranker: Scoring, shoppers: Ints, truth: dict[int, set[int]]) -> dict[str, Floats]:

@@ -7,7 +7,7 @@ The winner is refitted on everything that has matured by the cut-off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from worker import metrics
 from worker.calibrate import Calibrator
 from worker.costs import Cost, Meter
 from worker.data import Fold, Samples, Vocabularies, assemble, folds, horizon, labels
-from worker.estimators.base import Progress, ResponseEstimator, shopper_split
+from worker.estimators.base import Progress, ResponseEstimator, settings_of, shopper_split
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
 from worker.estimators.four_part import ARMS, FourPartEstimator
@@ -42,6 +42,9 @@ LINE_UP = ("offer_mean", "logistic", "boosting", "four_part", "blend")
 CALIBRATION_SHARE = 0.15
 MEMBERS = (Boosting.name, FourPartEstimator.name)
 """Whose fits the blend mixes."""
+Settings = Mapping[str, Mapping[str, Any]]
+"""Estimator → hyper-parameters that replace the shipped ones."""
+SHIPPED: Settings = {}
 PRIMARY = ("redeem", "purchase", "click", "view")
 
 
@@ -147,7 +150,8 @@ def line_up(asked: Iterable[str] | None) -> list[str]:
     return [name for name in REGISTRY if name in wanted]
 
 
-def _samples(problem: Problem, mask: Any, vocabularies: Vocabularies | None = None) -> Samples:
+def samples_of(problem: Problem, mask: Any, vocabularies: Vocabularies | None = None) -> Samples:
+    """Return the samples of some of a problem's rows; without vocabularies, with their own."""
     rows = Rows(*(getattr(problem.shown, name)[mask] for name in Rows.__slots__))
     vocabularies = vocabularies or Vocabularies.fit(problem.builder, rows)
     return assemble(problem.builder, rows, problem.y[mask], problem.exposure[mask], vocabularies)
@@ -179,7 +183,15 @@ def _concatenate(first: Samples, second: Samples) -> Samples:
 
 
 def fit_all(
-    problem: Problem, train: Samples, test: Samples, names: list[str], *, before: int, seed: int, stage: Stage
+    problem: Problem,
+    train: Samples,
+    test: Samples,
+    names: list[str],
+    *,
+    before: int,
+    seed: int,
+    stage: Stage,
+    settings: Settings = SHIPPED,
 ) -> list[Fitted]:
     """Fit and calibrate the named estimators; the blend reuses its members' fits."""
     held = shopper_split(train.rows.shopper, CALIBRATION_SHARE, seed + 1)
@@ -197,7 +209,7 @@ def fit_all(
             own, shared = meter.read(), sum(fitted[member].cost.seconds for member in MEMBERS)
             fitted[name].cost = Cost(round(own.seconds + shared, 2), own.peak_mb)
             continue
-        estimator: ResponseEstimator = REGISTRY[name]()
+        estimator: ResponseEstimator = REGISTRY[name](**settings.get(name, {}))
         data = inner
         if isinstance(estimator, FourPartEstimator):
             data, arm, weight = _network_samples(problem, inner, before)
@@ -220,10 +232,16 @@ def fit_all(
 
 def fit_again(estimator: ResponseEstimator, samples: Samples, *, seed: int, progress: Progress) -> ResponseEstimator:
     """Return another of the estimator's kind, fitted on these rows, with what it has chosen already."""
-    again: ResponseEstimator = type(estimator)()
+    again = _another(estimator)
     _reuse(again, estimator)
     again.fit(samples, seed=seed, progress=progress)
     return again
+
+
+def _another(estimator: ResponseEstimator) -> ResponseEstimator:
+    """Return an unfitted estimator of this kind with its settings."""
+    made: ResponseEstimator = type(estimator)(**settings_of(estimator))
+    return made
 
 
 def _reuse(estimator: ResponseEstimator, earlier: ResponseEstimator) -> None:
@@ -248,16 +266,17 @@ def _fit_blend(fitted: dict[str, Fitted], watched: Samples) -> Fitted:
 
 
 def backtest(
-    problem: Problem, names: list[str], *, seed: int, stage: Stage
+    problem: Problem, names: list[str], *, seed: int, stage: Stage, settings: Settings = SHIPPED
 ) -> tuple[list[Fitted], Samples, list[Fold]]:
     """Evaluate on the latest fold; returns the fits, the test samples and all folds (the latest first)."""
     found = folds(problem.shown.time, problem.span, most=1)
     if not found:
         raise NotEnoughData(words.SHORT_PAST)
     fold = found[0]
-    train = _samples(problem, fold.train)
-    test = _samples(problem, fold.test, train.vocabularies)
-    return fit_all(problem, train, test, names, before=fold.origin, seed=seed, stage=stage), test, found
+    train = samples_of(problem, fold.train)
+    test = samples_of(problem, fold.test, train.vocabularies)
+    fitted = fit_all(problem, train, test, names, before=fold.origin, seed=seed, stage=stage, settings=settings)
+    return fitted, test, found
 
 
 def figures(predicted: Floats, test: Samples, *, seed: int) -> dict[str, list[float]]:
@@ -287,7 +306,7 @@ def refit(problem: Problem, judged: list[Fitted], *, seed: int, stage: Stage) ->
 
     Calibrators, rounds and the blend's weights stay those of the backtest: nothing is held out any more to fit them on.
     """
-    everything = _samples(problem, np.ones(len(problem.shown), dtype=bool))
+    everything = samples_of(problem, np.ones(len(problem.shown), dtype=bool))
     shipped: dict[str, Fitted] = {}
     for place, item in enumerate(judged):
 
@@ -298,7 +317,7 @@ def refit(problem: Problem, judged: list[Fitted], *, seed: int, stage: Stage) ->
             members = [shipped[Boosting.name].estimator, shipped[FourPartEstimator.name].estimator]
             estimator: ResponseEstimator = Blend(members, item.estimator.weights)
         else:
-            estimator = REGISTRY[item.name]()
+            estimator = _another(item.estimator)
             data = everything
             if isinstance(estimator, FourPartEstimator):
                 data, arm, weight = _network_samples(problem, everything, problem.frames.until)

@@ -15,7 +15,7 @@ from personalization.learning import wordings as words
 from personalization.learning.jobs import Job
 from personalization.learning.sentences import Sentence, of_error
 from personalization.types import JobKind, JobState
-from worker import forecast, score, shadow, train
+from worker import forecast, score, shadow, train, tune
 from worker.pulse import Pulse
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     JobKind.SCORE.value: score.run,
     JobKind.FORECAST.value: forecast.run,
     JobKind.SHADOW.value: shadow.run,
+    JobKind.TUNE.value: tune.run,
 }
 
 

@@ -25,8 +25,8 @@ from personalization.types import HEADS
 from worker import metrics
 from worker.data import Fold, Samples, Vocabularies, assemble
 from worker.estimators.four_part import ARMS, FourPartEstimator
-from worker.gate import MIN_ROWS, taught
-from worker.response import Problem, strategy_targets
+from worker.gate import MIN_ROWS, judge_strategy, taught
+from worker.response import Fitted, Problem, strategy_targets
 from worker.versions import Loaded
 
 LEAST_SHARE = 1e-4
@@ -90,6 +90,20 @@ class Bench:
         return int(worth.sum()) >= MIN_ROWS and len(np.unique(self.arm[worth])) > 1
 
 
+def examine(
+    problem: Problem, fold: Fold, item: Fitted, test: Samples, reigning: ModelVersion | None, *, seed: int
+) -> tuple[dict[str, Any], list[Check]]:
+    """Return what the file of a strategy network keeps of its test (for the next challenger), and all its checks.
+
+    ``item`` is the network as it was fitted for the test block ``test``.
+    """
+    bench = Bench.of(problem, fold, seed=seed)
+    assert isinstance(item.estimator, FourPartEstimator)
+    shares = bench.shares(item.estimator, test.vocabularies)
+    kept = {"exposure": bench.exposure, "shares": shares.astype(np.float32)}
+    return kept, [*judge(bench, shares, reigning), *judge_strategy(item, test, reigning)]
+
+
 def judge(bench: Bench, shares: Floats, reigning: ModelVersion | None) -> list[Check]:
     """Return the checks of a strategy, by its shares of the bench's rows: against the same shares, against what reigns.
 
@@ -136,8 +150,3 @@ def _compared(bench: Bench, name: str, shares: Floats, other: Floats, rows: NDAr
     told = {"rival": rival, "rows": f"{int(rows.sum()):,}", "gain": gain, "low": low, "high": high}
     better = low > 0
     return Check(name, better, words.BETTER_SHARES if better else words.NOT_BETTER_SHARES, told, gain, low, high, 0.0)
-
-
-def backtest_arrays(bench: Bench, shares: Floats) -> dict[str, Any]:
-    """Return what the version's file keeps, for the next challenger to be compared with."""
-    return {"exposure": bench.exposure, "shares": shares.astype(np.float32)}

@@ -25,15 +25,16 @@ from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.learning.sentences import Sentence, of_error, store_all
 from personalization.types import HEADS, JobKind, ModelTask, Purpose
-from worker import artifacts, cards, device, gate, intent, preference, quick, response
+from worker import artifacts, cards, device, gate, intent, preference, quick, response, tuned
 from worker import strategy as strategies
-from worker.data import Fold, Samples, Vocabularies
+from worker.data import Samples, Vocabularies
+from worker.estimators.base import settings_of
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
 from worker.estimators.four_part import ARMS, FourPartEstimator
 from worker.profile import Profiler
 from worker.rankers import RANKERS
-from worker.response import REGISTRY, Fitted, Problem, Stage, backtest, line_up, pose, refit
+from worker.response import REGISTRY, Fitted, Stage, backtest, line_up, pose, refit
 from worker.versions import store_response
 
 SEED = 0
@@ -148,7 +149,10 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
     names = line_up(params.get("estimators"))
     seed = int(params.get("seed", SEED))
     started = time.monotonic()
-    fitted, test, found = backtest(problem, names, seed=seed, stage=_within(stage, 0.0, 0.55))
+    searched, outdated = tuned.adopted(frames.population, ModelTask.RESPONSE)
+    fitted, test, found = backtest(
+        problem, names, seed=seed, stage=_within(stage, 0.0, 0.55), settings=tuned.settings(searched)
+    )
     stage("judging", 0.58)
     reigning = gate.summon(problem, test)
     verdict = gate.judge(fitted, test, seed=seed, reigning=reigning, frames=frames)
@@ -176,6 +180,7 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
             ship, vocabularies, task=ModelTask.RESPONSE, population=frames.population, job=job, cutoff_at=cutoff,
             metrics=_metrics(item, verdict), backtest=_backtest_arrays(item, test),
             card={**card, "note": REGISTRY[item.name].note,
+                  **tuned.on_card(settings_of(ship.estimator), searched.get(item.name)),
                   "reference": profiler.reference(ship.estimator, ship.calibrator, vocabularies),
                   **taught, **cards.facts(item, test, verdict.head, champion=champion)},
         )  # fmt: skip
@@ -185,14 +190,15 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
             outcome.refused = version if reigning is not None and not verdict.promoted else None
     if FourPartEstimator.name in final:
         judged = next(item for item in fitted if item.name == FourPartEstimator.name)
-        kept, own = _judge_strategy(problem, found[0], judged, test, seed)
+        reigning_strategy = registry.champion(ModelTask.STRATEGY, frames.population)
+        kept, own = strategies.examine(problem, found[0], judged, test, reigning_strategy, seed=seed)
         strategy = _store_strategy(final[FourPartEstimator.name], all_vocabularies, frames, job, card, kept)
         strategy.metrics |= {"gate": checks.stored(own), "challenger": True}
         outcome.versions.append(strategy)
         outcome.promoted += [strategy] if checks.holds(own) else []
     came_to = _outcome(verdict.champion, verdict.promoted, reigning.version if reigning is not None else None)
     told = {"head": verdict.head, "outcome": came_to}
-    outcome.sentences += [Sentence(words.RESPONSE, told), *verdict.reasons]
+    outcome.sentences += [Sentence(words.RESPONSE, told), *verdict.reasons, *tuned.told(searched, names), *outdated]
 
 
 def _outcome(winner: str | None, promoted: bool, reigning: ModelVersion | None) -> Sentence:
@@ -219,18 +225,6 @@ def _offers_to_score(frames: Frames) -> Ints:
     position = {int(pk): index for index, pk in enumerate(frames.offers.ids)}
     found = [position[pk] for pk in reading.offers_to_score(frames.population) if pk in position]
     return np.array(found, dtype=np.int64)
-
-
-def _judge_strategy(
-    problem: Problem, fold: Fold, judged: Fitted, test: Samples, seed: int
-) -> tuple[dict[str, Any], list[checks.Check]]:
-    """Return what the strategy's file keeps of its test, and its checks."""
-    reigning = registry.champion(ModelTask.STRATEGY, problem.frames.population)
-    bench = strategies.Bench.of(problem, fold, seed=seed)
-    assert isinstance(judged.estimator, FourPartEstimator)
-    shares = bench.shares(judged.estimator, test.vocabularies)
-    rivals = strategies.judge(bench, shares, reigning)
-    return strategies.backtest_arrays(bench, shares), [*rivals, *gate.judge_strategy(judged, test, reigning)]
 
 
 def _store_strategy(
@@ -295,7 +289,11 @@ def _train_preference(frames: Frames, job: Job | None, params: dict[str, Any], s
     seed = int(params.get("seed", SEED))
     reigning = registry.champion(ModelTask.PREFERENCE, frames.population)
     known = None if reigning is None else (reigning.estimator, reigning.card.get("settings") or {})
-    race = preference.backtest(frames, params.get("rankers"), seed=seed, stage=_within(stage, 0.0, 0.8), reigning=known)
+    searched, outdated = tuned.adopted(frames.population, ModelTask.PREFERENCE)
+    race = preference.backtest(
+        frames, params.get("rankers"), seed=seed, stage=_within(stage, 0.0, 0.8), reigning=known,
+        adopted=tuned.settings(searched),
+    )  # fmt: skip
     champion, reasons = preference.winner(race.results, seed=seed)
     best = next(result for result in race.results if result.name == champion)
     judged = gate.judge_ranking(race, best, reigning, seed=seed)
@@ -306,12 +304,14 @@ def _train_preference(frames: Frames, job: Job | None, params: dict[str, Any], s
     card = {"reasons": store_all(reasons), "data": data}
     for result in race.results:
         version = _store_ranker(frames, job, result, race.tested, card, seed)
+        version.card |= tuned.on_card(result.settings, searched.get(result.name))
         outcome.versions.append(version)
         if result is best:
             version.metrics |= {"gate": checks.stored(judged), "challenger": True}
             outcome.promoted += [version] if promoted else []
     told = {"tested": f"{race.tested:,}", "outcome": _outcome(champion, promoted, reigning)}
     outcome.sentences += [Sentence(words.PREFERENCE, told), *reasons]
+    outcome.sentences += [*tuned.told(searched, [result.name for result in race.results]), *outdated]
 
 
 def _store_ranker(
@@ -343,7 +343,6 @@ def _store_ranker(
             **card,
             "note": RANKERS[result.name].note,
             "population": frames.population,
-            "settings": result.settings,
         },
     )
 

@@ -19,6 +19,7 @@ from personalization.admin import (
     shoppers,
     support,
     triggers,
+    tuning,
     versions,
 )
 
@@ -41,5 +42,6 @@ __all__ = [
     "shoppers",
     "support",
     "triggers",
+    "tuning",
     "versions",
 ]

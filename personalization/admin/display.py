@@ -43,6 +43,10 @@ TONES = {
     "redeemed": "good",
     "released": "quiet",
     "expired": "quiet",
+    "searching": "wait",
+    "judged": "good",
+    "finished": "good",
+    "pruned": "quiet",
 }
 
 

@@ -23,7 +23,7 @@ from personalization.admin.intervals import metric_label, read_figures
 from personalization.learning import jobs
 from personalization.learning.figures import is_number, listed, mapping, moment
 from personalization.learning.sentences import read_all
-from personalization.models import Campaign, Job, ModelVersion, MonitoringReport, ScoreSet, Trigger
+from personalization.models import Campaign, Job, ModelVersion, MonitoringReport, ScoreSet, Trigger, TuningRun
 from personalization.types import JobKind
 
 MOST_LINKS = 50
@@ -72,6 +72,8 @@ def in_short(job: Job) -> str:
         parts.append(gettext("new champions: %(names)s") % {"names": _champions(champions) or gettext("none")})
     if isinstance(result.get("reports"), list):
         parts.append(gettext("%(count)d reports") % {"count": len(result["reports"])})
+    if "adopted" in result:
+        parts.append(gettext("new settings adopted") if result["adopted"] else gettext("the settings in force stay"))
     if "predicted" in result:
         parts.append(_counted(result["predicted"]))
     return " · ".join(map(str, parts))
@@ -196,6 +198,13 @@ NAMES: dict[str, str | Promise] = {
     "parts": _("Parts"),
     "min_exposures": _("Exposures needed"),
     "audit": _("Compare groups too"),
+    "estimator": _("Estimator"),
+    "minutes": _("Minutes"),
+    "trials": _("Trials"),
+    "anew": _("Begin anew"),
+    "search": _("Search"),
+    "best": _("Best trial"),
+    "adopted": _("Settings adopted"),
 }
 SHOWN: dict[str, Callable[[Any], Any]] = {
     "until": _moment,
@@ -209,4 +218,5 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
     "triggers": _triggers,
     "predicted": lambda value: _counted(value) or None,
     "judged": _judged,
+    "search": _links(TuningRun),
 }

@@ -40,7 +40,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("view_campaigntransition", "view_redemption", "view_ledgerentry", "view_decision", "view_exposure"),
         *("view_event", "view_catalogitem", "view_modelversion", "view_scoreset", "view_job"),
         *("view_riskrule", "view_outboxmessage", "view_alert", "view_sessionverdict"),
-        *("view_monitoringreport",),
+        *("view_monitoringreport", "view_tuningrun"),
     ),
 }
 

@@ -17,7 +17,7 @@ from django.utils.translation import ngettext
 
 from personalization.features.labels import label
 from personalization.features.topics import BY_CODE
-from personalization.learning import diversity_words, quick_words
+from personalization.learning import diversity_words, quick_words, tuning
 from personalization.learning.disclosure import weights_of
 from personalization.learning.figures import DASH, date, is_number, listed, mapping, moment, number, percent
 from personalization.learning.rules import Rules, rules_of
@@ -167,7 +167,13 @@ def _about(version: ModelVersion, stored: Mapping[str, Any], figures: Mapping[st
         Row(_("Learnt from data until"), date(version.cutoff_at)),
     ]
     head = stored.get("judged_on") or figures.get("head")
-    return [*rows, Row(_("Judged on"), str(head))] if head else rows
+    if head:
+        rows.append(Row(_("Judged on"), str(head)))
+    settings = mapping(stored.get("settings"))
+    if settings:
+        rows.append(Row(_("Settings"), ", ".join(f"{name} {tuning.plain(value)}" for name, value in settings.items())))
+        rows.append(Row(_("Where they come from"), tuning.origin(stored)))
+    return rows
 
 
 def _data(data: Mapping[str, Any], test: Mapping[str, Any]) -> list[Row]:

@@ -41,13 +41,22 @@ def enqueue(
         return Job.objects.create(kind=kind.value, params=params, requested_by=by, cutoff_at=cutoff_at)
 
 
-def enqueue_alone(kind: JobKind, alone: str, params: dict[str, Any] | None = None, *, by: Any = None) -> Job | None:
+def enqueue_alone(
+    kind: JobKind,
+    alone: str,
+    params: dict[str, Any] | None = None,
+    *,
+    by: Any = None,
+    cutoff_at: datetime | None = None,
+) -> Job | None:
     """Queue a job unless one under the same word waits or runs; None then. The partial unique index decides races."""
     try:
         with transaction.atomic():
             if Job.objects.filter(alone=alone, state__in=OPEN).exists():
                 return None
-            return Job.objects.create(kind=kind.value, params=params or {}, requested_by=by, alone=alone)
+            return Job.objects.create(
+                kind=kind.value, params=params or {}, requested_by=by, alone=alone, cutoff_at=cutoff_at
+            )
     except IntegrityError:
         return None
 

@@ -119,6 +119,15 @@ NO_HANDLER = gettext_noop("Nobody does jobs of this kind here.")
 UNEXPECTED = gettext_noop("Unexpected: %(error)s. The worker’s log has the details.")
 DIED = gettext_noop("The worker died three times at this job. Look at its log, then retry it.")
 
+# --- Searches for settings --------------------------------------------------------------------------------------------
+
+NO_SETTINGS = gettext_noop("%(estimator)s has no settings to search for.")
+FEW_IN_BLOCKS = gettext_noop(
+    "Too few shoppers with a history bought anything in the blocks of time that settings are tried on."
+)
+SEARCHED = gettext_noop("%(estimator)s: set as search %(search)d has found.")
+OUTDATED = gettext_noop("%(estimator)s: the settings that search %(search)d has found are not taken any more.")
+
 # --- Why a model’s file cannot be used --------------------------------------------------------------------------------
 
 UNREADABLE = gettext_noop("The model file %(path)s cannot be read (%(error)s). Train again, or restore the file.")

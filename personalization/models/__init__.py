@@ -44,6 +44,7 @@ from personalization.models.triggers import (
     Suppression,
     Trigger,
 )
+from personalization.models.tuning import TuningRun, TuningTrial
 
 __all__ = [
     "Alert",
@@ -110,6 +111,8 @@ __all__ = [
     "Switch",
     "SwitchChange",
     "Trigger",
+    "TuningRun",
+    "TuningTrial",
     "UsageSlot",
     "claim_hex",
     "claim_key",

@@ -24,6 +24,7 @@ class Job(models.Model):
         (JobKind.TRIGGERS.value, _("evaluate triggers")),
         (JobKind.SHADOW.value, _("score in shadow")),
         (JobKind.MONITOR.value, _("look after the models")),
+        (JobKind.TUNE.value, _("search for settings")),
     ]
     STATES = [
         (JobState.QUEUED.value, _("queued")),

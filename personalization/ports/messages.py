@@ -46,6 +46,7 @@ SENTENCES = (
     gettext_noop("This gift card cannot be used."),
     gettext_noop("This is more goodwill than you may still give this month."),
     gettext_noop("Another version became champion at the same moment. Reload and decide again."),
+    gettext_noop("These settings are not in force (any more): there is nothing to withdraw."),
     gettext_noop("The model of these scores was rolled back while they were computed. Score again."),
     gettext_noop("No earlier champion is left to roll back to."),
     gettext_noop("This version was never champion. Promote it instead."),

@@ -33,6 +33,8 @@ from personalization.models import (
     Shopper,
     ShopperAlias,
     ShopperScores,
+    TuningRun,
+    TuningTrial,
 )
 
 DAY = timedelta(days=1)
@@ -123,6 +125,37 @@ def make_version(**fields: Any) -> ModelVersion:
         **fields,
     }
     return ModelVersion.objects.create(**given)
+
+
+def make_search(**fields: Any) -> TuningRun:
+    """Return a search whose find is in force."""
+    given = {
+        "task": "response",
+        "estimator": "boosting",
+        "cutoff_at": timezone.now() - DAY,
+        "held_from": timezone.now() - 9 * DAY,
+        "terms": "cd" * 32,
+        "metric": "log_loss",
+        "split": "time",
+        "folds": 2,
+        "state": "judged",
+        "start": {"num_leaves": 15, "learning_rate": 0.03},
+        "settings": {"num_leaves": 31, "learning_rate": 0.03},
+        "best": 1,
+        "gain": 0.004,
+        "low": 0.001,
+        "high": 0.007,
+        "level": 0.95,
+        "judged_on": 1200,
+        "looks": 1,
+        "adopted_at": timezone.now(),
+        **fields,
+    }
+    run = TuningRun.objects.create(**given)
+    TuningTrial.objects.create(run=run, number=0, state="finished", settings=run.start, figures=[0.31, 0.32])
+    TuningTrial.objects.create(run=run, number=1, state="finished", settings=run.settings, figures=[0.3, 0.31])
+    TuningTrial.objects.create(run=run, number=2, state="failed", settings=run.settings, error="ValueError: <no>")
+    return run
 
 
 def make_forecast(campaign: Campaign, **fields: Any) -> Forecast:
@@ -231,6 +264,7 @@ def make_everything(number: int = 1) -> dict[str, Any]:
             findings=[{"code": "drift", "level": "wrong", "figures": {"names": ["age"], "worst": 0.41}}],
         ),
         "scoreset": score_set,
+        "tuningrun": make_search(estimator=f"estimator-{number}"),
         "shopper": shopper,
         "consentrecord": ConsentRecord.objects.create(
             shopper=shopper, purpose="analytics", granted=True, wording_version="1", source="banner"

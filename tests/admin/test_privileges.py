@@ -46,6 +46,7 @@ LISTS: dict[str, set[str]] = {
     "shoppersummary": set(),
     "supportaction": {SUPPORT},
     "suppression": set(),
+    "tuningrun": {ANALYST},
 }
 """Admin list → the groups that open it."""
 ADDS: dict[str, set[str]] = {"campaign": {MARKETER}}

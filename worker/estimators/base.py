@@ -26,6 +26,9 @@ class ResponseEstimator(Protocol):
     returns [rows, heads] probabilities; a head that could not be learnt (no or only one class) gets a constant.
     ``explain`` divides the logit of one head's score among the features, additively.
     ``dump`` and ``restore`` carry everything as JSON and arrays.
+
+    One with hyper-parameters takes them as keyword arguments, tells them as ``settings``, and declares in ``space``
+    what they may be; ``identity`` names those that make it what it is, which no search touches.
     """
 
     name: ClassVar[str]
@@ -43,6 +46,12 @@ class ResponseEstimator(Protocol):
 
     @classmethod
     def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self: ...
+
+
+def settings_of(estimator: object) -> dict[str, Any]:
+    """Return an estimator's hyper-parameters in force; none of one that declares none."""
+    found: dict[str, Any] = getattr(estimator, "settings", {})
+    return found
 
 
 def logit(p: Floats) -> Floats:

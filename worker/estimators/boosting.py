@@ -15,6 +15,7 @@ from worker.artifacts import Arrays
 from worker.data import Samples
 from worker.estimators.attribution import TERMS, Contributions
 from worker.estimators.base import Progress, learnable, prior
+from worker.space import Range, Space, check
 
 PARAMS: dict[str, Any] = {
     "objective": "binary",
@@ -46,7 +47,22 @@ class Boosting:
     name: ClassVar[str] = "boosting"
     note: ClassVar[str] = "gradient boosting (LightGBM) on the tabular features, three seeds averaged"
 
-    def __init__(self) -> None:
+    space: ClassVar[Space] = {
+        "learning_rate": Range(0.003, 0.5, log=True),
+        "num_leaves": Range(2, 255, log=True, whole=True),
+        "min_data_in_leaf": Range(1, 5000, log=True, whole=True),
+        "bagging_fraction": Range(0.2, 1.0),
+        "feature_fraction": Range(0.1, 1.0),
+        "lambda_l2": Range(1e-3, 1e3, log=True),
+        "cat_smooth": Range(0.1, 1e3, log=True),
+    }
+
+    def __init__(self, **settings: Any) -> None:
+        if strange := settings.keys() - self.space.keys():
+            raise ValueError(f"boosting: there is no setting {', '.join(sorted(strange))}.")
+        self.settings: dict[str, Any] = {name: PARAMS[name] for name in self.space} | settings
+        """The hyper-parameters in force."""
+        check(self.name, self.space, self.settings)
         self.boosters: list[list[lgb.Booster]] = [[] for _ in HEADS]
         self.priors: list[float] = [0.0] * len(HEADS)
         self.rounds: list[int] = [0] * len(HEADS)
@@ -67,11 +83,14 @@ class Boosting:
 
     def _fit_head(self, head: int, x: Floats, y: Floats, shopper: NDArray[np.int64], seed: int) -> None:
         if not self.rounds[head]:
-            self.rounds[head] = _choose_rounds(x, y, shopper, seed)
+            self.rounds[head] = _choose_rounds(self._params(seed), x, y, shopper)
         data = _dataset(x, y)
         for member in range(BAG):
-            params = {**PARAMS, "seed": seed * 100 + member}
+            params = self._params(seed * 100 + member)
             self.boosters[head].append(lgb.train(params, data, num_boost_round=self.rounds[head]))
+
+    def _params(self, seed: int) -> dict[str, Any]:
+        return {**PARAMS, **self.settings, "seed": seed}
 
     def score(self, samples: Samples) -> Floats:
         out = np.tile(np.array(self.priors), (len(samples), 1))
@@ -111,11 +130,11 @@ class Boosting:
             for head, bag in enumerate(self.boosters)
             for member, booster in enumerate(bag)
         }
-        return {"priors": self.priors, "rounds": self.rounds}, dict(texts)
+        return {"settings": self.settings, "priors": self.priors, "rounds": self.rounds}, dict(texts)
 
     @classmethod
     def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:
-        made = cls()
+        made = cls(**config.get("settings", {}))  # versions of before had the shipped ones
         made.priors, made.rounds = config["priors"], config["rounds"]
         for head in range(len(HEADS)):
             texts = [arrays[f"booster_{head}_{m}"] for m in range(BAG) if f"booster_{head}_{m}" in arrays]
@@ -123,16 +142,16 @@ class Boosting:
         return made
 
 
-def _choose_rounds(x: Floats, y: Floats, shopper: NDArray[np.int64], seed: int) -> int:
+def _choose_rounds(params: dict[str, Any], x: Floats, y: Floats, shopper: NDArray[np.int64]) -> int:
     """Return the rounds that cross-validation over shoppers favours, scaled up for the full data; at least ten."""
     unique = np.unique(shopper)
-    fold_of = np.random.default_rng(seed).integers(0, FOLDS, len(unique))[np.searchsorted(unique, shopper)]
+    fold_of = np.random.default_rng(params["seed"]).integers(0, FOLDS, len(unique))[np.searchsorted(unique, shopper)]
     splits = [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(FOLDS)]
     splits = [(train, watch) for train, watch in splits if len(np.unique(y[train])) > 1 and len(watch)]
     if not splits:
         return 50
     found = lgb.cv(
-        {**PARAMS, "seed": seed},
+        params,
         _dataset(x, y),
         num_boost_round=MAX_ROUNDS,
         folds=splits,

@@ -17,15 +17,24 @@ from worker.artifacts import Arrays
 from worker.data import Samples
 from worker.estimators.attribution import Contributions, gathered, owners
 from worker.estimators.base import Progress, learnable, prior, sigmoid
+from worker.space import Range, Space, check
 
 
 class Logistic:
-    """L2-penalised; categorical features enter one-hot by their fitted codes."""
+    """L2-penalised; categorical features enter one-hot by their fitted codes.
+
+    ``looseness`` is the inverse of the penalty's weight: the larger, the further weights may go.
+    """
 
     name: ClassVar[str] = "logistic"
     note: ClassVar[str] = "logistic regression on scaled features and one-hot categories"
 
-    def __init__(self) -> None:
+    space: ClassVar[Space] = {"looseness": Range(1e-4, 1e2, log=True)}
+
+    def __init__(self, looseness: float = 0.1) -> None:
+        self.settings: dict[str, Any] = {"looseness": looseness}
+        """The hyper-parameters in force."""
+        check(self.name, self.space, self.settings)
         self.preparation = Preparation(())
         self.sizes: list[int] = []
         self.coefficients: Floats = np.zeros((len(HEADS), 1))
@@ -46,7 +55,7 @@ class Logistic:
             base = np.clip(prior(y), 1e-6, 1 - 1e-6)
             self.intercepts[head] = np.log(base / (1 - base))
             if learnable(y):
-                model = LogisticRegression(C=0.1, max_iter=300, random_state=seed)
+                model = LogisticRegression(C=self.settings["looseness"], max_iter=300, random_state=seed)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", ConvergenceWarning)
                     model.fit(design[known], y[known])
@@ -86,12 +95,12 @@ class Logistic:
         return {name: value / total for name, value in found.items()}
 
     def dump(self) -> tuple[dict[str, Any], Arrays]:
-        config = {"preparation": self.preparation.as_json(), "sizes": self.sizes}
+        config = {"settings": self.settings, "preparation": self.preparation.as_json(), "sizes": self.sizes}
         return config, {"coefficients": self.coefficients, "intercepts": self.intercepts, "usual": self.usual}
 
     @classmethod
     def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:
-        made = cls()
+        made = cls(**config.get("settings", {}))  # versions of before had the shipped ones
         made.preparation, made.sizes = Preparation.from_json(config["preparation"]), config["sizes"]
         made.coefficients, made.intercepts = arrays["coefficients"], arrays["intercepts"]
         made.usual = arrays.get("usual", np.zeros(made.coefficients.shape[1]))  # versions of before had none

@@ -60,6 +60,8 @@ class Net:
         "weight_decay": Range(0, 1),
     }
 
+    identity: ClassVar[frozenset[str]] = frozenset({"interaction", "sharing"})
+
     interaction: Interaction = "dnn"
     sharing: Sharing = "shared"
     sequence: bool = False

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.losses import calibrated_cross_entropy, positive_weight, sampled_softmax
+from worker.parallel import ALONE, Group
 from worker.rankers.sequence.histories import Floats, Histories, Ints, Resident, Windows
 from worker.rankers.sequence.network import SequenceEncoder
 from worker.rankers.training import late, more_epochs, until_no_better, within
@@ -79,13 +80,24 @@ class Training:
 
 
 class Trainer:
-    """One network, its data on the device, its optimiser; ``epoch`` goes through the windows once."""
+    """One network, its data on the device, its optimiser; ``epoch`` goes through the windows once.
+
+    In a ``group`` each process draws the same batches and steps on its part of each; the steps are the whole batch's.
+    """
 
     def __init__(
-        self, encoder: SequenceEncoder, histories: Histories, training: Training, *, device: torch.device, seed: int
+        self,
+        encoder: SequenceEncoder,
+        histories: Histories,
+        training: Training,
+        *,
+        device: torch.device,
+        seed: int,
+        group: Group = ALONE,
     ) -> None:
         shape = encoder.shape
         self.encoder, self.training, self.device = encoder.to(device), training, device
+        self.group = group
         self.histories = histories
         self.rng = np.random.default_rng(seed)
         self.rows = Resident(histories, device, length=shape.length, times=shape.times)
@@ -100,12 +112,17 @@ class Trainer:
         shapes instead, since it would have to wait for the number of real positions."""
         self.optimiser = torch.optim.AdamW(
             encoder.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True,
-            capturable=training.graph and device.type == "cuda",
+            capturable=self._recording,
         )  # fmt: skip
-        self._of_batch: Callable[[Tensor, Tensor, int], Tensor] = self._batch_loss
+        self._of_batch: Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]] = self._batch_loss
         if training.compile:
             self._of_batch = torch.compile(self._batch_loss, dynamic=False)
         self._graph: _Graph | None = None
+
+    @property
+    def _recording(self) -> bool:
+        """Whether a step is one CUDA graph: a sum over processes is none of what a graph here records."""
+        return self.training.graph and self.device.type == "cuda" and self.group.size == 1
 
     def learn_from(self, counted: NDArray[np.bool_]) -> None:
         """Name the flat positions whose items count as targets."""
@@ -119,11 +136,15 @@ class Trainer:
         batches = list(windows.batches(self.training.batch, self.rng, sort=self.ragged))
         start, size = (torch.from_numpy(column).to(self.device) for column in (windows.start, windows.size))
         for number, chosen in enumerate(batches):
-            if self.ragged:
-                at = torch.from_numpy(chosen)
-                loss = self._step(start[at], size[at], int(windows.size[chosen].max()))
-            else:
-                loss = self._fixed_step(start, size, chosen)
+            mine = self.group.part(chosen)
+            if not self.ragged:
+                loss = self._fixed_step(start, size, mine)
+            elif len(mine):
+                at = torch.from_numpy(mine)
+                loss = self._step(start[at], size[at], int(windows.size[mine].max()))
+            else:  # an epoch's last batch may be smaller than the group: a window without any item counts nothing
+                nothing = torch.zeros(1, dtype=torch.long)
+                loss = self._step(nothing, nothing, 2)
             total += loss
             if number % REPORT_EVERY == 0:
                 tell(number / len(batches))
@@ -132,10 +153,10 @@ class Trainer:
     def _fixed_step(self, start: Tensor, size: Tensor, chosen: Ints) -> Tensor:
         """Step on a batch of the one size; what an epoch's last lacks is made up by windows without any item."""
         at = torch.from_numpy(chosen).to(self.device, non_blocking=True)
-        lack = self.training.batch - len(chosen)
+        lack = -(-self.training.batch // self.group.size) - len(chosen)
         starts, sizes = functional.pad(start[at], (0, lack)), functional.pad(size[at], (0, lack))
         width = self.encoder.shape.length + 1
-        if self.training.graph and self.device.type == "cuda":
+        if self._recording:
             if self._graph is None:
                 self._graph = _Graph(lambda s, z: self._step(s, z, width), starts, sizes)
             return self._graph.replay(starts, sizes)
@@ -144,22 +165,25 @@ class Trainer:
     def _step(self, start: Tensor, size: Tensor, width: int) -> Tensor:
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss = self._of_batch(start, size, width)
+            loss, counted = self._of_batch(start, size, width)
         loss.backward()
+        loss = self.group.average(self.encoder, loss.detach(), counted)
         torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
         self.optimiser.step()
-        return loss.detach()
+        return loss
 
-    def _batch_loss(self, start: Tensor, size: Tensor, width: int) -> Tensor:
+    def _batch_loss(self, start: Tensor, size: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """Return the mean loss over the targets that count, and how many those are."""
         items, gaps, at = self.rows.read(start, size, width)
         states = self.encoder(items[:, :-1], None if gaps is None else gaps[:, :-1])
         counted, targets = self.counted[at[:, 1:]], items[:, 1:]
         if self.ragged:
             states, targets = states[counted], targets[counted] - 1
-            return self._losses(states, targets).mean() if len(targets) else states.sum() * 0.0
+            found = self._losses(states, targets).mean() if len(targets) else states.sum() * 0.0
+            return found, counted.sum()
         losses = self._losses(states.flatten(0, 1), (targets.flatten() - 1).clamp(min=0))
         weight = counted.flatten().float()
-        return (losses * weight).sum() / weight.sum().clamp(min=1.0)
+        return (losses * weight).sum() / weight.sum().clamp(min=1.0), weight.sum()
 
     def _losses(self, states: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of each state [rows, width] whose right answer is the item at ``targets`` (from 0)."""
@@ -232,12 +256,13 @@ def train(
     device: torch.device,
     seed: int,
     progress: Callable[[float], None] = lambda done: None,
+    group: Group = ALONE,
 ) -> list[dict[str, float]]:
     """Train in place and return a row an epoch: ``loss``, and ``late_mrr`` where a late slice could be kept back.
 
     After the best epoch come a tenth as many, one at least, that learn from the late slice too.
     """
-    trainer = Trainer(encoder, histories, training, device=device, seed=seed)
+    trainer = Trainer(encoder, histories, training, device=device, seed=seed, group=group)
     windows = Windows.cut(histories.offset, encoder.shape.length)
     if not len(windows):
         return []

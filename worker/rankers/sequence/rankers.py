@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from worker import device as devices
+from worker import parallel
 from worker.rankers.base import Interactions, Needs, Progress, Reason, strongest
+from worker.rankers.sequence.apart import train_apart
 from worker.rankers.sequence.fit import Training, encode, train
 from worker.rankers.sequence.histories import Histories
 from worker.rankers.sequence.network import Cell, SequenceEncoder, Shape
@@ -35,7 +37,7 @@ class SequenceRanker(DotRanker):
     cell: ClassVar[Cell]
     needs: ClassVar[Needs] = Needs(order=True, gpu=True)
     space: ClassVar[Space] = {
-        "width": Range(4, 512, log=True, whole=True),
+        "width": Range(4, 512, log=True, whole=True, multiple=2),
         "blocks": Range(1, 6, whole=True),
         "length": Range(5, 500, log=True, whole=True),
         "dropout": Range(0.0, 0.7),
@@ -82,9 +84,13 @@ class SequenceRanker(DotRanker):
         histories = self._histories(past)
         frequency = np.bincount(histories.items, minlength=len(self.known) + 1)[1:].astype(np.float64)
         self.network = SequenceEncoder(self._shape(), self._training().start(frequency))
-        self.curves = train(
-            self.network, histories, self._training(), device=devices.pick(), seed=seed, progress=progress
-        )
+        processes = parallel.wanted()
+        if processes > 1:
+            self.curves = train_apart(self.network, histories, self._training(), processes, seed, progress)
+        else:
+            self.curves = train(
+                self.network, histories, self._training(), device=devices.pick(), seed=seed, progress=progress
+            )
         bias, vectors = self.network.bias.detach().cpu(), self.network.table.detach().cpu()
         self.table = torch.cat([vectors, bias[:, None]], dim=1).numpy()
 

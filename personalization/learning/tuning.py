@@ -1,0 +1,268 @@
+"""Searches for settings: who may search, what has been tried, what was found and is in force.
+
+A trial is a row, committed as soon as it is done: whoever goes on later reads the rows and needs no file. One search of
+an estimator is open at a time (the job's word), and a trial is written under the job's fencing token only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet, Sum
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from personalization.exceptions import LeaseLost, PersonalizationError
+from personalization.learning import jobs
+from personalization.learning.figures import listed, mapping, number
+from personalization.models import Job, ModelVersion, TuningRun, TuningTrial
+from personalization.types import JobKind, ModelTask
+
+TASKS = (ModelTask.RESPONSE, ModelTask.PREFERENCE)
+"""Whose estimators can be searched for."""
+FIRST_LEVEL = 0.95
+RISING = frozenset({"ndcg@10"})
+"""Metrics of which more is better."""
+MINUTES, MOST_MINUTES = 10, 300
+"""How long a search takes when nobody says, and at most: a job that runs longer than six hours is killed."""
+
+
+class NothingInForce(PersonalizationError):
+    """These settings are not in force (any more): there is nothing to withdraw."""
+
+    code = "nothing_in_force"
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """Settings in force, and the search that found them."""
+
+    settings: dict[str, Any]
+    run: int
+    trial: int
+    gain: tuple[float, float, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return where the settings came from, for a version's card."""
+        return {"run": self.run, "trial": self.trial, "gain": [round(value, 6) for value in self.gain]}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the unseen fold says of the best trial's settings: their gain over the start, mean and interval."""
+
+    trial: int
+    settings: dict[str, Any]
+    gain: tuple[float, float, float]
+    level: float
+    rows: int
+
+    @property
+    def better(self) -> bool:
+        """Whether they are better beyond chance."""
+        return self.gain[1] > 0
+
+
+def alone_word(population: str, estimator: str) -> str:
+    """Return the word under which one search of an estimator is open at a time."""
+    return f"tune:{population}:{estimator}"[:60]
+
+
+def ask(params: dict[str, Any], *, by: Any = None, cutoff_at: datetime | None = None) -> Job | None:
+    """Queue a search for ``params["estimator"]`` of ``params["population"]``; None while one is open."""
+    word = alone_word(params["population"], params["estimator"])
+    return jobs.enqueue_alone(JobKind.TUNE, word, params, by=by, cutoff_at=cutoff_at)
+
+
+def open_search(population: str, estimator: str) -> Job | None:
+    """Return the search of this estimator that waits or runs."""
+    return jobs.still_open(JobKind.TUNE).filter(alone=alone_word(population, estimator)).first()
+
+
+def unfinished(population: str, task: ModelTask, estimator: str, seed: int) -> TuningRun | None:
+    """Return the newest search of this estimator and seed that nobody has judged yet."""
+    runs = TuningRun.objects.filter(population=population, task=task.value, estimator=estimator, seed=seed)
+    return runs.filter(state=TuningRun.State.SEARCHING).order_by("-created_at", "-pk").first()
+
+
+def run_of(job: Job) -> TuningRun | None:
+    """Return the search that this job has begun, before whoever held it died."""
+    return TuningRun.objects.filter(job=job).order_by("-created_at", "-pk").first()
+
+
+def begin(job: Job | None, key: Mapping[str, Any], facts: Mapping[str, Any]) -> TuningRun:
+    """Return the search under this key, made if there is none yet."""
+    found, _made = TuningRun.objects.get_or_create(**key, defaults={**facts, "job": job})
+    if job is not None and found.job_id != job.pk:
+        TuningRun.objects.filter(pk=found.pk).update(job=job)
+    return found
+
+
+def trials(run: TuningRun) -> list[TuningTrial]:
+    """Return what has been tried, in order."""
+    return list(run.trials.order_by("number"))
+
+
+def mean(trial: TuningTrial) -> float:
+    """Return a trial's metric over the folds that it went through; nan of one that failed."""
+    return sum(trial.figures) / len(trial.figures) if trial.figures else float("nan")
+
+
+def ranked(run: TuningRun, done: list[TuningTrial]) -> list[TuningTrial]:
+    """Return the trials that went through all folds, the best first, the earlier one of equals."""
+    whole = [trial for trial in done if trial.state == TuningTrial.State.FINISHED]
+    sign = -1 if run.metric in RISING else 1
+    return sorted(whole, key=lambda trial: (sign * mean(trial), trial.number))
+
+
+def seconds_spent(run: TuningRun, job: Job | None) -> float:
+    """Return how long the trials took that this job has added to the search."""
+    mine = run.trials.all() if job is None else run.trials.filter(created_at__gte=job.created_at)
+    return float(mine.aggregate(total=Sum("seconds"))["total"] or 0.0)
+
+
+def record(job: Job | None, trial: TuningTrial) -> None:
+    """Store a trial under the job's fencing token; LeaseLost if the job, or the trial's number, is somebody else's."""
+    try:
+        with transaction.atomic():
+            if job is not None:
+                jobs.heartbeat(job)
+            trial.save(force_insert=True)
+    except IntegrityError:
+        raise LeaseLost from None
+
+
+def looks(run: TuningRun) -> int:
+    """Return how often settings of this estimator have been judged on the same unseen fold."""
+    same = TuningRun.objects.filter(
+        population=run.population, task=run.task, estimator=run.estimator, held_from=run.held_from
+    )
+    return int(same.aggregate(total=Sum("looks"))["total"] or 0)
+
+
+def next_level(run: TuningRun) -> float:
+    """Return the level of the next interval: 95 %, and half as much chance left with every further look at a fold.
+
+    So however often a fold is asked, settings that are no better are adopted in at most one of twenty cases.
+    """
+    return float(1 - (1 - FIRST_LEVEL) / 2 ** looks(run))
+
+
+def judge(job: Job | None, run: TuningRun, verdict: Verdict | None, result: Mapping[str, Any]) -> TuningRun:
+    """End a search: store the verdict, adopt what is better beyond chance, finish the job, all in one transaction.
+
+    ``verdict`` is None where the unseen fold was not asked: no trial did better than the start, or the one that does
+    best has been judged before. What is in force is replaced by something better only.
+    """
+    now = timezone.now()
+    changes: dict[str, Any] = {"state": TuningRun.State.JUDGED, "judged_at": now}
+    if verdict is not None:
+        changes["looks"] = run.looks + 1
+        if verdict.better or not run.in_force:
+            gain, low, high = verdict.gain
+            changes |= {
+                "best": verdict.trial, "settings": verdict.settings, "gain": gain, "low": low, "high": high,
+                "level": verdict.level, "judged_on": verdict.rows, "adopted_at": now if verdict.better else None,
+                "withdrawn_at": None, "withdrawn_by": None,
+            }  # fmt: skip
+    with transaction.atomic():
+        if job is not None:
+            jobs.finish(job, {**result, "adopted": verdict is not None and verdict.better})
+        if verdict is not None and verdict.better:
+            _in_force(run.population, ModelTask(run.task)).filter(estimator=run.estimator).update(withdrawn_at=now)
+        TuningRun.objects.filter(pk=run.pk).update(**changes)
+    run.refresh_from_db()
+    return run
+
+
+def _in_force(population: str, task: ModelTask) -> QuerySet[TuningRun]:
+    adopted = TuningRun.objects.filter(adopted_at__isnull=False, withdrawn_at=None)
+    return adopted.filter(population=population, task=task.value)
+
+
+def in_force(population: str, task: ModelTask) -> dict[str, Adopted]:
+    """Return estimator → the settings that the next training takes instead of the shipped ones."""
+    found: dict[str, Adopted] = {}
+    for run in _in_force(population, task).order_by("estimator"):
+        gain = (run.gain or 0.0, run.low or 0.0, run.high or 0.0)
+        found[run.estimator] = Adopted(dict(run.settings), run.pk, run.best or 0, gain)
+    return found
+
+
+def withdraw(run: TuningRun, by: Any = None) -> TuningRun:
+    """Take settings out of force: the next training uses the shipped ones again; models in service stay as they are."""
+    mine = TuningRun.objects.filter(pk=run.pk, adopted_at__isnull=False, withdrawn_at=None)
+    done = mine.update(withdrawn_at=timezone.now(), withdrawn_by=by)
+    if not done:
+        raise NothingInForce
+    run.refresh_from_db()
+    return run
+
+
+def searchable(population: str) -> list[str]:
+    """Return the estimators that can be searched for, as far as trainings have shown: their cards name settings."""
+    versions = ModelVersion.objects.filter(population=population, task__in=[task.value for task in TASKS])
+    known = versions.order_by("estimator").values_list("estimator", "card__settings")
+    return list(dict.fromkeys(name for name, settings in known if mapping(settings)))
+
+
+def differences(run: TuningRun) -> list[tuple[str, Any, Any]]:
+    """Return setting, before, after, of those that the found settings change."""
+    before, after = mapping(run.start), mapping(run.settings)
+    return [(str(name), before.get(name), value) for name, value in after.items() if before.get(name) != value]
+
+
+def plain(value: Any) -> str:
+    """Return a setting's value as people write it."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def sentence(run: TuningRun) -> str:
+    """Return in a sentence what came of a search."""
+    if run.state == TuningRun.State.SEARCHING:
+        return _("Not judged yet: the search has not come to its end.")
+    if not run.best or run.gain is None:
+        return _("No trial did better than the settings in force: they stay.")
+    told = {
+        "trial": run.best, "metric": run.metric, "gain": number(run.gain, 5), "low": number(run.low, 5),
+        "high": number(run.high, 5), "rows": number(run.judged_on),
+        "level": number(100 * (run.level or FIRST_LEVEL), 1),
+    }  # fmt: skip
+    found = _("%(metric)s gain %(gain)s, %(level)s %% interval %(low)s to %(high)s, %(rows)s rows.") % told
+    if run.adopted_at is None:
+        verdict = _("Trial %(trial)s is not better beyond chance on the unseen fold: the settings in force stay.")
+    else:
+        verdict = _("Trial %(trial)s is better on the unseen fold: the next training uses its settings.")
+    return f"{verdict % told} {found}"
+
+
+def withdraw_number(pk: int, by: Any = None) -> TuningRun:
+    """Withdraw what the search of this number found; NothingInForce if there is none."""
+    run = TuningRun.objects.filter(pk=pk).first()
+    if run is None:
+        raise NothingInForce
+    return withdraw(run, by)
+
+
+def standing(run: TuningRun) -> str:
+    """Return whether the found settings are in force, in a word or two."""
+    if run.adopted_at is None:
+        return ""
+    if run.withdrawn_at is None:
+        return _("in force")
+    return _("withdrawn") if run.withdrawn_by_id is not None else _("replaced")
+
+
+def origin(card: Any) -> str:
+    """Return where a version's settings came from, in a sentence; empty where its card does not tell."""
+    stored = mapping(card)
+    found = mapping(stored.get("settings_from"))
+    if found and len(listed(found.get("gain"))) == 3:
+        gain, low, high = (number(value, 5) for value in listed(found["gain"]))
+        told = {"run": found.get("run"), "trial": found.get("trial"), "gain": gain, "low": low, "high": high}
+        return _("found by search %(run)s, trial %(trial)s: gain %(gain)s, interval %(low)s to %(high)s") % told
+    return _("as shipped") if mapping(stored.get("settings")) else ""

@@ -83,6 +83,11 @@ class ModelTask(StrEnum):
     STRATEGY = "strategy"
     PREFERENCE = "preference"
     INTENT = "intent"
+    ATTRACTIVENESS = "attractiveness"
+
+
+SCORED_TASKS = (ModelTask.RESPONSE, ModelTask.STRATEGY, ModelTask.PREFERENCE, ModelTask.INTENT)
+"""Whose versions a score set is made with; the others predict no shopper."""
 
 
 HEADS = ("view", "click", "redeem", "purchase")

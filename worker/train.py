@@ -24,6 +24,7 @@ from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS, JobKind, ModelTask, Purpose
 from worker import artifacts, cards, device, gate, intent, preference
+from worker.attractiveness import train as attractiveness
 from worker.data import Samples, Vocabularies
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
@@ -34,7 +35,7 @@ from worker.response import REGISTRY, Fitted, Stage, backtest, line_up, pose, re
 from worker.versions import store_response
 
 SEED = 0
-PARTS = (ModelTask.RESPONSE, ModelTask.PREFERENCE, ModelTask.INTENT)
+PARTS = (ModelTask.RESPONSE, ModelTask.PREFERENCE, ModelTask.INTENT, ModelTask.ATTRACTIVENESS)
 """What a run trains, unless it is asked for less; strategy comes with response."""
 
 
@@ -107,7 +108,8 @@ def _train_parts(frames: Frames, job: Job | None, params: dict[str, Any], stage:
     for part, what, train, share in (
         (ModelTask.RESPONSE, "response models", _train_response, (0.1, 0.7)),
         (ModelTask.PREFERENCE, "preference rankers", _train_preference, (0.7, 0.87)),
-        (ModelTask.INTENT, "purchase intent", _train_intent, (0.87, 0.97)),
+        (ModelTask.INTENT, "purchase intent", _train_intent, (0.87, 0.95)),
+        (ModelTask.ATTRACTIVENESS, "attractiveness of campaigns", _train_attractiveness, (0.95, 0.97)),
     ):
         if part not in wanted:
             continue
@@ -337,6 +339,16 @@ def _train_intent(frames: Frames, job: Job | None, params: dict[str, Any], stage
     outcome.sentences += [
         f"Purchase intent within {problem.days} days, {len(test):,} shoppers tested: {shipping}.", *verdict.reasons
     ]  # fmt: skip
+
+
+def _train_attractiveness(
+    frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome
+) -> None:
+    """Judge the estimators of attractiveness on past launches."""
+    seed = int(params.get("seed", SEED))
+    winner, sentences = attractiveness.train(frames, job, outcome.versions, seed=seed, stage=stage)
+    outcome.promoted += [winner] if winner is not None else []
+    outcome.sentences += sentences
 
 
 def _stage_of(stage: Stage, what: str, low: float) -> Callable[[float], None]:

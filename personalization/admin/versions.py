@@ -25,7 +25,7 @@ from personalization.learning.board import BoardRow, Shadow, board, shadow_of
 from personalization.learning.rollback import Rollback, roll_back
 from personalization.models import ModelVersion, ScoreSet
 from personalization.ports.messages import explain
-from personalization.types import ModelTask
+from personalization.types import SCORED_TASKS, ModelTask
 
 MOST_POPULATIONS = 5
 
@@ -239,6 +239,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             "title": f"{promote_label(version)}: {version}",
             "reigning": reigning,
             "rolls_back": version.state == ModelVersion.State.RETIRED,
+            "scores_shoppers": version.task in SCORED_TASKS,
             "scores": publish.restorable(ModelTask(version.task), version),
             "hold_hours": conf.get().rollback_hold_hours,
             "media": self.media,
@@ -254,7 +255,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
                 told = rollback_words(done)
             else:
                 registry.promote(version, request.user)
-                told = gettext("%(version)s is champion now. The next scoring uses it.") % {"version": version}
+                told = crowned_words(version)
         except PersonalizationError as error:
             self.message_user(request, explain(error), messages.ERROR)
             return
@@ -284,9 +285,20 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(reverse("admin:personalization_modelversion_change", args=[version.pk]))
 
 
+def crowned_words(version: ModelVersion) -> str:
+    """Return what a promotion means for what is served."""
+    if version.task in SCORED_TASKS:
+        text = gettext("%(version)s is champion now. The next scoring uses it.")
+    else:
+        text = gettext("%(version)s is champion now. The next forecast of a campaign uses it.")
+    return text % {"version": version}
+
+
 def rollback_words(done: Rollback) -> str:
     """Return what a rollback came to."""
     told = {"version": done.version, "job": done.job}
+    if done.job is None:
+        return gettext("%(version)s reigns again.") % told
     if done.score_set is None:
         return (
             gettext(

@@ -18,7 +18,7 @@ from personalization.learning import jobs, publish, registry
 from personalization.learning.registry import KIND, PromotionRace
 from personalization.models import Job, ModelVersion, ScoreSet
 from personalization.tracking import audit
-from personalization.types import JobKind, ModelTask
+from personalization.types import SCORED_TASKS, JobKind, ModelTask
 
 
 class NothingToRollBackTo(PersonalizationError):
@@ -39,13 +39,14 @@ class Rollback:
 
     ``score_set`` is live again (None: it is gone or too old, and the present one stays until the queued ``job`` has
     scored); ``dropped`` of its shoppers did not come back, because they withdrew, were merged or taken apart since.
+    ``job`` is None for a task that scores no shopper.
     """
 
     version: ModelVersion
     instead_of: ModelVersion | None
     score_set: ScoreSet | None
     dropped: int
-    job: Job
+    job: Job | None
 
 
 def roll_back(task: ModelTask, population: str, *, by: Any = None, to: ModelVersion | None = None) -> Rollback:
@@ -61,11 +62,13 @@ def roll_back(task: ModelTask, population: str, *, by: Any = None, to: ModelVers
             reigning = registry.champion(task, population)
             until = timezone.now() + timedelta(hours=conf.get().rollback_hold_hours)
             registry.crown(version, by=by or "rollback", rolled_back=True, held_until=until.isoformat())
-            publish.lock(population)
-            publish.void_unfinished(population)
-            score_set = publish.restorable(task, version)
-            dropped = publish.restore(score_set) if score_set is not None else 0
-            job = jobs.enqueue(JobKind.SCORE, {"population": population}, by=by)
+            score_set, dropped, job = None, 0, None
+            if task in SCORED_TASKS:
+                publish.lock(population)
+                publish.void_unfinished(population)
+                score_set = publish.restorable(task, version)
+                dropped = publish.restore(score_set) if score_set is not None else 0
+                job = jobs.enqueue(JobKind.SCORE, {"population": population}, by=by)
             audit.note(
                 audit.Action.ROLLED_BACK,
                 by=by,

@@ -35,6 +35,8 @@ class Command(BaseCommand):
 
     def _tell(self, done: Rollback) -> None:
         self.stdout.write(f"{done.version} reigns again{f' instead of {done.instead_of}' if done.instead_of else ''}.")
+        if done.job is None:
+            return
         if done.score_set is not None:
             self.stdout.write(
                 f"Its {done.score_set} are live again, without {done.dropped:,} shoppers who withdrew, were merged or "

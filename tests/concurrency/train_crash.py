@@ -76,7 +76,7 @@ def look() -> None:
     champions = list(ModelVersion.objects.filter(state=ModelVersion.State.CHAMPION))
     tasks = sorted(version.task for version in champions)
     done = Job.objects.filter(kind="train", state="succeeded").exists()
-    if tasks != (["attractiveness", "preference", "response"] if done else []):
+    if tasks != (["preference", "response"] if done else []):
         half.append(f"a training {'has' if done else 'has not'} ended, and the champions are those of {tasks}")
     for version in champions:
         if version.task == ModelTask.RESPONSE:

@@ -15,12 +15,14 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
+from personalization.admin.attractiveness import hindsight_words
 from personalization.admin.base import ReadOnlyAdmin
 from personalization.admin.display import DASH, badge, change_url, day, json_block, number
 from personalization.admin.intervals import read_interval
 from personalization.exceptions import PersonalizationError
 from personalization.learning import card as cards
 from personalization.learning import gate, publish, registry, shadow
+from personalization.learning.attractiveness import hindsight
 from personalization.learning.board import BoardRow, Shadow, board, shadow_of
 from personalization.learning.rollback import Rollback, roll_back
 from personalization.models import ModelVersion, ScoreSet
@@ -57,6 +59,7 @@ class BoardTable:
     metrics: list[str]
     costs: list[str]
     lines: list[BoardLine]
+    hindsight: str = ""
 
 
 def board_tables(population: str) -> list[BoardTable]:
@@ -75,6 +78,7 @@ def board_tables(population: str) -> list[BoardTable]:
                 metrics=[name.replace("_", " ") for name in names],
                 costs=[gettext("Fit (s)"), gettext("Memory (MB)"), gettext("Scoring (s per 1,000)"), gettext("File")],
                 lines=[_line(row, names) for row in rows],
+                hindsight=hindsight_words(hindsight(population)) if task == ModelTask.ATTRACTIVENESS else "",
             )
         )
     return tables

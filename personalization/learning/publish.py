@@ -254,14 +254,23 @@ def store_forecast(
     campaign_id: int,
     job: Job | None,
     *,
-    version: ModelVersion,
+    version: ModelVersion | None,
     figures: dict[str, list[float]],
     assumptions: dict[str, Any],
+    attractiveness: dict[str, Any] | None = None,
 ) -> Forecast:
-    """Store a forecast and finish its job in one transaction. A frozen forecast stays: this one stands beside it."""
+    """Store a forecast and finish its job in one transaction. A frozen forecast stays: this one stands beside it.
+
+    ``version`` is the response model's; without one there are no figures. ``attractiveness`` is what
+    :mod:`personalization.learning.attractiveness` reads.
+    """
     with transaction.atomic():
         forecast = Forecast.objects.create(
-            campaign_id=campaign_id, model_version=version, figures=figures, assumptions=assumptions
+            campaign_id=campaign_id,
+            model_version=version,
+            figures=figures,
+            assumptions=assumptions,
+            attractiveness=attractiveness or {},
         )
         if job is not None:
             jobs.finish(job, {"forecast": forecast.pk, **figures})

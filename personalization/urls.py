@@ -22,6 +22,7 @@ API = "api/v1/"
 urlpatterns = [
     path("claim/", forms.claim, name="claim"),
     path("less/", forms.dismiss, name="dismiss"),
+    path("less/undo/", forms.take_back, name="take-back"),
     path("consent/", forms.consent, name="consent"),
     path("how-offers-are-chosen/", how_chosen.page, name="how-chosen"),
     path("m/<str:token>/", clicks.click, name="click"),

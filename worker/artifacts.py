@@ -21,6 +21,7 @@ from safetensors.numpy import load, save
 
 from personalization import conf
 from personalization.exceptions import ArtifactCorrupt
+from personalization.learning import wordings as words
 
 WEIGHTS, CONFIG = "weights.safetensors", "model.json"
 Arrays = dict[str, NDArray[Any]]
@@ -73,7 +74,7 @@ def read(path: str, sha256: str) -> tuple[dict[str, Any], Arrays]:
         parts = {name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)}
     except OSError as error:
         raise ArtifactCorrupt(
-            f"The model file {path} cannot be read ({error.strerror}). Train again, or restore the file."
+            words.UNREADABLE, params={"path": path, "error": error.strerror or type(error).__name__}
         ) from None
     if _checksum(parts) != sha256:
         raise ArtifactCorrupt

@@ -17,6 +17,7 @@ from personalization.features.compute import FeatureBuilder, Rows
 from personalization.features.frames import Floats, Frames, Ints, milliseconds
 from personalization.learning import frames as reading
 from personalization.learning import registry
+from personalization.learning import wordings as words
 from personalization.learning.registry import ModelVersion
 from personalization.pure.proportions import wilson
 from personalization.types import HEADS, ModelTask
@@ -52,10 +53,10 @@ def judge_versions(population: str) -> tuple[list[Judged], Frames]:
     """Predict with every latest version what it had not seen."""
     versions = latest_versions(population)
     if not versions:
-        raise NotEnoughData(f"No response model has been trained for {population!r} yet. Run `manage.py train` first.")
+        raise NotEnoughData(words.NO_RESPONSE_MODEL)
     until = reading.last_moment(population)
     if until is None:
-        raise NotEnoughData(f"There are no events in the population {population!r} any more.")
+        raise NotEnoughData(words.NO_EVENTS, params={"population": population})
     frames = reading.load(population, until)
     builder = FeatureBuilder(frames)
     return [_judge(version, frames, builder) for version in versions], frames

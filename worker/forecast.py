@@ -21,6 +21,7 @@ from personalization.features.frames import NEVER, TYPE_CODE, Floats, Ints, mill
 from personalization.features.specification import INDEX
 from personalization.learning import frames as reading
 from personalization.learning import publish
+from personalization.learning import wordings as words
 from personalization.learning.frames import CampaignBrief
 from personalization.learning.jobs import Job
 from personalization.learning.publish import Forecast
@@ -40,16 +41,16 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     now = until or timezone.now()
     campaign = reading.campaign_brief(int(params.get("campaign") or 0), now)
     if campaign is None:
-        raise NotEnoughData("This campaign no longer exists.")
+        raise NotEnoughData(words.CAMPAIGN_GONE)
     if not campaign.tiers:
-        raise NotEnoughData("The campaign has no offer yet. Add one, then compute the forecast.")
+        raise NotEnoughData(words.NO_OFFER)
     stage("reading", 0.05)
     frames = reading.load(campaign.population, now, lambda what: stage(what, 0.1))
     scorer = Scorer(frames, milliseconds(now), list(campaign.tiers))
     position = {int(pk): index for index, pk in enumerate(frames.shoppers.ids)}
     addressed = [position[pk] for pk in campaign.audience if pk in position]
     if not addressed:
-        raise NotEnoughData("The audience is empty: nobody with consent matches it.")
+        raise NotEnoughData(words.NO_AUDIENCE)
     stage("predicting", 0.3)
     attractiveness = ask.attractiveness(frames, campaign, len(addressed), now)
     figures: dict[str, list[float]] = {}
@@ -64,7 +65,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         figures, more = _figures(scorer, np.array(addressed, dtype=np.int64), campaign, stage)
         assumptions |= more
     elif "offers" not in attractiveness:
-        raise NotEnoughData("No response model has been trained yet. Run `manage.py train` first.")
+        raise NotEnoughData(words.NO_RESPONSE_MODEL)
     return publish.store_forecast(
         campaign.id,
         job,

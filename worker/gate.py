@@ -15,15 +15,16 @@ from typing import Any
 
 import numpy as np
 from django.utils import timezone
-from django.utils.translation import gettext_noop
 from numpy.typing import NDArray
 
 from personalization import conf
 from personalization.exceptions import ArtifactCorrupt
 from personalization.features.frames import Floats, Frames, Ints, milliseconds
 from personalization.learning import gate, registry
+from personalization.learning import wordings as words
 from personalization.learning.gate import Check, Evidence
 from personalization.learning.registry import ModelVersion
+from personalization.learning.sentences import Sentence, of_error
 from personalization.types import HEADS, ModelTask
 from worker import artifacts, metrics
 from worker.data import Samples, assemble
@@ -39,39 +40,6 @@ TIMED_ROWS = 1000
 TIMINGS = 3
 MEGABYTE = 1_000_000
 
-DISTINCT = gettext_noop("Its predictions differ by up to %(spread).3g.")
-CONSTANT_TOLD = gettext_noop("It predicts the same for everybody.")
-BETTER = gettext_noop(
-    "Better than %(rival)s on the same %(rows)s rows: log-loss gain %(gain).4f, 95 %% interval %(low).4f to %(high).4f."
-)
-NOT_BETTER = gettext_noop(
-    "Not better than %(rival)s beyond doubt on the same %(rows)s rows: log-loss gain %(gain).4f, 95 %% interval "
-    "%(low).4f to %(high).4f."
-)
-SIMPLEST = gettext_noop("Not judged: there is nothing simpler.")
-NOBODY = gettext_noop("Nobody reigns yet.")
-NO_RIVAL = gettext_noop("Not judged: of strategies the newest reigns.")
-LOST = gettext_noop("%(rival)s cannot be asked any more: %(problem)s")
-SAME_ROWS = gettext_noop(
-    "%(rival)s has learnt from these rows: only %(rows)s of them are new to it, %(needed)s of both outcomes are needed."
-)
-RENEWED = gettext_noop("%(rival)s itself, fitted anew.")
-BETTER_RANKS = gettext_noop(
-    "Better than %(rival)s for the same %(rows)s shoppers: NDCG@10 gain %(gain).4f, 95 %% interval %(low).4f to "
-    "%(high).4f."
-)
-NOT_BETTER_RANKS = gettext_noop(
-    "Not better than %(rival)s beyond doubt for the same %(rows)s shoppers: NDCG@10 gain %(gain).4f, 95 %% interval "
-    "%(low).4f to %(high).4f."
-)
-CALIBRATED = gettext_noop("Calibration error %(error).3f; %(allowed).3f is allowed.")
-CALIBRATION_OPEN = gettext_noop("Calibration error %(error).3f; there is nothing simpler to keep instead.")
-SPEED = gettext_noop("%(seconds).3f seconds per 1,000 rows; %(allowed)g are allowed.")
-SPEED_RANKS = gettext_noop("%(seconds).2f seconds per 1,000 shoppers; %(allowed)g are allowed.")
-SIZE = gettext_noop("%(size).2f MB; %(allowed)d are allowed.")
-HELD = gettext_noop("Rolled back at %(at)s UTC: nothing is promoted by itself until %(until)s UTC.")
-FREE = gettext_noop("Nothing was rolled back lately.")
-
 
 @dataclass(slots=True)
 class Reigning:
@@ -82,7 +50,7 @@ class Reigning:
 
     version: ModelVersion
     predicted: Floats
-    problem: str = ""
+    problem: Sentence | None = None
 
 
 @dataclass(slots=True)
@@ -96,7 +64,7 @@ class Verdict:
     board: dict[str, dict[str, list[float]]]
     gains: dict[str, list[float]]
     champion: str | None
-    reasons: list[str]
+    reasons: list[Sentence]
     checks: dict[str, list[Check]] = field(default_factory=dict)
     promoted: bool = False
 
@@ -115,7 +83,7 @@ def summon(problem: Problem, test: Samples) -> Reigning | None:
     try:
         loaded = Loaded(version)
     except ArtifactCorrupt as error:
-        return Reigning(version, predicted, error.message)
+        return Reigning(version, predicted, of_error(error))
     unseen = ~taught(version, test.rows.time, problem.span)
     if unseen.any():
         mine = test.take(unseen)
@@ -173,18 +141,20 @@ def judge_intent(
 def _race(fitted: list[Fitted], bench: _Bench, simplest_first: Sequence[str]) -> tuple[Verdict, Fitted]:
     """Return the board and who is left: from the simplest on, replaced only where every check holds."""
     order = sorted(fitted, key=lambda item: simplest_first.index(item.name))
-    best, reasons, gains = order[0], [], {}
-    checks = {best.name: [*bench.alone(best, None), Check("simpler", None, SIMPLEST)]}
+    best, gains = order[0], {}
+    reasons: list[Sentence] = []
+    checks = {best.name: [*bench.alone(best, None), Check("simpler", None, words.SIMPLEST)]}
     for item in order[1:]:
         simpler = bench.gain("simpler", bench.p(item), bench.p(best), best.name)
         gains[item.name] = [round(float(value), 5) for value in (simpler.figure, simpler.low, simpler.high)]  # type: ignore[arg-type]
         own = checks[item.name] = [*bench.alone(item, best), simpler]
-        reasons.append(f"{item.name}: {_reason(own, best.name)}")
+        reasons.append(_reason(item.name, own))
         best = item if gate.holds(own) else best
     board = {item.name: figures(item.predicted, bench.test, seed=bench.seed) for item in fitted}
     verdict = Verdict(HEADS[bench.head], board, gains, best.name, reasons, checks)
     if checks[best.name][0].passed is False:
-        reasons.append(f"{best.name}: refused too, it predicts the same for everybody; no model ships")
+        told = {"estimator": best.name, "said": checks[best.name][0].said}
+        reasons.append(Sentence(words.NOTHING_SHIPS, told))
         verdict.champion = None
     return verdict, best
 
@@ -224,24 +194,24 @@ class _Bench:
         """Return the checks that ask for no gain; calibration may be as far off as what would be kept instead."""
         p = self.p(item)
         spread = float(np.ptp(p))
-        found = Check("distinct", True, DISTINCT, {"spread": spread}, spread, threshold=CONSTANT)
+        found = Check("distinct", True, words.DISTINCT, {"spread": spread}, spread, threshold=CONSTANT)
         if spread < CONSTANT:
-            found = Check("distinct", False, CONSTANT_TOLD, {}, spread, threshold=CONSTANT)
+            found = Check("distinct", False, words.CONSTANT, {}, spread, threshold=CONSTANT)
         return [found, self.calibrated(p, None if simpler is None else self.p(simpler)), *self.cost(item)]
 
     def calibrated(self, p: Floats, instead: Floats | None) -> Check:
         ones = np.ones(len(self.y))
         error, allowed = metrics.ece(p, self.y, ones), 2 * metrics.ece_null(p)
         if instead is None:
-            return Check("calibration", None, CALIBRATION_OPEN, {"error": error}, error, threshold=allowed)
+            return Check("calibration", None, words.CALIBRATION_OPEN, {"error": error}, error, threshold=allowed)
         allowed = max(allowed, metrics.ece(instead, self.y, ones))
         told = {"error": error, "allowed": allowed}
-        return Check("calibration", error <= allowed, CALIBRATED, told, error, threshold=allowed)
+        return Check("calibration", error <= allowed, words.CALIBRATED, told, error, threshold=allowed)
 
     def cost(self, item: Fitted) -> list[Check]:
         """Return whether scoring is quick enough and the file small enough for the shop's settings."""
         seconds = seconds_per_1000(lambda rows: item.calibrator.apply(item.estimator.score(rows)), self.test)
-        return [timed(seconds, SPEED), sized(artifacts.weigh(*item.estimator.dump()))]
+        return [timed(seconds, words.SPEED), sized(artifacts.weigh(*item.estimator.dump()))]
 
     def gain(self, name: str, p: Floats, rival: Floats, whose: str, rows: NDArray[np.bool_] | None = None) -> Check:
         """Return whether ``p`` has the smaller log-loss beyond doubt, over paired resamples of shoppers."""
@@ -250,32 +220,32 @@ class _Bench:
         gain, low, high = metrics.paired_gain(p[rows], rival[rows], self.y[rows], resampler)
         told = {"rival": whose, "rows": f"{int(rows.sum()):,}", "gain": gain, "low": low, "high": high}
         better = low > 0
-        return Check(name, better, BETTER if better else NOT_BETTER, told, gain, low, high, 0.0)
+        return Check(name, better, words.BETTER if better else words.NOT_BETTER, told, gain, low, high, 0.0)
 
     def against(self, item: Fitted, reigning: Reigning | None) -> Check:
         """Return whether an estimator beats the reigning champion on rows that neither has learnt from."""
         if reigning is None:
-            return Check("reigning", None, NOBODY)
+            return Check("reigning", None, words.NOBODY)
         rival = str(reigning.version)
-        if reigning.problem:
-            return Check("reigning", None, LOST, {"rival": rival, "problem": reigning.problem})
+        if reigning.problem is not None:
+            return Check("reigning", None, words.LOST, {"rival": rival, "problem": reigning.problem})
         said = reigning.predicted[self.known, self.head]
         rows = ~np.isnan(said)
         if rows.sum() < MIN_ROWS or len(np.unique(self.y[rows])) < 2:
             told = {"rival": rival, "rows": f"{int(rows.sum()):,}", "needed": MIN_ROWS}
-            return Check("reigning", False, SAME_ROWS, told, threshold=0.0)
+            return Check("reigning", False, words.SAME_ROWS, told, threshold=0.0)
         return self.gain("reigning", self.p(item), said, rival, rows)
 
     def against_anew(self, item: Fitted, race: list[Fitted], reigning: ModelVersion | None) -> Check:
         """Return whether an estimator beats the reigning one as it was fitted anew for the same race."""
         if reigning is None:
-            return Check("reigning", None, NOBODY)
+            return Check("reigning", None, words.NOBODY)
         rival = next((other for other in race if other.name == reigning.estimator), None)
         if rival is None:
-            problem = f"there is no estimator {reigning.estimator!r} here"
-            return Check("reigning", None, LOST, {"rival": str(reigning), "problem": problem})
+            problem = Sentence(words.NO_ESTIMATOR, {"name": reigning.estimator})
+            return Check("reigning", None, words.LOST, {"rival": str(reigning), "problem": problem})
         if rival is item:
-            return Check("reigning", True, RENEWED, {"rival": str(reigning)})
+            return Check("reigning", True, words.RENEWED, {"rival": str(reigning)})
         return self.gain("reigning", self.p(item), self.p(rival), str(reigning))
 
     def evidence(self, item: Fitted, reigning: Reigning | None, frames: Frames) -> Evidence:
@@ -316,41 +286,38 @@ def timed(seconds: float, template: str) -> Check:
 def sized(size_bytes: int) -> Check:
     """Return whether a model's file is as small as the settings ask for."""
     size, allowed = size_bytes / MEGABYTE, conf.get().gate_artifact_mb
-    return Check("size", size <= allowed, SIZE, {"size": size, "allowed": allowed}, round(size, 3), threshold=allowed)
+    return Check(
+        "size", size <= allowed, words.SIZE, {"size": size, "allowed": allowed}, round(size, 3), threshold=allowed
+    )
 
 
 def hold(reigning: ModelVersion | None) -> Check:
     """Return whether promotions wait because somebody has rolled back to the reigning version a short while ago."""
     card = reigning.card if reigning is not None and isinstance(reigning.card, dict) else {}
     if "held_until" not in card or datetime.fromisoformat(card["held_until"]) <= timezone.now():
-        return Check("hold", True, FREE)
+        return Check("hold", True, words.FREE)
     told = {"at": card["promoted_at"][:16], "until": card["held_until"][:16]}
-    return Check("hold", False, HELD, told)
+    return Check("hold", False, words.HELD, told)
 
 
-def _reason(checks: list[Check], rival: str) -> str:
-    """Return in a few words why an estimator takes the simpler one's place, or does not."""
+def _reason(name: str, checks: list[Check]) -> Sentence:
+    """Return why an estimator takes the simpler one's place, or does not: the check that decided."""
     of = {check.name: check for check in checks}
-    gain, calibration = of["simpler"], of["calibration"]
-    span = f"log-loss gain {gain.figure:.4f}, 95 % interval {gain.low:.4f} to {gain.high:.4f}"
-    if of["distinct"].passed is False:
-        return "refused, it predicts the same for everybody"
-    if gain.passed is False:
-        return f"not better than {rival} beyond doubt ({span})"
-    if calibration.passed is False:
-        return f"refused, calibration error {calibration.figure:.3f} is above {calibration.threshold:.3f}"
-    refused = next((check for check in checks if check.passed is False), None)
-    return f"refused, {refused.sentence}" if refused is not None else f"better than {rival} ({span})"
+    decisive = (of["distinct"], of["simpler"], of["calibration"], *checks)
+    failed = next((check for check in decisive if check.passed is False), None)
+    told = {"estimator": name, "said": (failed or of["simpler"]).said}
+    return Sentence(words.REASON if failed in (None, of["simpler"]) else words.REFUSED, told)
 
 
-def last_words(name: str, checks: list[Check], reigning: ModelVersion | None) -> list[str]:
+def last_words(name: str, checks: list[Check], reigning: ModelVersion | None) -> list[Sentence]:
     """Return why the winner of the race reigns from now on, or does not: what beats it, and each check that failed."""
     failed = [check for check in checks if check.passed is False]
     if not failed:
         judged = [check for check in checks if check.name == "reigning" and reigning is not None]
-        return [f"{name}: {check.sentence}" for check in judged]
-    stays = f"{reigning} stays" if reigning is not None else "no model ships"
-    return [f"{name}: not promoted, {stays}. {check.sentence}" for check in failed]
+        return [Sentence(words.REASON, {"estimator": name, "said": check.said}) for check in judged]
+    template = words.NOT_PROMOTED_FIRST if reigning is None else words.NOT_PROMOTED
+    told = {"estimator": name, "rival": str(reigning or "")}
+    return [Sentence(template, {**told, "said": check.said}) for check in failed]
 
 
 def judge_strategy(item: Fitted, test: Samples, reigning: ModelVersion | None) -> list[Check]:
@@ -361,23 +328,23 @@ def judge_strategy(item: Fitted, test: Samples, reigning: ModelVersion | None) -
     network = item.estimator
     assert isinstance(network, FourPartEstimator)
     seconds = seconds_per_1000(network.strategy, test)
-    rival = Check("reigning", None, NO_RIVAL if reigning is not None else NOBODY)
-    return [rival, timed(seconds, SPEED), sized(artifacts.weigh(*network.dump())), hold(reigning)]
+    rival = Check("reigning", None, words.NO_RIVAL if reigning is not None else words.NOBODY)
+    return [rival, timed(seconds, words.SPEED), sized(artifacts.weigh(*network.dump())), hold(reigning)]
 
 
 def judge_ranking(race: Race, winner: RankerResult, reigning: ModelVersion | None, *, seed: int) -> list[Check]:
     """Return the checks of the rankers' winner: against the reigning ranker on the same shoppers, and its speed."""
-    checks = [timed(winner.rank_seconds * 1000 / max(race.tested, 1), SPEED_RANKS), hold(reigning)]
+    checks = [timed(winner.rank_seconds * 1000 / max(race.tested, 1), words.SPEED_RANKS), hold(reigning)]
     if reigning is None:
-        return [Check("reigning", None, NOBODY), *checks]
+        return [Check("reigning", None, words.NOBODY), *checks]
     rival = str(reigning)
     if race.reigning is None:
-        problem = f"there is no ranker {reigning.estimator!r} here"
-        return [Check("reigning", None, LOST, {"rival": rival, "problem": problem}), *checks]
+        problem = Sentence(words.NO_ESTIMATOR, {"name": reigning.estimator})
+        return [Check("reigning", None, words.LOST, {"rival": rival, "problem": problem}), *checks]
     if race.reigning is winner:
-        return [Check("reigning", True, RENEWED, {"rival": rival}), *checks]
+        return [Check("reigning", True, words.RENEWED, {"rival": rival}), *checks]
     gain, low, high = paired_ndcg(winner, race.reigning, seed=seed)
     told = {"rival": rival, "rows": f"{race.tested:,}", "gain": gain, "low": low, "high": high}
     better = low > 0
-    template = BETTER_RANKS if better else NOT_BETTER_RANKS
+    template = words.BETTER_RANKS if better else words.NOT_BETTER_RANKS
     return [Check("reigning", better, template, told, gain, low, high, 0.0), *checks]

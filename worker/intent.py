@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from personalization import conf
 from personalization.exceptions import NotEnoughData
 from personalization.features.behaviour import WINDOWS
 from personalization.features.compute import DAY, FeatureBuilder, Rows
 from personalization.features.frames import TYPE_CODE, Floats, Frames, Ints
 from personalization.features.series import Series
 from personalization.features.specification import INDEX
+from personalization.learning import diversity
+from personalization.learning import wordings as words
 from personalization.learning.readiness import MIN_POSITIVES
 from personalization.types import HEADS
 from worker.calibrate import Calibrator
@@ -72,10 +75,8 @@ def pose(frames: Frames, days: int) -> Problem:
     places = (latest - frames.start - HISTORY) // span + 1
     if places < MIN_MOMENTS + 1:
         need = (HISTORY + (MIN_MOMENTS + 1) * span) // DAY
-        raise NotEnoughData(
-            f"The log spans {(frames.until - frames.start) / DAY:.0f} of {need} days: {HISTORY // DAY} of history, "
-            f"then {MIN_MOMENTS + 1} times the {days} days that purchase intent looks ahead (INTENT_DAYS)."
-        )
+        told = {"have": (frames.until - frames.start) / DAY, "need": need, "history": HISTORY // DAY}
+        raise NotEnoughData(words.SHORT_LOG, params={**told, "moments": MIN_MOMENTS + 1, "days": days})
     events = frames.events
     ordered = events.type == TYPE_CODE["order_placed"]
     return Problem(
@@ -118,6 +119,16 @@ def pairs(problem: Problem, moments: list[int], *, seed: int) -> tuple[Rows, Flo
     return rows, (later > problem.orders.count(rows.shopper, rows.time)).astype(np.float64)
 
 
+def describe(problem: Problem, *, seed: int) -> dict[str, Any]:
+    """Return how diverse the data of this problem is, with a purchase within the days as its outcome."""
+    rows, bought = pairs(problem, problem.moments, seed=seed)
+    outcomes = diversity.Outcomes.known(HEADS[PURCHASE], rows, bought)
+    protected = conf.get().protected_attributes
+    return diversity.describe(
+        problem.builder.frames, problem.moments[0], outcomes, problem.builder, protected=protected
+    )
+
+
 def assemble(builder: FeatureBuilder, rows: Rows, bought: Floats, vocabularies: Vocabularies) -> Samples:
     """Return samples: the shopper's own columns, every other one missing; the head ``purchase``, no other one."""
     x = builder.build_shopper(rows)
@@ -135,9 +146,9 @@ def assemble(builder: FeatureBuilder, rows: Rows, bought: Floats, vocabularies: 
 def backtest(problem: Problem, *, seed: int, stage: Stage) -> tuple[list[Fitted], Samples]:
     """Fit everybody on the earlier moments; return the fits and the test, which is the latest moment."""
     rows, bought = pairs(problem, problem.moments[1:], seed=seed)
-    _check(bought, MIN_POSITIVES, "to learn from")
+    _check(bought, MIN_POSITIVES, words.FEW_LEARNT)
     tested, truth = pairs(problem, problem.moments[:1], seed=seed)
-    _check(truth, MIN_TESTED, f"of the last {problem.days} days, to test on,")
+    _check(truth, MIN_TESTED, words.FEW_TESTED)
     vocabularies = Vocabularies.fit(problem.builder, rows)
     train = assemble(problem.builder, rows, bought, vocabularies)
     test = assemble(problem.builder, tested, truth, vocabularies)
@@ -153,14 +164,12 @@ def backtest(problem: Problem, *, seed: int, stage: Stage) -> tuple[list[Fitted]
     return fitted, test
 
 
-def _check(bought: Floats, need: int, where: str) -> None:
+def _check(bought: Floats, need: int, refusal: str) -> None:
     positives = int(bought.sum())
     negatives = len(bought) - positives
     if min(positives, negatives) < need:
-        raise NotEnoughData(
-            f"{positives:,} of {len(bought):,} samples {where} have a purchase: at least {need} with one and {need} "
-            "without are needed."
-        )
+        told = {"positives": f"{positives:,}", "samples": f"{len(bought):,}", "need": need}
+        raise NotEnoughData(refusal, params=told)
 
 
 def _fit(

@@ -6,18 +6,20 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Floats, Frames, Ints
+from personalization.learning import wordings as words
 from personalization.learning.readiness import MIN_ORDERS
+from personalization.learning.sentences import Sentence
 from worker import device as devices
 from worker.costs import Meter
 from worker.metrics import RESAMPLES
 from worker.rankers import DAY, LIGHT, LINE_UP, RANKERS, Interactions, Ranker, interactions, top_items
-from worker.rankers.base import Progress, ndcg, silent
+from worker.rankers.base import Progress, Scores, ndcg, silent
 from worker.response import Stage
 
 BLOCK = 512
@@ -28,6 +30,12 @@ BUDGET_SECONDS = 60.0
 
 class OutOfTime(Exception):
     """The time for this training is used up."""
+
+
+class Scoring(Protocol):
+    """Whatever scores the catalogue for shoppers: [shoppers, items]."""
+
+    def score(self, shoppers: Ints) -> Scores: ...
 
 
 @dataclass(slots=True)
@@ -51,7 +59,7 @@ class Race:
 
     results: list[RankerResult]
     tested: int
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[Sentence] = field(default_factory=list)
     reigning: RankerResult | None = None
 
 
@@ -104,12 +112,13 @@ def backtest(
     """
     data = interactions(frames)
     if len(frames.lines.shopper) < MIN_ORDERS:
-        raise NotEnoughData(f"{len(frames.lines.shopper):,} of {MIN_ORDERS:,} order lines with known products.")
+        told = {"have": f"{len(frames.lines.shopper):,}", "need": f"{MIN_ORDERS:,}"}
+        raise NotEnoughData(words.FEW_LINES, params=told)
     origin = test_origin(frames)
     past = data.before(origin)
-    truth = _bought_after(frames, origin, past)
+    truth = bought(frames, past, origin)
     if len(truth) < 20:
-        raise NotEnoughData("Too few shoppers with a history bought anything lately to test a ranker on.")
+        raise NotEnoughData(words.FEW_BUYERS)
     shoppers = np.array(sorted(truth), dtype=np.int64)
     if len(shoppers) > MOST_TESTED:
         shoppers = np.sort(np.random.default_rng(seed).choice(shoppers, MOST_TESTED, replace=False))
@@ -123,10 +132,8 @@ def backtest(
             report(0.0)
             race.results.append(_run(name, settings, past, origin, shoppers, truth, seed=seed, progress=report))
         except OutOfTime:
-            race.left_out.append(
-                f"{name}: left out, the line-up's {BUDGET_SECONDS:.0f} seconds were used up. "
-                f"Race it with `manage.py train --rankers {name} {race.results[-1].name}`."
-            )
+            out: dict[str, Any] = {"ranker": name, "seconds": BUDGET_SECONDS, "best": race.results[-1].name}
+            race.left_out.append(Sentence(words.OUT_OF_TIME, out))
     race.reigning = next((result for result in race.results if reigning == (result.name, plain(result))), None)
     if race.reigning is None and reigning is not None and reigning[0] in RANKERS:
         name, settings = reigning
@@ -149,7 +156,7 @@ def _run(
     meter = Meter()
     ranker = fit(name, past, origin, settings, seed=seed, progress=progress)
     cost, fitted = meter.read(), time.monotonic()
-    figures = _figures(ranker, shoppers, truth)
+    figures = judge(ranker, shoppers, truth)
     taken = round(time.monotonic() - fitted, 2)
     return RankerResult(name, figures, ranker.settings, cost.seconds, taken, cost.peak_mb)
 
@@ -175,8 +182,11 @@ def _until(end: float | None, report: Progress) -> Progress:
     return checked
 
 
-def _bought_after(frames: Frames, origin: int, past: Interactions) -> dict[int, set[int]]:
-    later = frames.lines.time >= origin
+def bought(frames: Frames, past: Interactions, since: int, until: int | None = None) -> dict[int, set[int]]:
+    """Return what each shopper with a past bought from one moment on, and before another where one is given."""
+    later = frames.lines.time >= since
+    if until is not None:
+        later &= frames.lines.time < until
     known = set(np.unique(past.shopper).tolist())
     truth: dict[int, set[int]] = {}
     for shopper, item in zip(frames.lines.shopper[later].tolist(), frames.lines.item[later].tolist(), strict=True):
@@ -185,11 +195,18 @@ def _bought_after(frames: Frames, origin: int, past: Interactions) -> dict[int, 
     return truth
 
 
-def _figures(ranker: Ranker, shoppers: Ints, truth: dict[int, set[int]]) -> dict[str, Floats]:
+def judge(ranker: Scoring, shoppers: Ints, truth: dict[int, set[int]]) -> dict[str, Floats]:
+    """Return metric → a figure for each shopper, over the whole catalogue, against what each bought.
+
+    A product scored −inf must not be shown: it is no hit, even where the list has room for it.
+    """
     found: dict[str, list[float]] = {"ndcg@10": [], "recall@10": [], "recall@20": []}
     for start in range(0, len(shoppers), BLOCK):
         block = shoppers[start : start + BLOCK]
-        for shopper, ranked in zip(block.tolist(), top_items(ranker.score(block), 20).tolist(), strict=True):
+        scores = ranker.score(block)
+        best = top_items(scores, 20)
+        best[np.isneginf(np.take_along_axis(scores, best, axis=1))] = -1
+        for shopper, ranked in zip(block.tolist(), best.tolist(), strict=True):
             wanted = truth[shopper]
             hits = np.array([item in wanted for item in ranked], dtype=np.float64)
             found["ndcg@10"].append(ndcg(hits, len(wanted), 10))
@@ -217,15 +234,18 @@ def paired_ndcg(one: RankerResult, other: RankerResult, *, seed: int) -> tuple[f
     return float(gain.mean()), float(low), float(high)
 
 
-def winner(results: list[RankerResult], *, seed: int) -> tuple[str, list[str]]:
-    """Return the simplest ranker that none beats beyond doubt in NDCG@10 (paired bootstrap), and why."""
-    best, reasons = results[0], []
+def winner(results: list[RankerResult], *, seed: int) -> tuple[str, list[Sentence]]:
+    """Return the simplest ranker that none is shown to beat in NDCG@10 (paired bootstrap), and why."""
+    best, reasons = results[0], list[Sentence]()
     for place, result in enumerate(results[1:]):
         gain, low, high = paired_ndcg(result, best, seed=seed + place)
-        said = f"NDCG@10 gain {gain:.4f}, 95 % interval {low:.4f} to {high:.4f}"
-        if low > 0:
-            reasons.append(f"{result.name}: better than {best.name} ({said})")
-            best = result
-        else:
-            reasons.append(f"{result.name}: not better than {best.name} beyond doubt ({said})")
+        figures: dict[str, Any] = {
+            "rows": f"{len(result.figures['ndcg@10']):,}",
+            "gain": gain,
+            "low": low,
+            "high": high,
+        }
+        said = Sentence(words.BETTER_RANKS if low > 0 else words.NOT_BETTER_RANKS, {"rival": best.name, **figures})
+        reasons.append(Sentence(words.REASON, {"estimator": result.name, "said": said}))
+        best = result if low > 0 else best
     return best.name, reasons

@@ -17,6 +17,8 @@ from personalization import conf
 from personalization.exceptions import NotEnoughData
 from personalization.features.compute import KINDS, FeatureBuilder, Rows
 from personalization.features.frames import Exposures, Floats, Frames, Ints
+from personalization.learning import diversity
+from personalization.learning import wordings as words
 from personalization.learning.readiness import MIN_POSITIVES
 from personalization.types import HEADS
 from worker import metrics
@@ -75,15 +77,14 @@ def pose(frames: Frames, min_exposures: int | None = None) -> Problem:
     shown = matured & (exposures.offer >= 0)
     need = conf.get().min_exposures if min_exposures is None else min_exposures
     if int(shown.sum()) < need:
-        raise NotEnoughData(f"{int(shown.sum()):,} of {need:,} exposures whose outcome is known.")
+        told = {"have": f"{int(shown.sum()):,}", "need": f"{need:,}"}
+        raise NotEnoughData(words.FEW_EXPOSURES, params=told)
     head = primary_head(y[shown])
     positives = int(np.nansum(y[shown, head]))
     negatives = int(np.sum(y[shown, head] == 0))
     if min(positives, negatives) < MIN_POSITIVES:
-        raise NotEnoughData(
-            f"The outcome {HEADS[head]!r} needs both classes: {positives:,} positives and {negatives:,} negatives, "
-            f"at least {MIN_POSITIVES} of each."
-        )
+        told = {"positives": f"{positives:,}", "negatives": f"{negatives:,}"}
+        raise NotEnoughData(words.ONE_CLASS, params={"head": HEADS[head], "need": MIN_POSITIVES, **told})
     chosen = exposures.take(shown)
     return Problem(
         frames, FeatureBuilder(frames), Rows(chosen.shopper, chosen.offer, chosen.time, chosen.window_end),
@@ -97,7 +98,15 @@ def primary_head(y: Floats) -> int:
         head = HEADS.index(name)
         if np.nansum(y[:, head]) > 0:
             return head
-    raise NotEnoughData("No exposure has any recorded outcome yet.")
+    raise NotEnoughData(words.NO_OUTCOME)
+
+
+def describe(problem: Problem, test_from: int) -> dict[str, Any]:
+    """Return how diverse the data of this problem is, with the head that decides as its outcome."""
+    head = primary_head(problem.y)
+    outcomes = diversity.Outcomes.known(HEADS[head], problem.shown, problem.y[:, head])
+    protected = conf.get().protected_attributes
+    return diversity.describe(problem.frames, test_from, outcomes, problem.builder, protected=protected)
 
 
 def strategy_targets(frames: Frames, exposures: Exposures) -> tuple[Ints, Floats]:
@@ -244,10 +253,7 @@ def backtest(
     """Evaluate on the latest fold; returns the fits, the test samples and all folds (the latest first)."""
     found = folds(problem.shown.time, problem.span, most=1)
     if not found:
-        raise NotEnoughData(
-            "The exposures do not reach back far enough for a test in time: at least two earlier moments, with 1,000 "
-            "exposures that had matured before the test began, are needed."
-        )
+        raise NotEnoughData(words.SHORT_PAST)
     fold = found[0]
     train = _samples(problem, fold.train)
     test = _samples(problem, fold.test, train.vocabularies)

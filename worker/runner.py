@@ -11,7 +11,9 @@ from django.db import close_old_connections
 
 from personalization.exceptions import LeaseLost, PersonalizationError
 from personalization.learning import handlers, jobs, shards
+from personalization.learning import wordings as words
 from personalization.learning.jobs import Job
+from personalization.learning.sentences import Sentence, of_error
 from personalization.types import JobKind, JobState
 from worker import forecast, score, shadow, train
 from worker.pulse import Pulse
@@ -66,13 +68,13 @@ def work(job: Job, progress: Show | None = None) -> None:
         except LeaseLost:
             logger.warning("job %s was taken away or cancelled; nothing of it is kept", job.pk)
         except PersonalizationError as error:
-            _fail(job, error.message)
+            _fail(job, of_error(error))
         except (KeyboardInterrupt, SystemExit):
             jobs.hand_back(job)
             raise
         except Exception as error:
             logger.exception("job %s failed", job.pk)
-            _fail(job, f"Unexpected: {type(error).__name__}: {error}. The worker's log has the details.")
+            _fail(job, Sentence(words.UNEXPECTED, {"error": f"{type(error).__name__}: {error}"}))
 
 
 def help_out(score_set_id: int) -> int:
@@ -92,11 +94,11 @@ def _handler(job: Job) -> Callable[..., Any]:
     """Return who does jobs of this kind: the worker's own estimators first, then what the app registered."""
     handler = HANDLERS.get(job.kind) or handlers.get(job.kind)
     if handler is None:
-        raise PersonalizationError("Nobody does jobs of this kind here.")
+        raise PersonalizationError(words.NO_HANDLER)
     return handler
 
 
-def _fail(job: Job, message: str) -> None:
+def _fail(job: Job, message: Sentence) -> None:
     try:
         jobs.fail(job, message)
     except LeaseLost:

@@ -20,6 +20,7 @@ from personalization.features.frames import TYPE_CODE, Floats, Frames, Ints, mil
 from personalization.features.specification import INDEX
 from personalization.learning import frames as reading
 from personalization.learning import publish, registry, shards
+from personalization.learning import wordings as words
 from personalization.learning.jobs import Job
 from personalization.learning.publish import ScoreSet
 from personalization.learning.registry import ModelVersion
@@ -164,7 +165,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     stage("reading", 0.02)
     versions = registry.champions(population)
     if not versions:
-        raise NotEnoughData("Nothing has been trained yet. Run `manage.py train` first.")
+        raise NotEnoughData(words.UNTRAINED)
     score_set = publish.begin(
         population,
         job,

@@ -18,6 +18,7 @@ from personalization.features.compute import FeatureBuilder, Rows
 from personalization.features.frames import Floats, Frames, Ints, milliseconds
 from personalization.learning import frames as reading
 from personalization.learning import shadow
+from personalization.learning import wordings as words
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS
@@ -39,7 +40,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     until = until or (timezone.now() if own else reading.last_moment(population) or timezone.now())
     versions = shadow.watched(population)
     if not versions:
-        raise NotEnoughData("Nobody reigns and nobody is in shadow. Run `manage.py train` first.")
+        raise NotEnoughData(words.NOBODY_IN_SHADOW)
     stage("reading", 0.02)
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
     builder = FeatureBuilder(frames)

@@ -17,13 +17,15 @@ from django.db import transaction
 from personalization import conf
 from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Frames, Ints
+from personalization.learning import diversity, jobs, registry, shadow
 from personalization.learning import frames as reading
 from personalization.learning import gate as checks
-from personalization.learning import jobs, registry, shadow
+from personalization.learning import wordings as words
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
+from personalization.learning.sentences import Sentence, of_error, store_all
 from personalization.types import HEADS, JobKind, ModelTask, Purpose
-from worker import artifacts, cards, device, gate, intent, preference
+from worker import artifacts, cards, device, gate, intent, preference, response
 from worker.attractiveness import train as attractiveness
 from worker.data import Samples, Vocabularies
 from worker.estimators.blend import Blend
@@ -49,7 +51,7 @@ class Outcome:
     versions: list[ModelVersion] = field(default_factory=list)
     promoted: list[ModelVersion] = field(default_factory=list)
     refused: ModelVersion | None = None
-    sentences: list[str] = field(default_factory=list)
+    sentences: list[Sentence] = field(default_factory=list)
 
 
 def population_of(wanted: str | None) -> str:
@@ -57,9 +59,8 @@ def population_of(wanted: str | None) -> str:
     known = registry.populations()
     if wanted:
         if wanted not in known:
-            raise NotEnoughData(
-                f"There are no shoppers in the population {wanted!r}. Known: {', '.join(known) or 'none'}."
-            )
+            told = {"population": wanted, "known": ", ".join(known) or "–"}
+            raise NotEnoughData(words.NO_POPULATION, params=told)
         return wanted
     if len(known) == 1:
         return known[0]
@@ -71,7 +72,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     population = population_of(params.get("population"))
     until = until or reading.last_moment(population)
     if until is None:
-        raise NotEnoughData(f"There are no events in the population {population!r} yet.")
+        raise NotEnoughData(words.NO_EVENTS, params={"population": population})
     stage("reading", 0.02)
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
     outcome = Outcome()
@@ -103,22 +104,22 @@ def _discard(versions: list[ModelVersion]) -> None:
 
 def _train_parts(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
     """Train what the data allows; NotEnoughData only if that is nothing."""
-    refused: list[str] = []
+    refused: list[Sentence] = []
     wanted = params.get("parts", PARTS)
-    for part, what, train, share in (
-        (ModelTask.RESPONSE, "response models", _train_response, (0.1, 0.7)),
-        (ModelTask.PREFERENCE, "preference rankers", _train_preference, (0.7, 0.87)),
-        (ModelTask.INTENT, "purchase intent", _train_intent, (0.87, 0.95)),
-        (ModelTask.ATTRACTIVENESS, "attractiveness of campaigns", _train_attractiveness, (0.95, 0.97)),
+    for part, without, train, share in (
+        (ModelTask.RESPONSE, words.NO_RESPONSE, _train_response, (0.1, 0.7)),
+        (ModelTask.PREFERENCE, words.NO_PREFERENCE, _train_preference, (0.7, 0.87)),
+        (ModelTask.INTENT, words.NO_INTENT, _train_intent, (0.87, 0.95)),
+        (ModelTask.ATTRACTIVENESS, words.NO_ATTRACTIVENESS, _train_attractiveness, (0.95, 0.97)),
     ):
         if part not in wanted:
             continue
         try:
             train(frames, job, params, _within(stage, *share), outcome)
         except NotEnoughData as error:
-            refused.append(f"No {what}: {error.message}")
+            refused.append(Sentence(without, {"said": of_error(error)}))
     if not outcome.versions:
-        raise NotEnoughData(" ".join(refused))
+        raise NotEnoughData(words.NOTHING, params={"said": refused})
     outcome.sentences += refused
 
 
@@ -133,7 +134,7 @@ def _result(population: str, until: datetime, simulated: bool, outcome: Outcome)
         "until": until.isoformat(),
         "versions": [version.pk for version in outcome.versions],
         "champions": {version.task: version.estimator for version in outcome.promoted},
-        "sentences": outcome.sentences,
+        "sentences": store_all(outcome.sentences),
         "in_shadow": None if outcome.refused is None else outcome.refused.pk,
     }
 
@@ -158,7 +159,8 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
     chosen = [item for item in fitted if item.name in shipped]
     again, all_vocabularies = refit(problem, chosen, seed=seed, stage=_within(stage, 0.6, 0.95))
     final = {item.name: item for item in again}
-    card = _card(frames, problem.span, verdict, found[0].origin, time.monotonic() - started)
+    diverse = response.describe(problem, found[0].origin)
+    card = _card(frames, problem.span, verdict, found[0].origin, diverse, time.monotonic() - started)
     card["data"]["train_rows"] = int(found[0].train.sum())
     profiler = Profiler(problem.builder, frames.until, _offers_to_score(frames))
     for item in fitted:
@@ -183,9 +185,16 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
         strategy.metrics |= {"gate": checks.stored(own), "challenger": True}
         outcome.versions.append(strategy)
         outcome.promoted += [strategy] if checks.holds(own) else []
-    stays = f"{reigning.version} stays" if reigning is not None else "no model ships"
-    shipping = f"{verdict.champion} ships" if verdict.promoted else stays
-    outcome.sentences += [f"Response, judged on {verdict.head}: {shipping}.", *verdict.reasons]
+    came_to = _outcome(verdict.champion, verdict.promoted, reigning.version if reigning is not None else None)
+    told = {"head": verdict.head, "outcome": came_to}
+    outcome.sentences += [Sentence(words.RESPONSE, told), *verdict.reasons]
+
+
+def _outcome(winner: str | None, promoted: bool, reigning: ModelVersion | None) -> Sentence:
+    """Return who reigns after a training."""
+    if promoted:
+        return Sentence(words.SHIPS, {"estimator": winner})
+    return Sentence(words.NO_MODEL) if reigning is None else Sentence(words.STAYS, {"rival": str(reigning)})
 
 
 def _metrics(item: Fitted, verdict: gate.Verdict) -> dict[str, Any]:
@@ -231,23 +240,29 @@ def _backtest_arrays(item: Fitted, test: Samples) -> dict[str, Any]:
     }
 
 
-def _card(frames: Frames, span: int, verdict: gate.Verdict, origin: int, seconds: float) -> dict[str, Any]:
+def _data(frames: Frames, origin: int, diverse: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "simulated": frames.simulated,
+        "shoppers": len(frames.shoppers),
+        "events": len(frames.events),
+        "exposures": len(frames.exposures),
+        "consent": Purpose.PERSONALISATION.value,
+        "from": _moment(frames.start).isoformat(),
+        "until": _moment(frames.until).isoformat(),
+        "test_from": _moment(origin).isoformat(),
+        "diversity": diverse,
+    }
+
+
+def _card(
+    frames: Frames, span: int, verdict: gate.Verdict, origin: int, diverse: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    windows = {"outcome_window_hours": round(span / 3_600_000, 1), "outcome_window_ms": span}
     return {
         "population": frames.population,
-        "data": {
-            "simulated": frames.simulated,
-            "shoppers": len(frames.shoppers),
-            "events": len(frames.events),
-            "exposures": len(frames.exposures),
-            "consent": Purpose.PERSONALISATION.value,
-            "from": _moment(frames.start).isoformat(),
-            "until": _moment(frames.until).isoformat(),
-            "outcome_window_hours": round(span / 3_600_000, 1),
-            "outcome_window_ms": span,
-            "test_from": _moment(origin).isoformat(),
-        },
+        "data": {**_data(frames, origin, diverse), **windows},
         "judged_on": verdict.head,
-        "reasons": verdict.reasons,
+        "reasons": store_all(verdict.reasons),
         "device": device.describe(device.pick()),
         "seconds": round(seconds, 1),
         "heads": list(HEADS),
@@ -264,18 +279,21 @@ def _train_preference(frames: Frames, job: Job | None, params: dict[str, Any], s
     judged = gate.judge_ranking(race, best, reigning, seed=seed)
     promoted = checks.holds(judged)
     reasons += [*race.left_out, *gate.last_words(champion, judged, reigning)]
+    origin = preference.test_origin(frames)
+    data = _data(frames, origin, diversity.describe(frames, origin))
+    card = {"reasons": store_all(reasons), "data": data}
     for result in race.results:
-        version = _store_ranker(frames, job, result, race.tested, reasons, seed)
+        version = _store_ranker(frames, job, result, race.tested, card, seed)
         outcome.versions.append(version)
         if result is best:
             version.metrics |= {"gate": checks.stored(judged), "challenger": True}
             outcome.promoted += [version] if promoted else []
-    shipping = f"{champion} ships" if promoted else f"{reigning} stays" if reigning is not None else "no ranker ships"
-    outcome.sentences += [f"Preference, {race.tested:,} shoppers tested: {shipping}.", *reasons]
+    told = {"tested": f"{race.tested:,}", "outcome": _outcome(champion, promoted, reigning)}
+    outcome.sentences += [Sentence(words.PREFERENCE, told), *reasons]
 
 
 def _store_ranker(
-    frames: Frames, job: Job | None, result: preference.RankerResult, tested: int, reasons: list[str], seed: int
+    frames: Frames, job: Job | None, result: preference.RankerResult, tested: int, card: dict[str, Any], seed: int
 ) -> ModelVersion:
     """Rankers are fitted anew when scoring (seconds); the artefact keeps what they were judged with."""
     artifact = artifacts.write(
@@ -300,8 +318,8 @@ def _store_ranker(
             "rank_seconds": result.rank_seconds,
         },
         card={
+            **card,
             "note": RANKERS[result.name].note,
-            "reasons": reasons,
             "population": frames.population,
             "settings": result.settings,
         },
@@ -315,7 +333,8 @@ def _train_intent(frames: Frames, job: Job | None, params: dict[str, Any], stage
     fitted, test = intent.backtest(problem, seed=seed, stage=_within(stage, 0.0, 0.7))
     reigning = registry.champion(ModelTask.INTENT, frames.population)
     verdict = gate.judge_intent(fitted, test, tuple(intent.REGISTRY), reigning, seed=seed)
-    card = _card(frames, problem.span, verdict, problem.moments[0], time.monotonic() - started)
+    diverse = intent.describe(problem, seed=seed)
+    card = _card(frames, problem.span, verdict, problem.moments[0], diverse, time.monotonic() - started)
     card |= {"intent_days": problem.days, "moments": len(problem.moments), "tested": len(test)}
     for item in fitted:
         ship, vocabularies, cutoff = item, test.vocabularies, problem.moments[0]
@@ -334,11 +353,9 @@ def _train_intent(frames: Frames, job: Job | None, params: dict[str, Any], stage
         outcome.versions.append(version)
         if item.name == verdict.champion and verdict.promoted:
             outcome.promoted.append(version)
-    stays = f"{reigning} stays" if reigning is not None else "no model ships"
-    shipping = f"{verdict.champion} ships" if verdict.promoted else stays
-    outcome.sentences += [
-        f"Purchase intent within {problem.days} days, {len(test):,} shoppers tested: {shipping}.", *verdict.reasons
-    ]  # fmt: skip
+    came_to = _outcome(verdict.champion, verdict.promoted, reigning)
+    told = {"days": problem.days, "tested": f"{len(test):,}", "outcome": came_to}
+    outcome.sentences += [Sentence(words.INTENT, told), *verdict.reasons]
 
 
 def _train_attractiveness(
@@ -346,9 +363,12 @@ def _train_attractiveness(
 ) -> None:
     """Judge the estimators of attractiveness on past launches."""
     seed = int(params.get("seed", SEED))
-    winner, sentences = attractiveness.train(frames, job, outcome.versions, seed=seed, stage=stage)
-    outcome.promoted += [winner] if winner is not None else []
-    outcome.sentences += sentences
+    reigning = registry.champion(ModelTask.ATTRACTIVENESS, frames.population)
+    race, winner = attractiveness.train(frames, job, outcome.versions, reigning, seed=seed, stage=stage)
+    outcome.promoted += [winner] if race.promoted else []
+    came_to = _outcome(race.champion, race.promoted, reigning)
+    told = {"launches": winner.card["data"]["launches"], "tested": len(race.tested), "outcome": came_to}
+    outcome.sentences += [Sentence(words.ATTRACTIVENESS, told), *race.reasons]
 
 
 def _stage_of(stage: Stage, what: str, low: float) -> Callable[[float], None]:

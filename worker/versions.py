@@ -11,6 +11,7 @@ from personalization.exceptions import ArtifactCorrupt
 from personalization.features.specification import VERSION as FEATURES_VERSION
 from personalization.features.topics import shares
 from personalization.learning import fairness
+from personalization.learning import wordings as words
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.types import ModelTask
@@ -88,11 +89,11 @@ class Loaded:
     def __init__(self, version: ModelVersion) -> None:
         config, arrays = artifacts.read(version.path, version.sha256)
         if config["features_version"] != FEATURES_VERSION:
-            raise ArtifactCorrupt(f"{version} was trained on an earlier set of features. Train again.")
+            raise ArtifactCorrupt(words.EARLIER_FEATURES, params={"version": str(version)})
         own = {key.removeprefix("estimator/"): v for key, v in arrays.items() if key.startswith("estimator/")}
         self.version = version
         if config["estimator"] not in ESTIMATORS:
-            raise ArtifactCorrupt(f"{version} is of a sort that is not known here any more. Train again.")
+            raise ArtifactCorrupt(words.UNKNOWN_SORT, params={"version": str(version)})
         self.estimator: ResponseEstimator = ESTIMATORS[config["estimator"]].restore(config["config"], own)
         self.calibrator = Calibrator.from_json(config["calibrator"])
         self.vocabularies = Vocabularies.from_json(config["vocabularies"])

@@ -42,7 +42,7 @@ def table(campaign: Campaign, forecast: Forecast | None, *, started: bool) -> Ta
     if told is None:
         return None
     if told.problem:
-        return Table([], False, _("The model of attractiveness cannot be read: train again."))
+        return Table([], False, told.problem)
     if told.needed is not None:
         words = _("Not enough launches yet (%(launches)s of %(needed)s): how attractive it is cannot be told.")
         return Table([], False, words % {"launches": told.launches, "needed": told.needed})

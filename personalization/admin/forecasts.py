@@ -20,6 +20,7 @@ from personalization.admin.display import badge, plain, pretty, progress
 from personalization.admin.intervals import Chart, Figure, draw, metric_label, read_figures
 from personalization.exceptions import PersonalizationError
 from personalization.insight import forecast as forecasting
+from personalization.learning import jobs
 from personalization.models import Campaign, Forecast, Job
 from personalization.ports.messages import explain
 from personalization.types import JobKind, JobState
@@ -54,6 +55,10 @@ class Panel:
     @property
     def job_failed(self) -> bool:
         return self.job is not None and self.job.state in {JobState.FAILED.value, JobState.QUARANTINED.value}
+
+    @property
+    def job_error(self) -> str:
+        return jobs.error_of(self.job) if self.job is not None else ""
 
     @property
     def job_badge(self) -> SafeString:
@@ -94,8 +99,8 @@ def may_compute(request: HttpRequest) -> bool:
 
 def latest_job(campaign: Campaign) -> Job | None:
     """Return the newest forecast job of a campaign."""
-    jobs = Job.objects.filter(kind=JobKind.FORECAST.value, params__campaign=campaign.pk)
-    return jobs.order_by("-pk").first()
+    asked = Job.objects.filter(kind=JobKind.FORECAST.value, params__campaign=campaign.pk)
+    return asked.order_by("-pk").first()
 
 
 def compared_figures(campaign: Campaign) -> list[Figure]:

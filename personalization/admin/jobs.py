@@ -21,8 +21,9 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
+from personalization.admin import outcomes
 from personalization.admin.base import ReadOnlyAdmin
-from personalization.admin.display import DASH, badge, day, json_block, progress, short_figures
+from personalization.admin.display import DASH, badge, day, progress
 from personalization.exceptions import PersonalizationError
 from personalization.learning import jobs, retraining, shards
 from personalization.learning.readiness import readiness
@@ -84,7 +85,7 @@ class JobAdmin(ReadOnlyAdmin):
     @admin.display(description=_("stage or result"))
     def stage_now(self, job: Job) -> SafeString:
         succeeded = job.state == JobState.SUCCEEDED.value
-        text = short_figures(job.result) if succeeded else (job.error or job.stage)[:120]
+        text = outcomes.in_short(job) if succeeded else (jobs.error_of(job) or job.stage)[:120]
         return _part(job, "stage", text or DASH)
 
     @admin.display(description=_("created"), ordering="created_at")
@@ -112,15 +113,15 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("parameters"))
     def params_text(self, job: Job) -> Any:
-        return json_block(job.params)
+        return outcomes.asked(job)
 
     @admin.display(description=_("result"))
     def result_text(self, job: Job) -> Any:
-        return json_block(job.result)
+        return outcomes.outcome(job)
 
     @admin.display(description=_("error"))
     def error_text(self, job: Job) -> Any:
-        return format_html('<pre class="pz-json" tabindex="0">{}</pre>', job.error) if job.error else DASH
+        return format_html('<p class="pz-note pz-note--bad">{}</p>', jobs.error_of(job)) if job.error else DASH
 
     # -- actions
 

@@ -24,7 +24,7 @@ from personalization.learning import card as cards
 from personalization.learning import gate, publish, registry, shadow
 from personalization.learning.attractiveness import hindsight
 from personalization.learning.board import BoardRow, Shadow, board, shadow_of
-from personalization.learning.rollback import Rollback, roll_back
+from personalization.learning.rollback import roll_back
 from personalization.models import ModelVersion, ScoreSet
 from personalization.ports.messages import explain
 from personalization.types import SCORED_TASKS, ModelTask
@@ -256,7 +256,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         try:
             if version.state == ModelVersion.State.RETIRED:
                 done = roll_back(ModelTask(version.task), version.population, by=request.user, to=version)
-                told = rollback_words(done)
+                told = " ".join(done.sentences())
             else:
                 registry.promote(version, request.user)
                 told = crowned_words(version)
@@ -296,25 +296,6 @@ def crowned_words(version: ModelVersion) -> str:
     else:
         text = gettext("%(version)s is champion now. The next forecast of a campaign uses it.")
     return text % {"version": version}
-
-
-def rollback_words(done: Rollback) -> str:
-    """Return what a rollback came to."""
-    told = {"version": done.version, "job": done.job}
-    if done.job is None:
-        return gettext("%(version)s reigns again.") % told
-    if done.score_set is None:
-        return (
-            gettext(
-                "%(version)s reigns again. Its scores are gone or too old: pages use the present ones until %(job)s "
-                "has scored."
-            )
-            % told
-        )
-    return gettext(
-        "%(version)s reigns again, and its scores are live, without %(dropped)s shoppers who withdrew or were merged "
-        "since. %(job)s scores those who came since."
-    ) % {**told, "dropped": number(done.dropped)}
 
 
 def promote_label(version: ModelVersion) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from personalization.models import Event, Shopper
 from personalization.models.events import WISHES
-from personalization.tracking.event_types import LESS, MORE
+from personalization.tracking.event_types import LESS, MORE, NEITHER
 
 GLANCES = ("product_seen", "page_left")
 """What says nothing of interest: a product that stood on the screen, and how long a page did."""
@@ -47,35 +47,37 @@ def read(shopper: Shopper | None, now: datetime) -> Session:
     session = summarise(rows, now)
     # "Less like this" outlasts the session: however much was viewed since, it stays away.
     wishes = Event.objects.filter(shopper=shopper, type__in=WISHES).order_by("occurred_at", "pk")
+    latest: dict[tuple[str, Any], tuple[str, str, str]] = {}
     for kind, offer_id, item_id, category, properties in wishes.values_list(
         "type", "offer_id", "item_id", "category", "properties"
     ):
         wish = LESS if kind == "offer_dismissed" else properties.get("wish")
-        _note(session, wish, offer_id, item_id, category)
+        subject = _subject_of(offer_id, item_id, category)
+        if subject is not None and wish in {LESS, MORE, NEITHER}:
+            latest.pop(subject, None)  # the order is that of the wishes that count
+            latest[subject] = wish, item_id, category
+    for (about, name), (wish, item_id, category) in latest.items():
+        _note(session, about, name, wish, item_id, category)
     return session
 
 
-def _note(session: Session, wish: str | None, offer_id: int | None, item_id: str, category: str) -> None:
-    """Take one wish down; what it is about is the most particular thing that it names, and the latest one counts."""
-    about, name = _subject_of(session, offer_id, item_id, category)
-    if name is None or wish not in {LESS, MORE}:
-        return
+def _note(session: Session, about: str, name: Any, wish: str, item_id: str, category: str) -> None:
+    """Take down the wish that counts about an offer, a product or a category."""
     if wish == LESS:
-        about.add(name)
-        return
-    about.discard(name)
-    if item_id:
+        getattr(session, about).add(name)
+    elif wish == MORE and item_id:
         session.items.setdefault(item_id, WISHED)
-    if category:
+    if wish == MORE and category:
         session.interest[category] = max(session.interest.get(category, 0.0), WISHED)
 
 
-def _subject_of(session: Session, offer_id: int | None, item_id: str, category: str) -> tuple[set[Any], Any]:
+def _subject_of(offer_id: int | None, item_id: str, category: str) -> tuple[str, Any] | None:
+    """Return the most particular thing that a wish names, under the set of a session that it would belong to."""
     if offer_id is not None:
-        return session.dismissed, offer_id
+        return "dismissed", offer_id
     if item_id:
-        return session.unwanted_items, item_id
-    return session.unwanted_categories, category or None
+        return "unwanted_items", item_id
+    return ("unwanted_categories", category) if category else None
 
 
 def summarise(rows: Iterable[tuple[str, str, datetime]], now: datetime) -> Session:

@@ -19,9 +19,10 @@ from personalization import conf
 from personalization.campaigns import alerts
 from personalization.insight import calibration, drift, fairness, service, thresholds
 from personalization.insight.findings import BAD, GOOD, HINT, Finding
-from personalization.insight.observations import Observation, sentence
+from personalization.insight.observations import Observation, said, sentence
 from personalization.learning import jobs, publish
 from personalization.learning.handlers import Stage
+from personalization.learning.sentences import Sentence
 from personalization.models import Alert, Job, ModelVersion, MonitoringReport, ScoreSet
 from personalization.types import JobKind
 
@@ -218,12 +219,14 @@ def latest(population: str, kind: Kind = Kind.HEALTH) -> MonitoringReport | None
     return rows.select_related("model_version").order_by("-at", "-pk").first()
 
 
-def drift_since(population: str, last: datetime | None) -> list[str]:
+def drift_since(population: str, last: datetime | None) -> list[Sentence]:
     """Return the drift that the latest look found, if it is later than the last training: a reason to train again."""
     report = latest(population)
     if report is None or (last is not None and report.at <= last):
         return []
-    return [each.text for each in observations(report) if each.code == "drift" and each.level == BAD]
+    return [
+        said(each.code, each.figures) for each in observations(report) if each.code == "drift" and each.level == BAD
+    ]
 
 
 def findings() -> Iterator[Finding]:

@@ -8,8 +8,10 @@ from typing import Any
 
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from personalization.insight.findings import BAD, GOOD, HINT
+from personalization.learning.sentences import Sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,20 @@ class Observation:
 
 def sentence(code: str, figures: Mapping[str, Any]) -> str:
     """Return a finding in words; one of another release is told by its code."""
+    return str(said(code, figures))
+
+
+def said(code: str, figures: Mapping[str, Any]) -> Sentence:
+    """Return a finding, to be worded by whoever reads it. Raises nothing: of another release its code is left."""
     told = {name: _shown(value) for name, value in figures.items()}
     if "measure" in told:
         told["measure"] = measure_in_words(told["measure"])
-    template = _templates().get(code)
+    template = TEMPLATES.get(code, "")
     try:
-        return template % told if template else code.replace("_", " ")
+        _unused = template % told
     except KeyError:
-        return code.replace("_", " ")
+        template = ""
+    return Sentence(template, told) if template else Sentence(code.replace("_", " "))
 
 
 def _shown(value: Any) -> str:
@@ -63,37 +71,40 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _templates() -> dict[str, str]:
-    return {
-        "drift": _("What is scored has changed since the training: %(names)s (PSI up to %(worst)s)."),
-        "drift_none": _("What is scored is what the model was trained to score: %(columns)s columns compared."),
-        "drift_unknown": _("Drift cannot be told: the champion or the scores have no counts. Train and score again."),
-        "calibration": _(
-            "In the week of %(week)s, %(expected)s outcomes were predicted of %(rows)s and %(happened)s happened "
-            "(calibration error %(ece)s; chance explains %(null)s)."
-        ),
-        "calibration_good": _("Predictions of %(weeks)s weeks mean what they say."),
-        "calibration_unknown": _("Too few decisions whose outcome is known to judge the predictions by."),
-        "coverage": _("%(share)s of the decisions about known shoppers used their scores (%(decisions)s in a week)."),
-        "coverage_unknown": _("No decision about a known shopper in a week."),
-        "no_champion": _("No response model is in service."),
-        "champion_old": _("The champion was trained on data of %(days)s days ago."),
-        "no_scores": _("No scores are published."),
-        "scores_old": _("The scores are %(hours)s hours old."),
-        "fresh": _("The scores are %(hours)s hours old, the champion's data %(days)s days."),
-        "served_otherwise": _(
-            "%(changed)s of %(rows)s decisions used other scores than those that were published for their shopper."
-        ),
-        "served_right": _("%(rows)s decisions used the scores that were published."),
-        "late_data": _(
-            "%(changed)s of %(rows)s scores come out differently with what has arrived since they were computed."
-        ),
-        "gap": _(
-            "%(measure)s: %(attribute)s %(group)s differs from the others by %(value)s (from %(low)s to %(high)s)."
-        ),
-        "no_gap": _("No difference between groups is beyond doubt: %(comparisons)s compared."),
-        "no_groups": _("No group of the protected attributes has enough shoppers."),
-    }
+TEMPLATES = {
+    "drift": gettext_noop("What is scored has changed since the training: %(names)s (PSI up to %(worst)s)."),
+    "drift_none": gettext_noop("What is scored is what the model was trained to score: %(columns)s columns compared."),
+    "drift_unknown": gettext_noop(
+        "Drift cannot be told: the champion or the scores have no counts. Train and score again."
+    ),
+    "calibration": gettext_noop(
+        "In the week of %(week)s, %(expected)s outcomes were predicted of %(rows)s and %(happened)s happened "
+        "(calibration error %(ece)s; chance explains %(null)s)."
+    ),
+    "calibration_good": gettext_noop("Predictions of %(weeks)s weeks mean what they say."),
+    "calibration_unknown": gettext_noop("Too few decisions whose outcome is known to judge the predictions by."),
+    "coverage": gettext_noop(
+        "%(share)s of the decisions about known shoppers used their scores (%(decisions)s in a week)."
+    ),
+    "coverage_unknown": gettext_noop("No decision about a known shopper in a week."),
+    "no_champion": gettext_noop("No response model is in service."),
+    "champion_old": gettext_noop("The champion was trained on data of %(days)s days ago."),
+    "no_scores": gettext_noop("No scores are published."),
+    "scores_old": gettext_noop("The scores are %(hours)s hours old."),
+    "fresh": gettext_noop("The scores are %(hours)s hours old, the champion's data %(days)s days."),
+    "served_otherwise": gettext_noop(
+        "%(changed)s of %(rows)s decisions used other scores than those that were published for their shopper."
+    ),
+    "served_right": gettext_noop("%(rows)s decisions used the scores that were published."),
+    "late_data": gettext_noop(
+        "%(changed)s of %(rows)s scores come out differently with what has arrived since they were computed."
+    ),
+    "gap": gettext_noop(
+        "%(measure)s: %(attribute)s %(group)s differs from the others by %(value)s (from %(low)s to %(high)s)."
+    ),
+    "no_gap": gettext_noop("No difference between groups is beyond doubt: %(comparisons)s compared."),
+    "no_groups": gettext_noop("No group of the protected attributes has enough shoppers."),
+}
 
 
 def measure_in_words(measure: str) -> str:

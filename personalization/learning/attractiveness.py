@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from personalization.features.compute import DAY
 from personalization.features.launches import LONGEST, MIN_SHOWN, NAMES, PAUSE
+from personalization.learning import sentences
 from personalization.learning.figures import is_number, listed, mapping
 from personalization.models import Campaign, Exposure, Forecast, Job
 from personalization.pure.launch_rate import interval
@@ -82,8 +83,9 @@ def read(forecast: Forecast | None) -> Attractiveness | None:
         return Attractiveness(
             [told for row in listed(stored["offers"]) if (told := _expected(mapping(row))) is not None]
         )
-    if stored.get("problem"):
-        return Attractiveness(problem=str(stored["problem"]))
+    problem = sentences.read(stored.get("problem"))
+    if problem is not None:
+        return Attractiveness(problem=str(problem))
     if is_number(stored.get("launches")) and is_number(stored.get("needed")):
         return Attractiveness(launches=int(stored["launches"]), needed=int(stored["needed"]))
     return None

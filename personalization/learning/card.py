@@ -18,9 +18,11 @@ from django.utils.translation import ngettext
 from personalization.features.labels import label
 from personalization.features.launches import NAMES as LAUNCH_TOPICS
 from personalization.features.topics import BY_CODE
+from personalization.learning import diversity_words
 from personalization.learning.disclosure import weights_of
 from personalization.learning.figures import DASH, date, is_number, listed, mapping, moment, number, percent
 from personalization.learning.rules import Rules, rules_of
+from personalization.learning.sentences import read_all
 from personalization.models import ModelVersion
 from personalization.types import ModelTask
 
@@ -79,6 +81,9 @@ class Card:
     version: ModelVersion
     about: list[Row] = field(default_factory=list)
     data: list[Row] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    diversity: list[Row] = field(default_factory=list)
+    rates: list[Row] = field(default_factory=list)
     topics: list[Weight] = field(default_factory=list)
     features: list[Weight] = field(default_factory=list)
     text_topics: list[Row] = field(default_factory=list)
@@ -112,10 +117,14 @@ def build(version: ModelVersion) -> Card:
     """Return the card of a version of any age and task."""
     stored, figures = mapping(version.card), mapping(version.metrics)
     board = mapping(figures.get("board"))
+    diverse = mapping(stored.get("data")).get("diversity")
     return Card(
         version=version,
         about=_about(version, stored, figures),
         data=_data(mapping(stored.get("data")), mapping(stored.get("test"))),
+        warnings=diversity_words.warnings(diverse),
+        diversity=[Row(*pair) for pair in diversity_words.figures(diverse)],
+        rates=[Row(*pair) for pair in diversity_words.rates(diverse)],
         topics=_topics(stored),
         features=[Weight(label(name), share) for name, share in _shares(stored.get("importances"))],
         text_topics=_text_topics(stored),
@@ -123,7 +132,7 @@ def build(version: ModelVersion) -> Card:
         calibration=_bins(mapping(stored.get("calibration")).get("bins")),
         calibration_words=_calibration_words(mapping(stored.get("calibration"))),
         compared=_compared(version),
-        reasons=[str(reason) for reason in listed(stored.get("reasons"))],
+        reasons=[str(reason) for reason in read_all(stored.get("reasons"))],
         cost=_cost(version, stored, figures),
         limits=_limits(version, stored),
         rules=rules_of(stored.get("rules")),

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from personalization import conf
 from personalization.features.frames import Floats, Ints
 from personalization.learning.gate import FAIRNESS, Check, Evidence
+from personalization.learning.sentences import Sentence
 from personalization.models import Shopper
 
 AGE_BANDS = (25, 35, 45, 55, 65)
@@ -35,8 +36,16 @@ MOST_TOLD = 3
 UNKNOWN = ""
 Labels = NDArray[np.object_]
 NOBODY_TO_COMPARE = gettext_noop("Not judged: nobody reigns to whom the gaps could be compared.")
-WIDENED = gettext_noop("It widens gaps between groups: %(gaps)s.")
-NOT_WIDENED = gettext_noop("It widens no gap between groups beyond doubt.")
+WIDENED = gettext_noop("It widens gaps between groups. %(gaps)s")
+NOT_WIDENED = gettext_noop("It is not shown to widen a gap between groups.")
+GAP = gettext_noop(
+    "%(measure)s, %(attribute)s %(group)s against the others: gap %(before).3f before, %(after).3f after (95 %% "
+    "interval of the growth %(low).3f to %(high).3f, %(shoppers)s shoppers)."
+)
+MEASURES = {
+    "favour": gettext_noop("Share ranked among the best"),
+    "calibration": gettext_noop("Predicted above what happened"),
+}
 
 
 def hidden_from_offers(population: str) -> frozenset[str]:
@@ -97,12 +106,9 @@ class Widening:
     high: float
 
     @property
-    def sentence(self) -> str:
-        return (
-            f"{self.measure} of {self.attribute} {self.group} against the others: gap {self.before:.3f} before, "
-            f"{self.after:.3f} after (95 % interval of the growth {self.low:.3f} to {self.high:.3f}, "
-            f"{self.shoppers:,} shoppers)"
-        )
+    def said(self) -> Sentence:
+        figures = {name: getattr(self, name) for name in ("attribute", "group", "before", "after", "low", "high")}
+        return Sentence(GAP, figures | {"measure": Sentence(MEASURES[self.measure]), "shoppers": f"{self.shoppers:,}"})
 
 
 def refusals(
@@ -114,7 +120,7 @@ def refusals(
     tolerance: float = TOLERANCE,
     least: int = LEAST,
     seed: int = 0,
-) -> list[str]:
+) -> list[Sentence]:
     """Return why the challenger must not replace the reigning model, one sentence a widened gap; empty: it may.
 
     ``shopper_ids``: each test row's shopper (primary key); ``reigning``, ``challenger``: probabilities of the same
@@ -124,7 +130,7 @@ def refusals(
         labels_of(shopper_ids.tolist()), shopper_ids, reigning=reigning, challenger=challenger, y=y,
         tolerance=tolerance, least=least, seed=seed,
     )  # fmt: skip
-    return [each.sentence for each in found]
+    return [each.said for each in found]
 
 
 def check(evidence: Evidence) -> Check:
@@ -137,7 +143,7 @@ def check(evidence: Evidence) -> Check:
         y=evidence.label[rows],
     )  # fmt: skip
     if found:
-        return Check(FAIRNESS, False, WIDENED, {"gaps": "; ".join(found[:MOST_TOLD])}, float(len(found)), threshold=0.0)
+        return Check(FAIRNESS, False, WIDENED, {"gaps": found[:MOST_TOLD]}, float(len(found)), threshold=0.0)
     return Check(FAIRNESS, True, NOT_WIDENED, {}, 0.0, threshold=0.0)
 
 

@@ -17,6 +17,7 @@ from django.utils.translation import gettext, gettext_noop
 from numpy.typing import NDArray
 
 from personalization.learning.figures import is_number, listed, mapping
+from personalization.learning.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 FAIRNESS = "fairness"
@@ -55,11 +56,12 @@ class Check:
     @property
     def sentence(self) -> str:
         """The reason in the reader's language."""
-        text = gettext(self.template)
-        try:
-            return text % self.params if self.params else text
-        except (KeyError, TypeError, ValueError):
-            return text  # stored by another version
+        return str(self.said)
+
+    @property
+    def said(self) -> Sentence:
+        """The reason, for another sentence to be put into."""
+        return Sentence(self.template, self.params)
 
     @property
     def label(self) -> str:
@@ -121,7 +123,7 @@ def holds(checks: Iterable[Check]) -> bool:
 
 def stored(checks: Iterable[Check]) -> list[dict[str, Any]]:
     """Return checks as JSON, for a version's metrics."""
-    return [asdict(check) for check in checks]
+    return [asdict(check) | {"params": check.said.stored()["params"]} for check in checks]
 
 
 def checks_of(metrics: Any) -> list[Check]:

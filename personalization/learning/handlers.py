@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from personalization.exceptions import LeaseLost, PersonalizationError
-from personalization.learning import jobs
+from personalization.learning import jobs, wordings
+from personalization.learning.sentences import Sentence, of_error
 from personalization.models import Job
 from personalization.types import JobKind
 
@@ -61,15 +62,15 @@ def _do(job: Job, show: Stage | None) -> None:
 
     try:
         if handler is None:
-            raise PersonalizationError("Nobody does jobs of this kind here.")
+            raise PersonalizationError(wordings.NO_HANDLER)
         handler(job, job.params, stage, until=job.cutoff_at)
     except LeaseLost:
         return
     except PersonalizationError as error:
-        jobs.fail(job, error.message)
+        jobs.fail(job, of_error(error))
     except (KeyboardInterrupt, SystemExit):
         jobs.hand_back(job)
         raise
     except Exception as error:
-        jobs.fail(job, f"Unexpected: {type(error).__name__}.")
+        jobs.fail(job, Sentence(wordings.UNEXPECTED, {"error": type(error).__name__}))
         raise

@@ -13,13 +13,18 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
+from django.utils.translation import override
 
 from personalization.exceptions import LeaseLost
+from personalization.learning import wordings
+from personalization.learning.sentences import Sentence, read
 from personalization.models import Job
 from personalization.types import JobKind, JobState
 
 LEASE = timedelta(seconds=60)
 MAX_ATTEMPTS = 3
+ERROR = "error"
+"""Where a failed job's result holds why."""
 OPEN = (JobState.QUEUED.value, JobState.RUNNING.value)
 
 
@@ -104,9 +109,18 @@ def finish(job: Job, result: dict[str, Any]) -> None:
     _end(job, JobState.SUCCEEDED, result=result, progress=1.0)
 
 
-def fail(job: Job, error: str) -> None:
-    """Mark the job failed with a sentence for people."""
-    _end(job, JobState.FAILED, error=error[:4000])
+def fail(job: Job, error: str | Sentence) -> None:
+    """Mark the job failed with a sentence for people: worded for whoever reads it, in English for logs."""
+    said = Sentence(error) if isinstance(error, str) else error
+    with override(None, deactivate=True):
+        text = str(said)
+    _end(job, JobState.FAILED, error=text[:4000], result={ERROR: said.stored()})
+
+
+def error_of(job: Job) -> str:
+    """Return why a job ended badly, in the reader's language; empty where it did not."""
+    said = read(job.result.get(ERROR)) if isinstance(job.result, dict) and job.error else None
+    return str(said or Sentence(job.error))
 
 
 def _end(job: Job, state: JobState, **changes: Any) -> None:
@@ -151,7 +165,7 @@ def sweep(now: datetime | None = None) -> int:
         state=JobState.QUARANTINED.value,
         fence=F("fence") + 1,
         finished_at=timezone.now(),
-        error="The worker died three times at this job. Look at its log, then retry it.",
+        error=wordings.DIED,
     )
     requeued = overdue.update(state=JobState.QUEUED.value, fence=F("fence") + 1, lease_owner="", lease_expires_at=None)
     return aside + requeued

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.cache import cache
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext_noop
 
 from personalization import conf
 from personalization.learning import jobs, registry
 from personalization.learning.readiness import readiness
+from personalization.learning.sentences import Sentence, read_all
 from personalization.models import Exposure, Job
 from personalization.types import JobKind, ModelTask
 
@@ -34,8 +35,8 @@ DRIFT = gettext_noop("Drift: %(finding)s")
 CALIBRATION = gettext_noop(
     "The champion’s calibration error on %(rows)s exposures since it reigns is %(error).3f; chance explains %(null).3f."
 )
-DriftFindings = Callable[[str, datetime | None], Sequence[str]]
-"""Population and the moment of the last training (or None) → findings of drift since, each a sentence."""
+DriftFindings = Callable[[str, datetime | None], Sequence[Sentence]]
+"""Population and the moment of the last training (or None) → findings of drift since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,15 @@ class Reason:
     @property
     def sentence(self) -> str:
         """The reason in the reader's language."""
-        return gettext(self.template) % self.params if self.params else gettext(self.template)
+        return str(self.said)
+
+    @property
+    def said(self) -> Sentence:
+        return Sentence(self.template, self.params)
+
+    def stored(self) -> dict[str, Any]:
+        """Return it as JSON, for a job's parameters."""
+        return {"code": self.code, **self.said.stored()}
 
 
 _DRIFT: dict[str, DriftFindings] = {}
@@ -71,7 +80,7 @@ def queue_when_due(now: datetime | None = None) -> int:
     ready = readiness(population)
     if not (ready.ready_response or ready.ready_preference):
         return 0
-    params = {"population": population, "score": True, "reasons": [asdict(reason) for reason in why]}
+    params = {"population": population, "score": True, "reasons": [reason.stored() for reason in why]}
     job = jobs.enqueue_alone(JobKind.TRAIN, alone_word(population), params)
     if job is None:
         return 0
@@ -129,7 +138,7 @@ def _drift(population: str, last: datetime) -> list[Reason]:
     found: list[Reason] = []
     for name, findings in _DRIFT.items():
         try:
-            found += [Reason("drift", DRIFT, {"finding": sentence}) for sentence in findings(population, last)]
+            found += [Reason("drift", DRIFT, {"finding": said}) for said in findings(population, last)]
         except Exception:
             logger.exception("drift could not be asked of %s", name)
     return found
@@ -150,8 +159,4 @@ def _calibration(population: str, last: datetime) -> list[Reason]:
 def sentences(params: Any) -> list[str]:
     """Return why a job trains, read from its parameters; nothing for one that a person asked for."""
     rows = params.get("reasons") if isinstance(params, dict) else None
-    return [
-        Reason(row["code"], row["template"], row.get("params") or {}).sentence
-        for row in (rows if isinstance(rows, list) else [])
-        if isinstance(row, dict) and {"code", "template"} <= set(row)
-    ]
+    return [str(said) for said in read_all(rows)]

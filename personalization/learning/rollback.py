@@ -6,11 +6,13 @@ Nothing is computed: two pointers move. A scoring is queued behind it, for shopp
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
 
 from personalization import conf
 from personalization.exceptions import PersonalizationError
@@ -39,7 +41,8 @@ class Rollback:
 
     ``score_set`` is live again (None: it is gone or too old, and the present one stays until the queued ``job`` has
     scored); ``dropped`` of its shoppers did not come back, because they withdrew, were merged or taken apart since.
-    ``job`` is None for a task that scores no shopper.
+    ``job`` is None for a task that scores no shopper. Until ``held_until`` the gate promotes nothing of this task by
+    itself.
     """
 
     version: ModelVersion
@@ -47,6 +50,54 @@ class Rollback:
     score_set: ScoreSet | None
     dropped: int
     job: Job | None
+    held_until: datetime
+
+    def sentences(self) -> list[str]:
+        """Return in the reader's language what returns, what goes, what becomes of the scores, and the way back."""
+        told: dict[str, Any] = {
+            "version": self.version,
+            "gone": self.instead_of,
+            "job": self.job,
+            "dropped": f"{self.dropped:,}",
+        }
+        if self.score_set is not None:
+            told |= {"scores": self.score_set, "at": _moment(self.score_set.published_at)}
+        until = {"until": _moment(self.held_until)}
+        words = [
+            _("%(version)s reigns again; %(gone)s goes and is kept.") % told
+            if self.instead_of is not None
+            else _("%(version)s reigns again; nobody reigned before.") % told
+        ]
+        if self.job is None:
+            words.append(_("It scores no shopper: the next forecast of a campaign uses it."))
+        elif self.score_set is None:
+            words.append(
+                _(
+                    "Scores: those that it made are gone or too old. Pages use the present ones until %(job)s has "
+                    "scored; that needs a worker, or `manage.py score`."
+                )
+                % told
+            )
+        else:
+            words.append(
+                _("Scores: those of %(at)s (%(scores)s) are live again; %(job)s scores who came since.") % told
+            )
+        if self.score_set is not None and self.dropped:
+            words.append(_("%(dropped)s shoppers who withdrew, were merged or taken apart since are left out.") % told)
+        words.append(_("Until %(until)s nothing of this task is promoted by itself.") % until)
+        if self.instead_of is not None:
+            words.append(
+                _(
+                    "To undo this, roll back to %(gone)s on its page in the admin, or with "
+                    "`manage.py rollback %(task)s --to %(pk)d`."
+                )
+                % {**told, "task": self.version.task, "pk": self.instead_of.pk}
+            )
+        return words
+
+
+def _moment(at: datetime | None) -> str:
+    return date_format(timezone.localtime(at), "SHORT_DATETIME_FORMAT") if at is not None else ""
 
 
 def roll_back(task: ModelTask, population: str, *, by: Any = None, to: ModelVersion | None = None) -> Rollback:
@@ -82,7 +133,7 @@ def roll_back(task: ModelTask, population: str, *, by: Any = None, to: ModelVers
     except IntegrityError:
         raise PromotionRace from None
     version.refresh_from_db()
-    return Rollback(version, reigning, score_set, dropped, job)
+    return Rollback(version, reigning, score_set, dropped, job, until)
 
 
 def _target(task: ModelTask, population: str, to: ModelVersion | None) -> ModelVersion:

@@ -16,6 +16,7 @@ SENTENCES = (
     gettext_noop("Something about this request cannot be done."),
     gettext_noop('This slot is not declared in PERSONALIZATION["SLOTS"].'),
     gettext_noop("There is no such offer, or it is not open to this shopper."),
+    gettext_noop("There is no such offer among those that you were shown."),
     gettext_noop("This event does not match its declared type."),
     gettext_noop("These two cannot be merged: a visitor without an account goes into another shopper, once."),
     gettext_noop("There is no such merge, or it was taken back already."),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -10,16 +13,17 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from personalization.campaigns import coupons
+from personalization.decisioning import wishes
+from personalization.decisioning.wishes import SESSION_DISMISSED, NotShown, Showing
 from personalization.exceptions import PersonalizationError
-from personalization.models import Offer
+from personalization.models import Shopper
 from personalization.ports.messages import explain
 from personalization.tracking import consent as consents
 from personalization.tracking import identity, limits
-from personalization.tracking.ingest import track
-from personalization.types import CONSENT_PURPOSES
+from personalization.types import CONSENT_PURPOSES, Purpose
 
 SESSION_COUPONS = "pz_coupons"
-MOST_DECISION = 64
+PLAIN = "text/plain; charset=utf-8"
 
 
 def _next(request: HttpRequest) -> str:
@@ -61,20 +65,46 @@ def claim(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_POST
 def dismiss(request: HttpRequest) -> HttpResponse:
-    """Note that the shopper wants less like a rendered offer, and go back to the page."""
+    """Note that the shopper wants less like an offer that they were shown, and go back to the page."""
+    return _wish(request, wishes.dismiss, _("Noted: you will see less like this."), offer_undo=True)
+
+
+@never_cache
+@require_POST
+def take_back(request: HttpRequest) -> HttpResponse:
+    """Take "Less like this" back, and go back to the page."""
+    return _wish(request, wishes.take_back, _("Taken back: this offer may be shown again."), offer_undo=False)
+
+
+def _wish(
+    request: HttpRequest, note: Callable[[HttpRequest, Shopper, Showing], bool], told: str, *, offer_undo: bool
+) -> HttpResponse:
+    """Note a wish about a rendered offer. What no card of this shopper's could have sent is answered plainly."""
+    back = HttpResponseRedirect(_next(request))
     shopper = identity.shopper_for(request)
     try:
         limits.attempt("event", request=request, shopper=shopper)
     except PersonalizationError as error:
         messages.error(request, explain(error))
-        return HttpResponseRedirect(_next(request))
-    offer = Offer.objects.filter(pk=_offer(request)).values_list("pk", flat=True).first()
-    decision = {"decision_id": request.POST.get("decision", "")[:MOST_DECISION]}
-    if offer is not None and track("offer_dismissed", request=request, offer_id=offer, properties=decision):
-        messages.success(request, _("Noted: you will see less like this."))
-    else:
+        return back
+    offer_id = _offer(request)
+    if not offer_id:
+        return HttpResponse(_("Name the offer by its number."), status=400, content_type=PLAIN)
+    if shopper is None or Purpose.PERSONALISATION not in consents.purposes_of(request):
         messages.error(request, _("This could not be noted. Only what you allow us to remember changes what you see."))
-    return HttpResponseRedirect(_next(request))
+        return back
+    try:
+        seen = wishes.showing(shopper, offer_id, request.POST.get("decision", ""))
+    except NotShown as error:
+        return HttpResponse(explain(error), status=404, content_type=PLAIN)
+    if not note(request, shopper, seen):
+        messages.error(request, _("This could not be noted. Please try again."))
+        return back
+    messages.success(request, told)
+    request.session.pop(SESSION_DISMISSED, None)
+    if offer_undo:
+        request.session[SESSION_DISMISSED] = asdict(seen)
+    return back
 
 
 @never_cache

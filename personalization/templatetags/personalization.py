@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.http import HttpRequest
 from django.template.base import FilterExpression, NodeList, Parser, Token
 from django.template.context import Context
 from django.template.loader import render_to_string
 from django.templatetags.static import static
-from django.urls import reverse
+from django.urls import get_script_prefix, get_urlconf, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language
 
 from personalization import conf
 from personalization.decisioning.decide import decide
 from personalization.decisioning.products import recommend
+from personalization.decisioning.wishes import SESSION_DISMISSED
 from personalization.exceptions import UnknownSlot
 from personalization.learning.disclosure import disclose
 from personalization.pure import markup
-from personalization.tracking import consent
+from personalization.tracking import bots, consent
 from personalization.tracking.middleware import mark_personal
 from personalization.tracking.pages import page_token
 from personalization.types import CONSENT_PURPOSES, DecisionResult, Purpose, RankedOffer
@@ -71,20 +75,40 @@ class OfferSlotNode(template.Node):
             return 1
 
     def render(self, context: Context) -> SafeString:
-        result = _decide(context, str(self.slot.resolve(context)), self._limit(context))
-        if result is None or not result.offers:
-            return self.fallback.render(context)
+        slot = str(self.slot.resolve(context))
+        result = _decide(context, slot, self._limit(context))
         request = _request(context)
+        undo = _undo(request, slot)
+        if result is None or not result.offers:
+            return SafeString(undo + self.fallback.render(context))
         shared = {
             "decision": result,
             "next": request.get_full_path() if request else "/",
-            "may_dismiss": request is not None and Purpose.PERSONALISATION in consent.purposes_of(request),
+            "may_dismiss": _may_dismiss(request),
         }
         cards = [
             render_to_string("personalization/offer_card.html", {"offer": offer, **shared}, request=request)
             for offer in result.offers
         ]
-        return SafeString("".join(cards))
+        return SafeString("".join([undo, *cards]))
+
+
+def _may_dismiss(request: HttpRequest | None) -> bool:
+    """Return whether "Less like this" can be noted: with consent, and where it is logged what was shown."""
+    if request is None or bots.is_bot(request.headers.get("User-Agent", "")):
+        return False
+    return Purpose.PERSONALISATION in consent.purposes_of(request)
+
+
+def _undo(request: HttpRequest | None, slot: str) -> str:
+    """Return, once, the way back from "Less like this" where the card was that it was pressed on."""
+    session = getattr(request, "session", None)
+    noted = session.get(SESSION_DISMISSED) if session is not None else None
+    if request is None or session is None or not isinstance(noted, dict) or noted.get("slot") != slot:
+        return ""
+    del session[SESSION_DISMISSED]
+    shown = {"noted": noted, "next": request.get_full_path()}
+    return str(render_to_string("personalization/offer_dismissed.html", shown, request=request))
 
 
 @register.tag
@@ -144,6 +168,18 @@ def how_offers_are_chosen(context: Context) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=256)  # every page asks; the address depends on nothing else
+def _intake(urlconf: Any, prefix: str, language: str | None) -> str:
+    return reverse("personalization:events")
+
+
+@lru_cache(maxsize=256)
+def _script(src: str, intake: str, channel: str) -> SafeString:
+    """Return all of the tag that is the same for everybody."""
+    said = format_html(' data-pz-channel="{}"', channel) if channel else ""
+    return format_html('<script src="{}" defer data-pz-endpoint="{}"{}', src, intake, said)
+
+
 @register.simple_tag(takes_context=True)
 def personalization_beacon(context: Context, channel: str = "") -> SafeString:
     """Render the page script's tag; without consent, nothing. ``channel``: where this page is shown, if not the web."""
@@ -153,10 +189,6 @@ def personalization_beacon(context: Context, channel: str = "") -> SafeString:
     mark_personal(request)  # without consent too: the page without the script is no page for everybody
     if not consent.purposes_of(request):
         return SafeString("")
-    return format_html(
-        '<script src="{}" defer data-pz-endpoint="{}" data-pz-token="{}"{}></script>',
-        static("personalization/beacon.js"),
-        reverse("personalization:events"),
-        page_token(request),
-        format_html(' data-pz-channel="{}"', channel) if channel else "",
-    )
+    intake = _intake(get_urlconf() or settings.ROOT_URLCONF, get_script_prefix(), get_language())
+    opening = _script(static("personalization/beacon.js"), intake, channel)
+    return SafeString(f'{opening} data-pz-token="{page_token(request)}"></script>')  # a token holds nothing to escape

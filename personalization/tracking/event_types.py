@@ -5,7 +5,7 @@ from __future__ import annotations
 from personalization.tracking.declarations import EventType, Kind, Property, Unit
 from personalization.types import Purpose
 
-LESS, MORE = "less_like_this", "more_like_this"
+LESS, MORE, NEITHER = "less_like_this", "more_like_this", "neither"
 
 _DECISION = Property("decision_id", max_length=100)
 _POSITION = Property("position", Kind.WHOLE, unit=Unit.PLACE, least=0)
@@ -85,8 +85,8 @@ SHOPPERS = (
         "feedback_given",
         needs_any=("item_id", "category", "offer_id"),
         public=True,
-        properties=(Property("wish", choices=(LESS, MORE), required=True), _DECISION),
-        description="About a product, a category or an offer; the latest wish about it counts.",
+        properties=(Property("wish", choices=(LESS, MORE, NEITHER), required=True), _DECISION),
+        description="About a product, a category or an offer; the latest wish counts; neither takes one back.",
     ),
     EventType(
         "satisfaction_answered",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -42,9 +42,13 @@ Profile = tuple[dict[str, Any], datetime | None]
 
 def visitor_id(request: HttpRequest) -> str:
     """Return the visitor id from the cookie; an empty string if there is none or it is malformed."""
-    value = request.COOKIES.get(conf.get().cookie_name, "")
+    return _parsed(request.COOKIES.get(conf.get().cookie_name, ""))
+
+
+@lru_cache(maxsize=1024)  # one request asks several times
+def _parsed(cookie: str) -> str:
     try:
-        return uuid.UUID(value).hex if value else ""
+        return uuid.UUID(cookie).hex if cookie else ""
     except ValueError:
         return ""
 

@@ -188,8 +188,9 @@ def track(
         if shopper is None and request is not None:
             if purpose != Purpose.CONTRACT and consent.is_refused(request, purpose):
                 return False
-            if checker.asks_only(purpose, properties) and round_trip.fits(request):
-                found = round_trip.store(request, row_for(0, frozenset({purpose})), purpose, is_bot=is_bot)
+            asks = round_trip.asker(request) if checker.asks_only(purpose, properties) else None
+            if asks is not None:
+                found = round_trip.store(request, asks, row_for(0, frozenset({purpose})), purpose, is_bot=is_bot)
                 if found is not None:
                     return purpose in _agreed(found, request, purpose)  # as the statement judged it
             shopper = identity.shopper_for(request)

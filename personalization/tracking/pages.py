@@ -19,12 +19,12 @@ def page_token(request: HttpRequest) -> str:
     """
     shopper = identity.shopper_for(request)
     owner = "page" if shopper is None else secrets.digest(str(shopper.key), "page")[:16]
-    return signing.dumps(owner, salt=SALT)
+    return signing.TimestampSigner(salt=SALT).sign(owner)
 
 
 def is_page_token(token: str) -> bool:
     """Return whether one of our pages carried this token, not longer than a day ago."""
     try:
-        return bool(token) and bool(signing.loads(token, salt=SALT, max_age=AGE_SECONDS))
+        return bool(token) and bool(signing.TimestampSigner(salt=SALT).unsign(token, max_age=AGE_SECONDS))
     except (signing.BadSignature, ValueError):  # ValueError: not even text that can be signed
         return False

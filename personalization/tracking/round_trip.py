@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -43,33 +45,45 @@ SELECT * FROM who
 """
 
 
-def fits(request: HttpRequest) -> bool:
-    """Return whether an event of this request can go the short way: who asks is not known yet, but can be found.
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Where to look for whoever sent a request: the condition on a shopper, its value, and the connection to ask."""
+
+    finder: str
+    who: Any
+    database: BaseDatabaseWrapper
+
+
+def asker(request: HttpRequest) -> Asker | None:
+    """Return who sent a request, if its event can go the short way: they are not known yet, but can be found.
 
     Not within a transaction, one that the host opened by turning autocommit off included: a plan that is gone would
     spoil it.
     """
-    alone = not connection.in_atomic_block and connection.get_autocommit()
-    short = connection.vendor == "postgresql" and alone and not identity.is_known(request)
-    return short and _finder(request) is not None
+    database = connections[DEFAULT_DB_ALIAS]
+    alone = not database.in_atomic_block and database.get_autocommit()
+    if database.vendor != "postgresql" or not alone or identity.is_known(request):
+        return None
+    user = getattr(request, "user", None)
+    if user is not None and user.is_authenticated:
+        return Asker(_BY_ACCOUNT, user.pk, database)
+    visitor = identity.visitor_id(request)
+    return Asker(_BY_VISITOR, visitor, database) if visitor else None
 
 
-def store(request: HttpRequest, row: EventData, purpose: Purpose, *, is_bot: bool) -> Shopper | None:
+def store(request: HttpRequest, asks: Asker, row: EventData, purpose: Purpose, *, is_bot: bool) -> Shopper | None:
     """Store the event for whoever asks, if they agreed to ``purpose``; return them, remembered for this request.
 
     The row's own shopper is ignored. Where a consent manager decides, it has agreed already, and so has ``CONTRACT``.
     None: nobody was found, so nothing was stored.
     """
-    found = _finder(request)
-    if found is None:
-        return None
-    finder, who = found
     now = timezone.now().isoformat()
     fields = storage.encode(row, row.occurred_at.isoformat(), None, now, False, is_bot)
     decided = purpose == Purpose.CONTRACT or adapters.consent() is not None
-    given = [who, json.dumps(fields), claim_hex(row.source, row.event_id), storage.tombstones(row.source, row.event_id)]
-    for found_row in _statement(finder, "TRUE" if decided else f"who.consent_{purpose.value}").run(connection, given):
-        shopper = _shopper(found_row)
+    key, digests = claim_hex(row.source, row.event_id), storage.tombstones(row.source, row.event_id)
+    statement = _statement(asks.finder, "TRUE" if decided else f"who.consent_{purpose.value}")
+    for found_row in statement.run(asks.database, [asks.who, json.dumps(fields), key, digests]):
+        shopper = _shopper(found_row, asks.database)
         identity.remember(request, shopper)
         return shopper
     return None
@@ -88,12 +102,12 @@ def _statement(finder: str, agreed: str) -> Planned:
     )
 
 
-def _shopper(row: tuple[Any, ...]) -> Shopper:
+def _shopper(row: tuple[Any, ...], database: BaseDatabaseWrapper) -> Shopper:
     names, converters = _columns()
     values = list(row)
     for place, convert, column in converters:
-        values[place] = convert(values[place], column, connection)
-    return Shopper.from_db(connection.alias, names, values)
+        values[place] = convert(values[place], column, database)
+    return Shopper.from_db(database.alias, names, values)
 
 
 @cache
@@ -103,14 +117,6 @@ def _columns() -> tuple[list[str], list[tuple[int, Callable[..., Any], Any]]]:
     converters = [
         (place, convert, field.get_col(Shopper._meta.db_table))
         for place, field in enumerate(fields)
-        for convert in field.get_db_converters(connection)
+        for convert in field.get_db_converters(connections[DEFAULT_DB_ALIAS])
     ]
     return [field.attname for field in fields], converters
-
-
-def _finder(request: HttpRequest) -> tuple[str, Any] | None:
-    user = getattr(request, "user", None)
-    if user is not None and user.is_authenticated:
-        return _BY_ACCOUNT, user.pk
-    visitor = identity.visitor_id(request)
-    return (_BY_VISITOR, visitor) if visitor else None

@@ -14,6 +14,7 @@ from functools import lru_cache
 from cryptography.fernet import Fernet as _Fernet
 from cryptography.fernet import InvalidToken, MultiFernet
 from django.conf import settings
+from django.core.signals import setting_changed
 from django.utils.encoding import force_bytes
 
 from personalization import conf
@@ -21,13 +22,18 @@ from personalization import conf
 _PSEUDONYM = "pseudonym"
 
 
-def _keys() -> list[bytes]:
-    return _derived(tuple(conf.get().secret_keys) or (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
+@lru_cache(maxsize=1)
+def _keys() -> tuple[bytes, ...]:
+    material: list[str | bytes] = [*conf.get().secret_keys] or [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return tuple(hashlib.sha256(b"personalization:" + force_bytes(key)).digest() for key in material)
 
 
-@lru_cache(maxsize=4)
-def _derived(material: tuple[str | bytes, ...]) -> list[bytes]:
-    return [hashlib.sha256(b"personalization:" + force_bytes(key)).digest() for key in material]
+def _forget(*, setting: str, **kwargs: object) -> None:
+    if setting in {"PERSONALIZATION", "SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
+        _keys.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="personalization.secrets")
 
 
 def digest(value: str, purpose: str) -> str:
@@ -69,7 +75,7 @@ def pseudonyms(identity: str) -> list[str]:
 
 
 def _cipher() -> MultiFernet:
-    return _cipher_of(tuple(_keys()))
+    return _cipher_of(_keys())
 
 
 @lru_cache(maxsize=4)

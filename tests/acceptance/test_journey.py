@@ -12,6 +12,8 @@ from tests.acceptance.conftest import LiveShop, OpenPage
 from tests.acceptance.steps import ADDRESS, claim_an_offer, fill_address, put_into_basket
 
 pytestmark = pytest.mark.browser
+PERSON = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
+"""Of a headless browser it is not logged what it was shown, and it gets no button to dismiss it."""
 
 
 def test_from_consent_to_an_order_that_the_admin_sees(open_page: OpenPage, live_shop: LiveShop) -> None:
@@ -92,18 +94,33 @@ def test_the_page_reports_what_was_seen_and_clicked(open_page: OpenPage, live_sh
 
 
 def test_what_a_visitor_wants_less_of_goes_away_and_is_no_click(open_page: OpenPage, live_shop: LiveShop) -> None:
-    page = open_page()
+    page = open_page(user_agent=PERSON)
     page.goto("/")
     page.get_by_role("button", name="Allow all").click()
     card = page.locator(".pz-offer").first
     offer, clicks = card.get_attribute("data-pz-offer"), _events(live_shop, "offer_clicked")
     dismissed = _events(live_shop, "offer_dismissed")
-    card.get_by_role("button", name="Less like this").click()
+    card.get_by_role("button", name="Less like this").press("Enter")  # by keyboard
     expect(page.get_by_text("Noted: you will see less like this.")).to_be_visible()
     expect(page.locator(f'[data-pz-offer="{offer}"]')).to_have_count(0)
     page.goto("/basket/")  # what the page before had to tell is told
     assert _events(live_shop, "offer_dismissed") == dismissed + 1
     assert _events(live_shop, "offer_clicked") == clicks
+
+
+def test_less_like_this_is_taken_back_by_keyboard(open_page: OpenPage, live_shop: LiveShop) -> None:
+    page = open_page(user_agent=PERSON)
+    page.goto("/")
+    page.get_by_role("button", name="Allow all").click()
+    card = page.locator(".pz-offer").first
+    offer = card.get_attribute("data-pz-offer")
+    card.get_by_role("button", name="Less like this").press("Enter")
+    undo = page.get_by_role("button", name="Undo")
+    expect(undo).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Taken back: this offer may be shown again.")).to_be_visible()
+    expect(undo).to_have_count(0)
+    assert live_shop.count("personalization_event", f"type = 'feedback_given' AND offer_id = {offer}") == 1
 
 
 def _events(live_shop: LiveShop, kind: str) -> int:

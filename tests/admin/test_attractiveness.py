@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from personalization.admin.attractiveness import table
+from personalization.admin.display import number
 from personalization.models import Exposure, Forecast
 from tests.admin.builders import DAY, make_campaign, make_forecast, make_offer, make_shopper, make_user, make_version
 
@@ -55,7 +56,7 @@ def test_a_shop_with_few_launches_is_told_so(client: Any, marketer: Any) -> None
 @pytest.mark.parametrize(
     ("stored", "sentence"),
     [
-        ({"problem": "x"}, "The model of attractiveness cannot be read: train again."),
+        ({"problem": {"template": "There is no file."}}, "There is no file."),
         ({"offers": []}, "An announcement has nothing to redeem: its attractiveness is not told."),
     ],
 )
@@ -97,7 +98,8 @@ def test_after_the_launch_the_outcome_stands_beside_it(client: Any, marketer: An
     page = client.get(reverse("admin:personalization_modelversion_changelist")).content.decode()
     assert "Board: attractiveness of campaigns" in page
     error = 100 * abs(0.213 - redeemed / 12)
-    assert f"scored afterwards: 1 launch, mean error {error:.1f} points; {int(verdict == 'inside')} of the" in page
+    held = int(verdict == "inside")
+    assert f"scored afterwards: 1 launch, mean error {number(error, 1)} points; {held} of the" in page
 
 
 def test_while_it_runs_the_outcome_is_open(client: Any, marketer: Any) -> None:

@@ -26,6 +26,8 @@ def test_a_card_is_shown_to_whoever_may_view_versions(client) -> None:
         "orders in 28 days above 2.5",
         "83 %",
         "protected",
+        "One offer, “Ten off”, gives 93 % of the outcomes",
+        "18.6 % of 3,500",
     ):
         assert words in html
     assert (
@@ -46,7 +48,12 @@ def test_the_command_tells_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     version = make_version(card=STORED)
     call_command("board", card=version.pk)
     told = capsys.readouterr().out
-    for words in ("60.0 %  How often the shopper buys", "loyalty level is “gold”: 50.0 % (10 % of rows)", "R² 83 %"):
+    for words in (
+        "60.0 %  How often the shopper buys",
+        "loyalty level is “gold”: 50.0 % (10 % of rows)",
+        "R² 83 %",
+        "! One offer",
+    ):
         assert words in told
     with pytest.raises(CommandError, match="no version 999999"):
         call_command("board", card=999_999)

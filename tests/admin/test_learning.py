@@ -11,11 +11,13 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from personalization.learning import gate, jobs, publish, shards
+from personalization.exceptions import NotEnoughData
+from personalization.learning import gate, jobs, publish, sentences, shards, wordings
 from personalization.learning.gate import Check
+from personalization.learning.sentences import Sentence
 from personalization.models import AuditEntry, Job, ModelVersion, ScoreSet
 from personalization.types import JobKind
-from tests.admin.builders import make_user, make_version
+from tests.admin.builders import make_campaign, make_user, make_version
 from tests.support import build
 
 pytestmark = pytest.mark.django_db
@@ -110,7 +112,55 @@ def test_running_jobs_are_followed(client, operator):
     assert "data-pz-poll" in client.get(job_url("now", job.pk)).content.decode()
     Job.objects.update(state="succeeded", result={"auc": 0.7})
     assert "data-pz-poll" not in client.get(job_url("now", job.pk)).content.decode()
-    assert "&quot;auc&quot;: 0.7" in client.get(job_url("change", job.pk)).content.decode()
+    assert '<th scope="row">Auc</th><td>0.7000</td>' in client.get(job_url("change", job.pk)).content.decode()
+
+
+def test_what_came_of_a_job_is_told_in_words(client, operator):
+    version, made = make_version(), ScoreSet.objects.create(state="live")
+    said = Sentence("%(estimator)s: %(said)s", {"estimator": "als", "said": Sentence("Nobody reigns <yet>.")})
+    result = {
+        "population": "shop", "simulated": True, "until": "2026-03-01T08:00:00+00:00",
+        "versions": [version.pk, 999], "champions": {"response": "logistic"}, "sentences": [said.stored()],
+        "in_shadow": None, "odd thing": {"a": 1},
+    }  # fmt: skip
+    job = Job.objects.create(kind="train", state="succeeded", result=result, params={"population": "shop", "seed": 3})
+    page = client.get(job_url("change", job.pk)).content.decode()
+    link = reverse("admin:personalization_modelversion_change", args=[version.pk])
+    for cell in (
+        '<th scope="row">Simulated data</th><td>yes</td>',
+        f'<th scope="row">Versions trained</th><td><a href="{link}">{version}</a>, #999</td>',
+        '<th scope="row">New champions</th><td>response: logistic</td>',
+        "<li>als: Nobody reigns &lt;yet&gt;.</li>",
+        '<th scope="row">Goes on in shadow</th><td>none</td>',
+        '<th scope="row">Odd thing</th><td>a: 1</td>',
+        '<th scope="row">Seed</th><td>3</td>',
+    ):
+        assert cell in page, cell
+    assert "pz-json" not in page
+    assert "new champions: response: logistic" in client.get(reverse(LIST)).content.decode()
+    Job.objects.update(kind="score", result={"score_set": made.pk, "shoppers": 1234})
+    page = client.get(job_url("change", job.pk)).content.decode()
+    assert '<th scope="row">Shoppers</th><td>1,234</td>' in page
+    assert f"scores #{made.pk}</a>" in page
+
+
+def test_a_forecasts_job_tells_money_as_money(client, operator):
+    campaign = make_campaign()
+    result = {"forecast": 1, "redemptions": [10, 5, 15], "cost": [1250, 1000, 1500]}
+    job = Job.objects.create(kind="forecast", state="succeeded", result=result, params={"campaign": campaign.pk})
+    page = client.get(job_url("change", job.pk)).content.decode()
+    assert "€12.50 (€10.00 to €15.00)" in page
+    assert "10 (5 to 15)" in page
+
+
+def test_why_a_job_failed_is_told_in_the_readers_language(client, operator):
+    job = Job.objects.create(kind="train", state="running")
+    jobs.fail(job, sentences.of_error(NotEnoughData(wordings.FEW_EXPOSURES, params={"have": "12", "need": "5,000"})))
+    job.refresh_from_db()
+    assert job.error == "12 of 5,000 exposures whose outcome is known."
+    page = client.get(job_url("change", job.pk), headers={"accept-language": "zh-hans"}).content.decode()
+    assert "结果已知的曝光只有 12 次，需要 5,000 次。" in page
+    assert job.error not in page
 
 
 def test_a_scoring_shows_its_parts_by_worker(client, operator):
@@ -145,8 +195,12 @@ def test_promoting_asks_first_and_can_be_rolled_back(client, operator):
     page = client.get(reverse("admin:personalization_modelversion_change", args=[old.pk])).content.decode()
     assert "Roll back to this version" in page
     back = reverse("admin:personalization_modelversion_promote", args=[old.pk])
-    assert "The scores that it made are gone or too old" in client.get(back).content.decode()
-    assert "reigns again. Its scores are gone or too old" in client.post(back, follow=True).content.decode()
+    asks = client.get(back).content.decode()
+    for words in (f"{old} returns; {new} goes and is kept.", "those that it made are gone or too old", "To undo it"):
+        assert words in asks, words
+    told = client.post(back, follow=True).content.decode()
+    for words in (f" reigns again; {new} goes and is kept.", "are gone or too old", "To undo this, roll back to"):
+        assert words in told, words
     old.refresh_from_db()
     assert old.state == "champion"
     assert list(AuditEntry.objects.values_list("action", "by")) == [
@@ -161,7 +215,7 @@ def test_rolling_back_brings_the_scores_back(client, operator):
         ScoreSet.objects.create(response_version=version, state=state, published_at=timezone.now())
     back = reverse("admin:personalization_modelversion_promote", args=[old.pk])
     assert "are live again at once" in client.get(back).content.decode()
-    assert "and its scores are live, without 0 shoppers" in client.post(back, follow=True).content.decode()
+    assert "are live again; " in client.post(back, follow=True).content.decode()
     assert ScoreSet.objects.get(state="live").response_version == old
 
 

@@ -22,6 +22,11 @@ STORED: dict[str, Any] = {
     "data": {
         "simulated": True, "shoppers": 1200, "events": 50_000, "exposures": 9000, "train_rows": 7000,
         "from": "2026-01-01T00:00:00+00:00", "until": "2026-01-15T00:00:00+00:00", "outcome_window_hours": 168.0,
+        "diversity": {
+            "counts": {"events": 50_000, "orders": 4000}, "duplicates": 2000, "missing": {"income": 0.97},
+            "outcome": {"rows": 7000, "positives": 700, "offers": [["Ten off", 3500, 650], ["Gift", 3500, 50]],
+                        "largest_offer": ["Ten off", 3500, 650]},
+        },
     },
     "test": {"rows": 1000, "positives": 90, "shoppers": 400},
     "topics": {"frequency": 0.6, "gender": 0.1, "terms": 0.3},
@@ -52,6 +57,21 @@ def test_it_tells_what_was_stored() -> None:
     assert (card.calibration_limit, card.calibration_points) == ("40 %", [(25.0, 70.0), (100.0, 12.5)])
     assert "no more than chance explains" in card.calibration_words
     assert {row.name: row.value for row in card.cost}["Fitting and calibrating"] == "12.3 s"
+
+
+def test_it_warns_of_data_that_is_lopsided() -> None:
+    card = cards.build(make_version(card=STORED))
+    assert card.warnings == [
+        "One offer, “Ten off”, gives 93 % of the outcomes: little is learnt about the others.",
+        "“income a year” is missing in 97.0 % of the rows.",
+        "4.0 % of the events equal another one in everything: was something sent twice?",
+    ]
+    assert ("Orders", "4,000") in [(row.name, row.value) for row in card.diversity]
+    assert [(row.name, row.value) for row in card.rates] == [
+        ("In all", "10.0 % of 7,000"),
+        ("Offer “Ten off”", "18.6 % of 3,500"),
+        ("Offer “Gift”", "1.4 % of 3,500"),
+    ]
 
 
 def test_its_limits_come_from_its_data() -> None:

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from personalization.learning import jobs, registry, retraining
 from personalization.learning.readiness import Readiness
+from personalization.learning.sentences import Sentence
 from personalization.models import Exposure, Job, ModelVersion
 from personalization.types import JobKind
 from tests.support import build
@@ -92,11 +93,11 @@ def test_drift_is_asked_of_whoever_watches(caplog: pytest.LogCaptureFixture) -> 
     last = trained(10)
     asked: list[Any] = []
 
-    def findings(population: str, since: Any) -> list[str]:
+    def findings(population: str, since: Any) -> list[Sentence]:
         asked.append((population, since))
-        return ["the price of views rose"]
+        return [Sentence("the price of views rose")]
 
-    def broken(population: str, since: Any) -> list[str]:
+    def broken(population: str, since: Any) -> list[Sentence]:
         raise ValueError
 
     retraining.register_drift("broken", broken)
@@ -127,7 +128,7 @@ def test_calibration_that_got_worse() -> None:
 
 
 def test_after_a_training_there_is_a_pause(settings: Any) -> None:
-    retraining.register_drift("features", lambda population, since: ["it drifts all the time"])
+    retraining.register_drift("features", lambda population, since: [Sentence("it drifts all the time")])
     trained(5)
     assert why() == []
     settings.PERSONALIZATION = {**settings.PERSONALIZATION, "RETRAIN_PAUSE_HOURS": 4}
@@ -135,7 +136,7 @@ def test_after_a_training_there_is_a_pause(settings: Any) -> None:
 
 
 def test_rows_are_counted_once_an_hour() -> None:
-    retraining.register_drift("features", lambda population, since: ["it drifts"])
+    retraining.register_drift("features", lambda population, since: [Sentence("it drifts")])
     trained(10)
     cache.clear()
     assert retraining.queue_when_due() == 1

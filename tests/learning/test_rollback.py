@@ -225,8 +225,16 @@ def test_the_command(old: ModelVersion, new: ModelVersion) -> None:
     with pytest.raises(CommandError, match="There is no account ada"):
         call_command("rollback", "response", "--by", "ada")
     call_command("rollback", "response", stdout=out)
-    assert f"old #{old.pk} reigns again instead of new #{new.pk}." in out.getvalue()
-    assert "are live again, without 0 shoppers" in out.getvalue()
+    told = out.getvalue()
+    assert f"old #{old.pk} reigns again; new #{new.pk} goes and is kept." in told
+    assert "are live again" in told
+    assert "left out" not in told  # nobody withdrew
+    assert f"`manage.py rollback response --to {new.pk}`" in told
+    with pytest.raises(CommandError, match="There is no preference version"):
+        call_command("rollback", "preference", "--to", str(new.pk))
+    call_command("rollback", "response", "--to", str(new.pk), stdout=out)  # the way back that it told
+    assert registry.champion(ModelTask.RESPONSE, "shop") == new
+    call_command("rollback", "response", "--to", str(old.pk), stdout=out)
     with pytest.raises(CommandError, match="No earlier champion is left"):
         call_command("rollback", "response")
     with pytest.raises(CommandError, match="No earlier champion is left"):
@@ -302,4 +310,7 @@ def test_what_scores_no_shopper_comes_back_without_a_scoring(new: ModelVersion, 
     registry.promote(newer)
     out = StringIO()
     call_command("rollback", "attractiveness", stdout=out)
-    assert out.getvalue() == f"{old} reigns again instead of {newer}.\n"
+    assert out.getvalue().startswith(
+        f"{old} reigns again; {newer} goes and is kept.\n"
+        "It scores no shopper: the next forecast of a campaign uses it.\n"
+    )

@@ -13,10 +13,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from personalization import api
-from personalization.decisioning import session
+from personalization.decisioning import session, wishes
 from personalization.models import Decision, Event, Offer, Shopper
 from personalization.tracking.catalog import upsert_items
-from personalization.tracking.event_types import LESS, MORE
+from personalization.tracking.event_types import LESS, MORE, NEITHER
 from personalization.types import ProductData
 from tests.personalization.builders import Browser, event, make_event, make_offer, make_scores, make_shopper, score
 from tests.personalization.conftest import Configure
@@ -64,6 +64,15 @@ def test_the_latest_wish_counts(shopper: Shopper, wish: Wish, offer: Offer) -> N
     assert offered(shopper) == {offer.pk}
     make_event(shopper, "offer_dismissed", offer=offer)
     assert offered(shopper) == set()
+
+
+def test_neither_takes_the_wish_before_back(shopper: Shopper, wish: Wish, offer: Offer) -> None:
+    wish(LESS, offer=offer)
+    wish(MORE, item_id="p-1", category="tea")
+    wish(NEITHER, offer=offer)
+    wish(NEITHER, item_id="p-1", category="tea")
+    assert offered(shopper) == {offer.pk}
+    assert session.read(shopper, timezone.now()) == session.Session()
 
 
 def test_more_of_a_category_is_interest_in_it_and_less_is_none(shopper: Shopper, wish: Wish) -> None:
@@ -121,23 +130,28 @@ def test_wishes_cost_no_further_query(shopper: Shopper, wish: Wish, offer: Offer
 # --- The button on the card -------------------------------------------------------------------------------------------
 
 
-def press(browser: Browser, offer: Any, **more: Any) -> Any:
+def press(browser: Browser, offer: Any, name: str = "dismiss", **more: Any) -> Any:
     data = {"offer": offer, "next": reverse("shop:privacy"), "csrfmiddlewaretoken": browser.csrf(), **more}
-    return browser.post(reverse("personalization:dismiss"), data, follow=True)
+    return browser.post(reverse(f"personalization:{name}"), data, follow=True)
 
 
 def told(answer: Any) -> list[str]:
     return [str(message) for message in answer.context["messages"]]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_cards_button_takes_the_offer_away_without_a_script(offer: Offer) -> None:
+def agreed() -> Browser:
     browser = Browser()
     browser.answer()
+    return browser
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_cards_button_takes_the_offer_away_without_a_script(offer: Offer) -> None:
+    browser = agreed()
     card = browser.get(reverse("shop:home")).content.decode()
     assert f'action="{reverse("personalization:dismiss")}"' in card
-    assert offered(browser.shopper()) == {offer.pk}
     decision = Decision.objects.latest("at").pk
+    assert offered(browser.shopper()) == {offer.pk}
     answer = press(browser, offer.pk, decision=decision)
     assert answer.redirect_chain == [(reverse("shop:privacy"), 302)]
     assert told(answer) == ["Noted: you will see less like this."]
@@ -147,12 +161,81 @@ def test_the_cards_button_takes_the_offer_away_without_a_script(offer: Offer) ->
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("named", ["", "0", "999999", "x", "-1", "9" * 30, "1\x00"])
-def test_what_is_no_offer_is_told_so(named: str) -> None:
-    browser = Browser()
-    browser.answer()
-    assert "could not be noted" in told(press(browser, named, decision="\x00" * 900))[0]
-    assert not Event.objects.filter(type="offer_dismissed").exists()
+def test_it_is_taken_back_where_the_card_was_and_noted_again_if_pressed_again(offer: Offer) -> None:
+    browser = agreed()
+    home = reverse("shop:home")
+    browser.get(home)
+    undo = reverse("personalization:take-back")
+    press(browser, offer.pk)
+    page = browser.get(home).content.decode()
+    assert f'action="{undo}"' in page
+    assert undo not in browser.get(home).content.decode()  # once
+    assert told(press(browser, offer.pk, "take-back")) == ["Taken back: this offer may be shown again."]
+    assert undo not in browser.get(home).content.decode()
+    assert offered(browser.shopper()) == {offer.pk}
+    press(browser, offer.pk)
+    assert offered(browser.shopper()) == set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_way_back_stands_in_the_slot_of_the_card_only(offer: Offer) -> None:
+    browser = agreed()
+    browser.get(reverse("shop:home"))
+    press(browser, offer.pk)
+    undo = reverse("personalization:take-back")
+    assert undo not in browser.get(reverse("shop:basket")).content.decode()
+    assert undo in browser.get(reverse("shop:home")).content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pressing_again_stores_nothing(offer: Offer) -> None:
+    browser = agreed()
+    browser.get(reverse("shop:home"))
+    for name, kind in (("dismiss", "offer_dismissed"), ("take-back", "feedback_given")):
+        first, second = press(browser, offer.pk, name), press(browser, offer.pk, name)
+        assert told(first) == told(second)
+        assert Event.objects.filter(type=kind).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_presses_at_one_moment_carry_one_key(offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = agreed()
+    browser.get(reverse("shop:home"))
+    stale = wishes._latest(browser.shopper(), offer.pk)
+    monkeypatch.setattr(wishes, "_latest", lambda *_: stale)  # both read before either wrote
+    press(browser, offer.pk)
+    press(browser, offer.pk)
+    assert Event.objects.filter(type="offer_dismissed").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", ["dismiss", "take-back"])
+@pytest.mark.parametrize(
+    ("named", "status"),
+    [("", 400), ("0", 400), ("x", 400), ("-1", 400), ("9" * 30, 400), ("1\x00", 400), ("999999", 404)],
+)
+def test_what_no_card_could_have_sent_is_answered_plainly(name: str, named: str, status: int) -> None:
+    answer = press(agreed(), named, name, decision="\x00" * 900)
+    assert answer.status_code == status
+    assert answer["Content-Type"].startswith("text/plain")
+    assert answer.content.decode().endswith(".")
+    assert not Event.objects.filter(type__in=("offer_dismissed", "feedback_given")).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_offer_that_others_were_shown_cannot_be_dismissed(offer: Offer, shopper: Shopper) -> None:
+    assert offered(shopper) == {offer.pk}
+    browser = agreed()
+    assert press(browser, offer.pk).status_code == 404
+    browser.get(reverse("shop:home"))  # the negative control: now it was
+    assert press(browser, offer.pk).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_no_person_gets_no_button(offer: Offer) -> None:
+    page = agreed().get(reverse("shop:home"), headers={"user-agent": "HeadlessChrome/130"}).content.decode()
+    assert f'data-pz-offer="{offer.pk}"' in page
+    assert reverse("personalization:dismiss") not in page
 
 
 @pytest.mark.django_db(transaction=True)

@@ -33,7 +33,7 @@ def small(name: str, **changes: Any) -> Ranker:
         if issubclass(kind, GraphRanker):
             settings |= {"width": 16, "batch": 128}
         else:
-            settings |= {"width": 16, "latent": 8}
+            settings |= {"width": 16} | ({"latent": 8} if "latent" in kind.space else {})
     elif "factors" in kind.space:
         settings = {"factors": 6}
     return kind(**(settings | changes))

@@ -57,6 +57,30 @@ def train(*arguments: str) -> None:
     call_command("train", *QUICK, "--until", population.END.isoformat(), *arguments)
 
 
+def test_readiness_tells_what_is_there_and_what_is_lopsided(shop: Population) -> None:
+    offer = shop.offers[-1]
+    Exposure.objects.exclude(offer=None).exclude(offer=offer).update(redeemed_at=None)
+    before = training.run(None, population.QUICK, lambda what, done: None, until=population.END)
+    printed = typed("readiness", "--until", population.END.isoformat())
+    assert "exposures whose outcome is known (300 needed): enough" in printed
+    assert f"! One offer, “{offer.name}”, gives 100 % of the outcomes" in printed
+    told = json.loads(typed("readiness", "--until", population.END.isoformat(), "--json"))
+    assert told["diversity"] == before.versions[0].card["data"]["diversity"]
+    assert any(warning.startswith("One offer") for warning in told["warnings"])
+
+
+def test_readiness_of_a_shop_without_offers_tells_of_the_shop_alone(shop: Population) -> None:
+    Exposure.objects.all().delete()
+    told = json.loads(typed("readiness", "--json"))
+    assert "outcome" not in told["diversity"]
+    assert told["diversity"]["counts"]["items"] == population.ITEMS
+    assert "0 exposures whose outcome is known (300 needed): not enough yet" in told["readiness"]
+
+
+def test_readiness_of_a_shop_where_nothing_happened_says_what_it_needs() -> None:
+    assert typed("readiness").count("not enough yet") == 3
+
+
 @pytest.fixture
 def trained(shop: Population) -> Population:
     train()

@@ -11,7 +11,9 @@ from django.utils import timezone
 
 from personalization.features.frames import Frames, milliseconds
 from personalization.learning import gate as kept
+from personalization.learning import wordings
 from personalization.learning.gate import Check, Evidence
+from personalization.learning.sentences import Sentence
 from personalization.models import ModelVersion
 from personalization.types import HEADS
 from tests.worker import planted, population
@@ -46,7 +48,8 @@ def test_the_better_one_wins(truth: tuple[Samples, np.ndarray]) -> None:
     assert (verdict.champion, verdict.head) == ("logistic", "redeem")
     assert verdict.gains["logistic"][1] > 0
     assert set(verdict.board["logistic"]) >= {"log_loss", "auc", "average_precision", "ece", "auc_view"}
-    assert verdict.reasons == [f"logistic: better than offer_mean ({verdict.reasons[0].split('(', 1)[1]}"]
+    assert len(verdict.reasons) == 1
+    assert str(verdict.reasons[0]).startswith("logistic: Better than offer_mean on the same 4,000 rows: log-loss gain")
 
 
 def test_a_tie_keeps_the_simpler_one(truth: tuple[Samples, np.ndarray]) -> None:
@@ -54,7 +57,7 @@ def test_a_tie_keeps_the_simpler_one(truth: tuple[Samples, np.ndarray]) -> None:
     nearly = np.clip(p + np.random.default_rng(1).normal(0, 1e-4, 4000), 1e-3, 1)
     verdict = judge([candidate("offer_mean", p), candidate("boosting", nearly)], samples, seed=0)
     assert verdict.champion == "offer_mean"
-    assert "not better than offer_mean beyond doubt" in verdict.reasons[0]
+    assert "Not shown to be better than offer_mean" in str(verdict.reasons[0])
 
 
 def test_candidates_are_judged_from_the_simplest_whatever_their_order(truth: tuple[Samples, np.ndarray]) -> None:
@@ -71,7 +74,7 @@ def test_a_constant_prediction_is_refused(truth: tuple[Samples, np.ndarray]) -> 
     verdict = judge([candidate("offer_mean", bad), candidate("four_part", same)], samples, seed=0)
     assert verdict.gains["four_part"][1] > 0  # it would have won
     assert verdict.champion == "offer_mean"
-    assert verdict.reasons == ["four_part: refused, it predicts the same for everybody"]
+    assert list(map(str, verdict.reasons)) == ["four_part: refused. It predicts the same for everybody."]
 
 
 def test_what_ranks_well_but_lies_about_probabilities_is_refused(truth: tuple[Samples, np.ndarray]) -> None:
@@ -81,7 +84,7 @@ def test_what_ranks_well_but_lies_about_probabilities_is_refused(truth: tuple[Sa
     verdict = judge([candidate("offer_mean", floor), candidate("boosting", shifted)], samples, seed=0)
     assert verdict.gains["boosting"][1] > 0  # it would have won
     assert verdict.champion == "offer_mean"
-    assert "calibration error" in verdict.reasons[0]
+    assert str(verdict.reasons[0]).startswith("boosting: refused. Calibration error")
 
 
 def of(checks: list[Check]) -> dict[str, Check]:
@@ -109,8 +112,8 @@ def test_what_reigns_is_asked_for_the_same_rows_and_keeps_its_place_on_a_tie(tru
     assert (verdict.champion, verdict.promoted) == ("logistic", False)
     check = of(verdict.checks["logistic"])["reigning"]
     assert (check.passed, check.figure, check.threshold) == (False, 0.0, 0.0)
-    assert "Not better than boosting #7 beyond doubt on the same 4,000 rows" in check.sentence
-    assert verdict.reasons[-1].startswith("logistic: not promoted, boosting #7 stays. Not better than boosting #7")
+    assert "Not shown to be better than boosting #7 on the same 4,000 rows" in check.sentence
+    assert str(verdict.reasons[-1]).startswith("logistic: not promoted, boosting #7 stays. Not shown to be better than")
 
 
 def test_a_worse_champion_goes(truth: tuple[Samples, np.ndarray]) -> None:
@@ -122,7 +125,7 @@ def test_a_worse_champion_goes(truth: tuple[Samples, np.ndarray]) -> None:
     assert check.passed
     assert check.low is not None
     assert check.low > 0
-    assert verdict.reasons[-1].startswith("logistic: Better than boosting #7 on the same 4,000 rows")
+    assert str(verdict.reasons[-1]).startswith("logistic: Better than boosting #7 on the same 4,000 rows")
 
 
 def test_rows_that_the_champion_has_learnt_from_do_not_count(truth: tuple[Samples, np.ndarray]) -> None:
@@ -135,13 +138,13 @@ def test_rows_that_the_champion_has_learnt_from_do_not_count(truth: tuple[Sample
     reigning.predicted[150:] = np.nan
     verdict = judge([candidate("logistic", p)], samples, seed=0, reigning=reigning)
     assert not verdict.promoted
-    assert "has learnt from these rows: only 0 of them are new" in verdict.reasons[-1]
+    assert "has learnt from these rows: only 0 of them are new" in str(verdict.reasons[-1])
 
 
 def test_a_champion_that_cannot_be_asked_stands_in_nobodys_way(truth: tuple[Samples, np.ndarray]) -> None:
     samples, p = truth
     reigning = champion(p)
-    reigning.problem = "The file is gone."
+    reigning.problem = Sentence("The file is gone.")
     verdict = judge([candidate("logistic", p)], samples, seed=0, reigning=reigning)
     assert verdict.promoted
     assert (
@@ -162,7 +165,7 @@ def test_what_is_slow_or_large_is_refused(
     verdict = judge(race, samples, seed=0)
     assert not verdict.promoted
     assert of(verdict.checks["logistic"])[check].passed is False
-    assert verdict.reasons[0].startswith("logistic: refused, ")
+    assert str(verdict.reasons[0]).startswith("logistic: refused. ")
 
 
 def test_after_a_rollback_nothing_is_promoted_for_a_while(truth: tuple[Samples, np.ndarray]) -> None:
@@ -176,7 +179,7 @@ def test_after_a_rollback_nothing_is_promoted_for_a_while(truth: tuple[Samples, 
     assert verdict(now - timedelta(hours=1)).promoted
     held = verdict(now + timedelta(hours=1))
     assert not held.promoted
-    assert "Rolled back at" in held.reasons[-1]
+    assert "Rolled back at" in str(held.reasons[-1])
 
 
 @pytest.fixture
@@ -202,7 +205,8 @@ def test_other_rooms_may_refuse(frames: Frames) -> None:
     kept.register("fairness", unfair)
     refused = judge(fitted, test, seed=0, frames=frames)
     assert not refused.promoted
-    assert refused.reasons[-1] == "logistic: not promoted, no model ships. Gold members get twice as much: ratio 2.0."
+    told = "logistic: not promoted, no model ships. Gold members get twice as much: ratio 2.0."
+    assert str(refused.reasons[-1]) == told
     assert set(seen[0].shopper) <= set(frames.shoppers.ids)
     assert len(seen[0].probability) == len(seen[0].label) == len(test)
 
@@ -212,11 +216,11 @@ def test_other_rooms_may_refuse(frames: Frames) -> None:
     kept.register("fairness", broken)
     verdict = judge(fitted, test, seed=0, frames=frames)
     assert not verdict.promoted
-    assert "The check itself failed (ZeroDivisionError)" in verdict.reasons[-1]
+    assert "The check itself failed (ZeroDivisionError)" in str(verdict.reasons[-1])
 
 
 def test_checks_come_back_from_a_versions_metrics() -> None:
-    check = Check("latency", True, gate.SPEED, {"seconds": 0.25, "allowed": 5.0}, 0.25, threshold=5.0)
+    check = Check("latency", True, wordings.SPEED, {"seconds": 0.25, "allowed": 5.0}, 0.25, threshold=5.0)
     assert kept.checks_of({"gate": kept.stored([check])}) == [check]
     assert check.sentence == "0.250 seconds per 1,000 rows; 5 are allowed."
     others: list[Any] = [{}, [], None, {"gate": {}}, {"gate": [1, {"name": "x"}]}]

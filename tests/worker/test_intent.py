@@ -97,7 +97,7 @@ def test_shuffled_labels_give_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = judged(pose())
     assert verdict.champion is None
     assert all(0.35 < figures["auc"][0] < 0.65 for figures in verdict.board.values())
-    assert verdict.reasons[-1].startswith("base_rate: refused too, it predicts the same for everybody")
+    assert str(verdict.reasons[-1]).startswith("base_rate: refused too. It predicts the same for everybody.")
 
 
 def test_every_label_was_known_when_the_test_began() -> None:

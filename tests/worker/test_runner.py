@@ -78,7 +78,7 @@ def test_an_unknown_error_is_marked_and_logged(doing: Callable[[Work], Job], cap
 
     job = run_job(doing(broken))
     assert job.state == "failed"
-    assert job.error == "Unexpected: ZeroDivisionError: division by zero. The worker's log has the details."
+    assert job.error == "Unexpected: ZeroDivisionError: division by zero. The worker’s log has the details."
     assert "Traceback" in caplog.text
 
 

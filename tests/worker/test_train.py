@@ -115,6 +115,18 @@ def test_what_was_judged_is_kept_with_the_version(shop: Population) -> None:
     assert card["data"]["outcome_window_hours"] == 72
 
 
+def test_every_card_tells_how_diverse_the_data_was(shop: Population) -> None:
+    cards = {version.task: version.card["data"] for version in run().versions}
+    shown = Exposure.objects.filter(offer__isnull=False)
+    outcome = cards["response"]["diversity"]["outcome"]
+    redeemed = shown.filter(redeemed_at__isnull=False).count()
+    assert (outcome["head"], outcome["rows"], outcome["positives"]) == ("redeem", shown.count(), redeemed)
+    assert {name for name, _rows, _positives in outcome["offers"]} == {offer.name for offer in shop.offers}
+    assert "outcome" not in cards["preference"]["diversity"]
+    assert cards["preference"]["diversity"]["counts"]["items_turned_to"] == population.ITEMS
+    assert cards["preference"]["from"] == cards["response"]["from"]
+
+
 def test_only_what_ships_is_fitted_up_to_the_cut_off(shop: Population) -> None:
     cutoffs = {version.estimator: version.cutoff_at for version in run().versions if version.task == "response"}
     champion = ModelVersion.objects.get(task="response", state=ModelVersion.State.CHAMPION).estimator
@@ -204,7 +216,7 @@ def test_training_again_on_the_same_data_keeps_the_champion(shop: Population) ->
     assert states["response", before["response"]] == "champion"
     assert states["preference", before["preference"]] == "retired"
     assert [one.task for one in second.promoted] == ["preference"]
-    assert any("logistic: not promoted, logistic #" in sentence for sentence in second.sentences)
+    assert any("logistic: not promoted, logistic #" in str(sentence) for sentence in second.sentences)
 
 
 def test_a_champion_that_others_beat_is_retired(shop: Population) -> None:
@@ -277,7 +289,7 @@ def test_what_is_missing_for_one_part_does_not_stop_the_other(shop: Population, 
     settings.PERSONALIZATION = {**settings.PERSONALIZATION, "MIN_EXPOSURES": 50_000}
     outcome = run()
     assert {version.task for version in outcome.versions} == {"preference"}
-    assert any(sentence.startswith("No response models: 1,") for sentence in outcome.sentences)
+    assert any(str(sentence).startswith("No response models: 1,") for sentence in outcome.sentences)
 
 
 def test_people_who_are_all_alike_train_too(models: Path, db: None) -> None:
@@ -285,7 +297,7 @@ def test_people_who_are_all_alike_train_too(models: Path, db: None) -> None:
     population.build(alike=True)
     outcome = run()
     assert [version.estimator for version in outcome.promoted] == ["offer_mean"]
-    assert any("No preference rankers" in sentence for sentence in outcome.sentences)
+    assert any("No preference rankers" in str(sentence) for sentence in outcome.sentences)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from personalization.features.launches import TOPICS
 from personalization.learning import registry
 from personalization.learning.frames import CampaignBrief
 from personalization.learning.launches import plans
+from personalization.learning.sentences import of_error
 from personalization.pure.launch_rate import interval
 from personalization.types import ModelTask
 from worker.attractiveness.base import Explanation
@@ -41,7 +42,7 @@ def attractiveness(frames: Frames, campaign: CampaignBrief, shoppers: int, now: 
         estimator = load(version)
     except ArtifactCorrupt as error:
         logger.warning("%s cannot be asked: %s", version, error.message)
-        return {"problem": error.message}
+        return {"problem": of_error(error).stored()}
     start = milliseconds(max(campaign.starts_at, now))
     mine = np.flatnonzero(np.isin(frames.offers.ids, list(campaign.tiers)))
     launches = features.planned(frames, planned, mine.tolist(), start)

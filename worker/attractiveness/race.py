@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from django.utils.translation import gettext_noop
 from scipy.stats import binom, t
 
 from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Floats, Ints
 from personalization.features.launches import Launches
 from personalization.learning import gate as checks
+from personalization.learning import wordings as words
 from personalization.learning.gate import Check
 from personalization.learning.registry import ModelVersion
+from personalization.learning.sentences import Sentence
 from personalization.pure.launch_rate import interval
 from personalization.pure.proportions import wilson
 from worker.artifacts import weigh
@@ -28,7 +29,7 @@ from worker.attractiveness.base import Attractiveness, Prediction
 from worker.attractiveness.learnt import LaunchCnn, LaunchLinear
 from worker.attractiveness.mean import ShrunkMean
 from worker.costs import Cost, Meter
-from worker.gate import LOST, NOBODY, RENEWED, SIMPLEST, hold, last_words, sized
+from worker.gate import hold, last_words, sized
 
 REGISTRY: dict[str, type[Any]] = {kind.name: kind for kind in (ShrunkMean, LaunchLinear, LaunchCnn)}
 """All estimators of attractiveness, the simplest first."""
@@ -39,15 +40,6 @@ MOST_BLOCKS = 4
 DOUBT = 0.025
 FIGURES = ("log_score", "mae", "coverage_80", "width_80")
 """On the board, in this order."""
-BETTER = gettext_noop(
-    "Better than %(rival)s on the same %(rows)s launches: log-score gain %(gain).3f a launch, 95 %% interval %(low).3f "
-    "to %(high).3f."
-)
-NOT_BETTER = gettext_noop(
-    "Not better than %(rival)s beyond doubt on the same %(rows)s launches: log-score gain %(gain).3f a launch, 95 %% "
-    "interval %(low).3f to %(high).3f."
-)
-HELD_OFTEN = gettext_noop("%(held)s of %(rows)s intervals of 80 %% held what happened; at least %(needed)s are asked.")
 Stage = Callable[[str, float], None]
 
 
@@ -70,7 +62,7 @@ class Race:
     entries: list[Entry]
     champion: str = ""
     promoted: bool = False
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[Sentence] = field(default_factory=list)
     gains: dict[str, list[float]] = field(default_factory=dict)
 
     def entry(self, name: str) -> Entry:
@@ -85,10 +77,8 @@ def blocks(launches: Launches) -> list[tuple[Ints, Ints]]:
     known = np.array([(launches.known <= start).sum() for start in launches.start], dtype=np.int64)
     testable = np.flatnonzero(known >= MIN_TAUGHT)
     if len(testable) < MIN_TESTED:
-        raise NotEnoughData(
-            f"Not enough launches yet ({len(launches)} of {MIN_LAUNCHES}): {MIN_TESTED} must have begun after the "
-            f"outcomes of {MIN_TAUGHT} others were known; {len(testable)} have."
-        )
+        told = {"have": len(launches), "need": MIN_LAUNCHES, "begun": len(testable)}
+        raise NotEnoughData(words.FEW_LAUNCHES, params={**told, "tested": MIN_TESTED, "taught": MIN_TAUGHT})
     found = []
     moments = np.unique(launches.start[testable])
     for part in np.array_split(moments, min(MOST_BLOCKS, len(moments))):
@@ -118,12 +108,14 @@ def run(launches: Launches, *, seed: int, stage: Stage) -> Race:
 def judge(race: Race, reigning: ModelVersion | None) -> Race:
     """Find the winner, the simplest first, and whether it takes the place of what reigns."""
     best = race.entries[0]
-    best.checks = [Check("simpler", None, SIMPLEST), _calibrated(race, best, None), sized(best.size_bytes)]
+    best.checks = [Check("simpler", None, words.SIMPLEST), _calibrated(race, best, None), sized(best.size_bytes)]
     for item in race.entries[1:]:
         gained = gain("simpler", race, item, best, best.name)
         item.checks = [gained, _calibrated(race, item, best), sized(item.size_bytes)]
         race.gains[item.name] = [round(float(value or 0.0), 5) for value in (gained.figure, gained.low, gained.high)]
-        race.reasons.append(f"{item.name}: {next((c for c in item.checks if c.passed is False), gained).sentence}")
+        decisive = next((check for check in item.checks if check.passed is False), gained)
+        template = words.REASON if decisive is gained else words.REFUSED
+        race.reasons.append(Sentence(template, {"estimator": item.name, "said": decisive.said}))
         best = item if checks.holds(item.checks) else best
     race.champion = best.name
     best.checks += [_against(race, best, reigning), hold(reigning)]
@@ -138,7 +130,16 @@ def gain(name: str, race: Race, item: Entry, rival: Entry, whose: str) -> Check:
     low, high = _spread(each)
     told = {"rival": whose, "rows": f"{len(each):,}", "gain": float(each.mean()), "low": low, "high": high}
     better = low > 0
-    return Check(name, better, BETTER if better else NOT_BETTER, told, float(each.mean()), low, high, 0.0)
+    return Check(
+        name,
+        better,
+        words.BETTER_LAUNCHES if better else words.NOT_BETTER_LAUNCHES,
+        told,
+        float(each.mean()),
+        low,
+        high,
+        0.0,
+    )
 
 
 def _spread(values: Floats) -> tuple[float, float]:
@@ -168,19 +169,19 @@ def _calibrated(race: Race, item: Entry, instead: Entry | None) -> Check:
         needed = min(needed, int(held(race, instead)[0].sum()))
     told = {"held": mine, "rows": rows, "needed": needed}
     passed = mine >= needed if instead is not None else None
-    return Check("calibration", passed, HELD_OFTEN, told, mine / rows, threshold=needed / rows)
+    return Check("calibration", passed, words.INTERVALS_HELD, told, mine / rows, threshold=needed / rows)
 
 
 def _against(race: Race, best: Entry, reigning: ModelVersion | None) -> Check:
     """Return whether the winner beats the reigning version's estimator, fitted anew for the same race."""
     if reigning is None:
-        return Check("reigning", None, NOBODY)
+        return Check("reigning", None, words.NOBODY)
     rival = str(reigning)
     if reigning.estimator == best.name:
-        return Check("reigning", True, RENEWED, {"rival": rival})
+        return Check("reigning", True, words.RENEWED, {"rival": rival})
     if reigning.estimator not in REGISTRY:
-        problem = f"there is no estimator {reigning.estimator!r} here"
-        return Check("reigning", None, LOST, {"rival": rival, "problem": problem})
+        problem = Sentence(words.NO_ESTIMATOR, {"name": reigning.estimator})
+        return Check("reigning", None, words.LOST, {"rival": rival, "problem": problem})
     return gain("reigning", race, best, race.entry(reigning.estimator), rival)
 
 

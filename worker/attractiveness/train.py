@@ -13,10 +13,11 @@ from personalization.features import launches as features
 from personalization.features.frames import Frames
 from personalization.features.launches import COLUMNS, STEPS, TOPICS, Launches
 from personalization.learning import gate as checks
-from personalization.learning import registry
+from personalization.learning import wordings as words
 from personalization.learning.jobs import Job
 from personalization.learning.launches import plans
 from personalization.learning.registry import ModelVersion
+from personalization.learning.sentences import store_all
 from personalization.types import ModelTask, Purpose
 from worker import artifacts, device
 from worker.attractiveness import race as racing
@@ -25,16 +26,21 @@ from worker.attractiveness.race import REGISTRY, Race, Stage
 
 
 def train(
-    frames: Frames, job: Job | None, versions: list[ModelVersion], *, seed: int, stage: Stage
-) -> tuple[ModelVersion | None, list[str]]:
+    frames: Frames,
+    job: Job | None,
+    versions: list[ModelVersion],
+    reigning: ModelVersion | None,
+    *,
+    seed: int,
+    stage: Stage,
+) -> tuple[Race, ModelVersion]:
     """Judge every estimator on past launches, and fit all of them on all launches; NotEnoughData says what is missing.
 
-    New versions are added to ``versions`` as they are written. Returns the one that is to reign, if any, and sentences
-    for people. What was judged knew less than what is stored: the board's figures are of the past, as with every part.
+    New versions are added to ``versions`` as they are written. Returns the race and its winner's version. What was
+    judged knew less than what is stored: the board's figures are of the past, as with every part.
     """
     started = time.monotonic()
     launches = features.past(frames, plans(frames))
-    reigning = registry.champion(ModelTask.ATTRACTIVENESS, frames.population)
     race = racing.judge(racing.run(launches, seed=seed, stage=stage), reigning)
     mine = {}
     for item in race.entries:
@@ -44,19 +50,16 @@ def train(
         card["seconds"] = round(time.monotonic() - started, 1)
         mine[item.name] = _store(estimator, frames, job, card=card, race=race)
         versions.append(mine[item.name])
-    stays = f"{reigning} stays" if reigning is not None else "no model ships"
-    shipping = f"{race.champion} ships" if race.promoted else stays
-    told = f"Attractiveness, {len(launches):,} launches, {len(race.tested):,} tested: {shipping}."
-    return mine[race.champion] if race.promoted else None, [told, *race.reasons]
+    return race, mine[race.champion]
 
 
 def load(version: ModelVersion) -> Attractiveness:
     """Return a version's estimator; ArtifactCorrupt if it cannot be read, or reads other columns than these."""
     config, arrays = artifacts.read(version.path, version.sha256)
     if config.get("launch_features_version") != features.VERSION:
-        raise ArtifactCorrupt(f"{version} was trained on an earlier description of launches. Train again.")
+        raise ArtifactCorrupt(words.EARLIER_LAUNCHES, params={"version": str(version)})
     if config["estimator"] not in REGISTRY:
-        raise ArtifactCorrupt(f"{version} is of a sort that is not known here any more. Train again.")
+        raise ArtifactCorrupt(words.UNKNOWN_SORT, params={"version": str(version)})
     own = {key.removeprefix("estimator/"): value for key, value in arrays.items() if key.startswith("estimator/")}
     estimator: Attractiveness = REGISTRY[config["estimator"]].restore(config["config"], own)
     return estimator
@@ -117,7 +120,7 @@ def _card(frames: Frames, launches: Launches, race: Race) -> dict[str, Any]:
             "test_from": datetime.fromtimestamp(int(race.tested.start.min()) / 1000, tz=UTC).isoformat(),
         },
         "columns": [STEPS, len(COLUMNS)],
-        "reasons": race.reasons,
+        "reasons": store_all(race.reasons),
         "device": device.describe(device.pick()),
     }
 

@@ -123,6 +123,8 @@ def card_lines(card: Card) -> list[str]:
         (str(card.version), _pairs(card.about)),
         ("Limits", [f"- {limit}" for limit in card.limits]),
         ("Data", _pairs(card.data)),
+        ("How diverse and how even the data is", [*(f"! {told}" for told in card.warnings), *_pairs(card.diversity)]),
+        ("How often the outcome happens", _pairs(card.rates)),
         ("What it looks at", [f"{topic.text:>8}  {topic.name}" for topic in card.topics]),
         ("What the catalogue's words are about", _pairs(card.text_topics)),
         ("How good it is", _pairs(card.metrics)),

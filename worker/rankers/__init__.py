@@ -5,6 +5,7 @@ A new family (autoencoders, graphs, text) is one file beside these and one line 
 
 from typing import Any
 
+from worker.rankers.adversaries import CFGAN
 from worker.rankers.autoencoders import MultVAE, RecVAE
 from worker.rankers.base import (
     DAY,
@@ -31,7 +32,7 @@ RANKERS: dict[str, type[Ranker]] = {
     kind.name: kind
     for kind in (
         Popularity, Frequency, Content, Text, Transitions, ItemKNN, UserKNN, EASE, ExplicitALS, ALS, BiasedFactors,
-        MultVAE, RecVAE, LightGCN, GAT,
+        MultVAE, RecVAE, CFGAN, LightGCN, GAT,
         GRU, LSTM, CNN, CNNLSTM, Transformer, HSTU, Stack,
     )
 }  # fmt: skip

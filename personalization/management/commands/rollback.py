@@ -9,7 +9,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from personalization import conf
 from personalization.exceptions import PersonalizationError
-from personalization.learning.rollback import Rollback, roll_back
+from personalization.learning import registry
+from personalization.learning.rollback import roll_back
+from personalization.models import ModelVersion
 from personalization.types import ModelTask
 
 
@@ -19,6 +21,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("task", choices=[task.value for task in ModelTask])
         parser.add_argument("--population", default="", help="whose model (default: the shop's)")
+        parser.add_argument("--to", type=int, metavar="VERSION", help="a retired version; else the champion before")
         parser.add_argument("--by", default="", metavar="USERNAME", help="the account to write down")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -27,23 +30,19 @@ class Command(BaseCommand):
             by = users._default_manager.filter(**{users.USERNAME_FIELD: options["by"]}).first()
             if by is None:
                 raise CommandError(f"There is no account {options['by']}.")
+        task, population = ModelTask(options["task"]), options["population"] or conf.get().population
+        to = self._former(options["to"], task, population)
         try:
-            done = roll_back(ModelTask(options["task"]), options["population"] or conf.get().population, by=by)
+            done = roll_back(task, population, by=by, to=to)
         except PersonalizationError as error:
             raise CommandError(error.message) from None
-        self._tell(done)
+        self.stdout.write("\n".join(done.sentences()))
 
-    def _tell(self, done: Rollback) -> None:
-        self.stdout.write(f"{done.version} reigns again{f' instead of {done.instead_of}' if done.instead_of else ''}.")
-        if done.job is None:
-            return
-        if done.score_set is not None:
-            self.stdout.write(
-                f"Its {done.score_set} are live again, without {done.dropped:,} shoppers who withdrew, were merged or "
-                f"taken apart since. Job {done.job.pk} scores those who came since."
-            )
-        else:
-            self.stdout.write(
-                f"The scores that it made are gone or too old: pages use the present ones until job {done.job.pk} "
-                "has scored. Run `manage.py score` if no worker runs."
-            )
+    def _former(self, wanted: int | None, task: ModelTask, population: str) -> ModelVersion | None:
+        """Return the version to go back to; None: the champion before."""
+        if wanted is None:
+            return None
+        version = registry.version(wanted)
+        if version is None or (version.task, version.population) != (task.value, population):
+            raise CommandError(f"There is no {task.value} version {wanted} of {population!r}.")
+        return version

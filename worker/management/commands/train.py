@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from personalization.learning import jobs
 from personalization.learning.board import board
+from personalization.learning.sentences import read_all
 from personalization.types import JobKind
 from worker.management.console import board_tables, moment, print_all, progress_bar
 from worker.rankers import LINE_UP, RANKERS
@@ -54,7 +55,7 @@ class Command(BaseCommand):
             job = run_job(job, show)
         if not ended_well(job):
             raise CommandError(job.error or f"The job ended as {job.state}.")
-        print_all(*board_tables(board(population), population), *job.result.get("sentences", []))
+        print_all(*board_tables(board(population), population), *map(str, read_all(job.result.get("sentences"))))
 
 
 def _population(wanted: str | None) -> str:

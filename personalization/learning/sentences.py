@@ -1,0 +1,86 @@
+"""What a process without a reader has to say: an English msgid and what is put into it, worded when somebody reads it.
+
+A worker knows nobody's language. What it stores for people (why a version reigns, what a training came to, why a job
+failed) is therefore never a finished text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.utils.translation import gettext
+
+from personalization.exceptions import PersonalizationError
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """``template`` with ``params`` put in. A parameter may be a sentence itself, or a list of them."""
+
+    template: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """The sentence in the reader's language."""
+        return worded(self.template, self.params)
+
+    def stored(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {"template": self.template, "params": {name: _stored(value) for name, value in self.params.items()}}
+
+
+def of_error(error: PersonalizationError) -> Sentence:
+    """Return what an error says, to be kept until somebody reads it."""
+    return Sentence(error.template, error.params)
+
+
+def read(stored: Any) -> Sentence | None:
+    """Return a stored sentence; a text of an older version is one without parameters; None for anything else."""
+    if isinstance(stored, Sentence):
+        return stored
+    if isinstance(stored, str):
+        return Sentence(stored) if stored else None
+    if not isinstance(stored, Mapping) or not isinstance(stored.get("template"), str) or not stored["template"]:
+        return None
+    params = stored.get("params")
+    return Sentence(stored["template"], params if isinstance(params, Mapping) else {})
+
+
+def read_all(stored: Any) -> list[Sentence]:
+    """Return the sentences of a stored list, without what is none."""
+    rows = stored if isinstance(stored, list) else []
+    return [found for row in rows if (found := read(row)) is not None]
+
+
+def store_all(sentences: Iterable[Sentence]) -> list[dict[str, Any]]:
+    """Return sentences as JSON."""
+    return [sentence.stored() for sentence in sentences]
+
+
+def worded(template: str, params: Mapping[str, Any]) -> str:
+    """Return a msgid in the reader's language with its parameters; the bare text where they are of another version."""
+    text = gettext(template) if template else ""
+    try:
+        return text % {name: _shown(value) for name, value in params.items()} if params else text
+    except (KeyError, TypeError, ValueError):
+        return text
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        several = [_shown(each) for each in value]
+        return (" " if any(isinstance(each, Sentence | Mapping) for each in value) else ", ").join(map(str, several))
+    if isinstance(value, Sentence | Mapping):
+        found = read(value)
+        return "" if found is None else str(found)
+    return value
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, Sentence):
+        return value.stored()
+    if isinstance(value, list | tuple):
+        return [_stored(each) for each in value]
+    return value if value is None or isinstance(value, bool | int | float | Mapping) else str(value)

@@ -1,0 +1,132 @@
+"""What workers say to people, as msgids: here, since the pages that word them are served where no worker is installed.
+
+``tests/learning/test_wordings.py`` holds that the worker says nothing else. Parameters: ``rival`` is a version,
+``rows`` a grouped number, ``said`` and ``problem`` are sentences themselves.
+"""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext_noop
+
+# --- The gate's checks ------------------------------------------------------------------------------------------------
+
+DISTINCT = gettext_noop("Its predictions differ by up to %(spread).3g.")
+CONSTANT = gettext_noop("It predicts the same for everybody.")
+BETTER = gettext_noop(
+    "Better than %(rival)s on the same %(rows)s rows: log-loss gain %(gain).4f, 95 %% interval %(low).4f to %(high).4f."
+)
+NOT_BETTER = gettext_noop(
+    "Not shown to be better than %(rival)s on the same %(rows)s rows: log-loss gain %(gain).4f, 95 %% interval "
+    "%(low).4f to %(high).4f."
+)
+SIMPLEST = gettext_noop("Not judged: there is nothing simpler.")
+NOBODY = gettext_noop("Nobody reigns yet.")
+NO_RIVAL = gettext_noop("Not judged: of strategies the newest reigns.")
+LOST = gettext_noop("%(rival)s cannot be asked any more: %(problem)s")
+NO_ESTIMATOR = gettext_noop("there is no estimator %(name)s here")
+SAME_ROWS = gettext_noop(
+    "%(rival)s has learnt from these rows: only %(rows)s of them are new to it, %(needed)s of both outcomes are needed."
+)
+RENEWED = gettext_noop("%(rival)s itself, fitted anew.")
+BETTER_RANKS = gettext_noop(
+    "Better than %(rival)s for the same %(rows)s shoppers: NDCG@10 gain %(gain).4f, 95 %% interval %(low).4f to "
+    "%(high).4f."
+)
+NOT_BETTER_RANKS = gettext_noop(
+    "Not shown to be better than %(rival)s for the same %(rows)s shoppers: NDCG@10 gain %(gain).4f, 95 %% interval "
+    "%(low).4f to %(high).4f."
+)
+BETTER_LAUNCHES = gettext_noop(
+    "Better than %(rival)s on the same %(rows)s launches: log-score gain %(gain).3f a launch, 95 %% interval %(low).3f "
+    "to %(high).3f."
+)
+NOT_BETTER_LAUNCHES = gettext_noop(
+    "Not shown to be better than %(rival)s on the same %(rows)s launches: log-score gain %(gain).3f a launch, 95 %% "
+    "interval %(low).3f to %(high).3f."
+)
+INTERVALS_HELD = gettext_noop(
+    "%(held)s of %(rows)s intervals of 80 %% held what happened; at least %(needed)s are asked."
+)
+CALIBRATED = gettext_noop("Calibration error %(error).3f; %(allowed).3f is allowed.")
+CALIBRATION_OPEN = gettext_noop("Calibration error %(error).3f; there is nothing simpler to keep instead.")
+SPEED = gettext_noop("%(seconds).3f seconds per 1,000 rows; %(allowed)g are allowed.")
+SPEED_RANKS = gettext_noop("%(seconds).2f seconds per 1,000 shoppers; %(allowed)g are allowed.")
+SIZE = gettext_noop("%(size).2f MB; %(allowed)d are allowed.")
+HELD = gettext_noop("Rolled back at %(at)s UTC: nothing is promoted by itself until %(until)s UTC.")
+FREE = gettext_noop("Nothing was rolled back lately.")
+
+# --- Why an estimator won its race, or did not ------------------------------------------------------------------------
+
+REASON = gettext_noop("%(estimator)s: %(said)s")
+REFUSED = gettext_noop("%(estimator)s: refused. %(said)s")
+NOTHING_SHIPS = gettext_noop("%(estimator)s: refused too. %(said)s No model ships.")
+NOT_PROMOTED = gettext_noop("%(estimator)s: not promoted, %(rival)s stays. %(said)s")
+NOT_PROMOTED_FIRST = gettext_noop("%(estimator)s: not promoted, no model ships. %(said)s")
+OUT_OF_TIME = gettext_noop(
+    "%(ranker)s: left out, the line-up’s %(seconds)d seconds were used up. Race it with "
+    "`manage.py train --rankers %(ranker)s %(best)s`."
+)
+
+# --- What a training came to ------------------------------------------------------------------------------------------
+
+SHIPS = gettext_noop("%(estimator)s ships")
+STAYS = gettext_noop("%(rival)s stays")
+NO_MODEL = gettext_noop("no model ships")
+RESPONSE = gettext_noop("Response, judged on %(head)s: %(outcome)s.")
+PREFERENCE = gettext_noop("Preference, %(tested)s shoppers tested: %(outcome)s.")
+INTENT = gettext_noop("Purchase intent within %(days)d days, %(tested)s shoppers tested: %(outcome)s.")
+NO_RESPONSE = gettext_noop("No response models: %(said)s")
+NO_PREFERENCE = gettext_noop("No preference rankers: %(said)s")
+NO_INTENT = gettext_noop("No purchase intent: %(said)s")
+ATTRACTIVENESS = gettext_noop("Attractiveness, %(launches)s launches, %(tested)s tested: %(outcome)s.")
+NO_ATTRACTIVENESS = gettext_noop("No attractiveness of campaigns: %(said)s")
+NOTHING = gettext_noop("%(said)s")
+
+# --- Why there is nothing to train, score or judge --------------------------------------------------------------------
+
+NO_POPULATION = gettext_noop("There are no shoppers in the population %(population)s. Known: %(known)s.")
+NO_EVENTS = gettext_noop("There are no events in the population %(population)s.")
+FEW_EXPOSURES = gettext_noop("%(have)s of %(need)s exposures whose outcome is known.")
+ONE_CLASS = gettext_noop(
+    "The outcome %(head)s needs both classes: %(positives)s positives and %(negatives)s negatives, at least %(need)d "
+    "of each."
+)
+NO_OUTCOME = gettext_noop("No exposure has any recorded outcome yet.")
+SHORT_PAST = gettext_noop(
+    "The exposures do not reach back far enough for a test in time: at least two earlier moments, with 1,000 exposures "
+    "that had matured before the test began, are needed."
+)
+SHORT_LOG = gettext_noop(
+    "The log spans %(have).0f of %(need)d days: %(history)d of history, then %(moments)d times the %(days)d days that "
+    "purchase intent looks ahead (INTENT_DAYS)."
+)
+FEW_LEARNT = gettext_noop(
+    "%(positives)s of %(samples)s samples to learn from have a purchase: at least %(need)d with one and %(need)d "
+    "without are needed."
+)
+FEW_TESTED = gettext_noop(
+    "%(positives)s of %(samples)s samples to test on have a purchase: at least %(need)d with one and %(need)d without "
+    "are needed."
+)
+FEW_LAUNCHES = gettext_noop(
+    "Not enough launches yet (%(have)d of %(need)d): %(tested)d must have begun after the outcomes of %(taught)d "
+    "others were known; %(begun)d have."
+)
+FEW_LINES = gettext_noop("%(have)s of %(need)s order lines with known products.")
+FEW_BUYERS = gettext_noop("Too few shoppers with a history bought anything lately to test a ranker on.")
+UNTRAINED = gettext_noop("Nothing has been trained yet. Run `manage.py train` first.")
+NO_RESPONSE_MODEL = gettext_noop("No response model has been trained yet. Run `manage.py train` first.")
+NOBODY_IN_SHADOW = gettext_noop("Nobody reigns and nobody is in shadow. Run `manage.py train` first.")
+CAMPAIGN_GONE = gettext_noop("This campaign no longer exists.")
+NO_OFFER = gettext_noop("The campaign has no offer yet. Add one, then compute the forecast.")
+NO_AUDIENCE = gettext_noop("The audience is empty: nobody with consent matches it.")
+NO_HANDLER = gettext_noop("Nobody does jobs of this kind here.")
+UNEXPECTED = gettext_noop("Unexpected: %(error)s. The worker’s log has the details.")
+DIED = gettext_noop("The worker died three times at this job. Look at its log, then retry it.")
+
+# --- Why a model’s file cannot be used --------------------------------------------------------------------------------
+
+UNREADABLE = gettext_noop("The model file %(path)s cannot be read (%(error)s). Train again, or restore the file.")
+EARLIER_LAUNCHES = gettext_noop("%(version)s was trained on an earlier description of launches. Train again.")
+EARLIER_FEATURES = gettext_noop("%(version)s was trained on an earlier set of features. Train again.")
+UNKNOWN_SORT = gettext_noop("%(version)s is of a sort that is not known here any more. Train again.")

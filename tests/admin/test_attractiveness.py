@@ -90,7 +90,8 @@ def test_after_the_launch_the_outcome_stands_beside_it(client: Any, marketer: An
     for place in range(12):
         Exposure.objects.create(
             shopper=make_shopper(), campaign=campaign, offer=offer, exposed_at=now - 19 * DAY,
-            window_ends_at=now - 15 * DAY, source="elsewhere", source_row=str(place), redeemed_at=now - 18 * DAY if place < redeemed else None,
+            window_ends_at=now - 15 * DAY, source="elsewhere", source_row=str(place),
+            redeemed_at=now - 18 * DAY if place < redeemed else None,
         )  # fmt: skip
     told = words(client, campaign)
     assert f"{100 * redeemed / 12:.1f} % of 12 {verdict}" in told
@@ -118,7 +119,7 @@ def test_a_promotion_says_what_uses_it(client: Any) -> None:
     client.force_login(_superuser())
     version = make_version(task="attractiveness", estimator="cnn")
     url = reverse("admin:personalization_modelversion_promote", args=[version.pk])
-    assert "The next forecast of a campaign uses it." in client.get(url).content.decode()
+    assert "It scores no shopper: the next forecast of a campaign uses it." in client.get(url).content.decode()
     page = client.post(url, follow=True).content.decode()
     assert "is champion now. The next forecast of a campaign uses it." in page
 

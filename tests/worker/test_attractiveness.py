@@ -130,6 +130,19 @@ def test_the_parts_add_up(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LEARNT)
+def test_what_was_never_seen_is_told_as_the_nearest_that_was(name: str) -> None:
+    """Three weeks of summer say nothing of a November: no trend is drawn on beyond the launches that there were."""
+    known, later = launching.build(signal="depth"), unseen(signal="depth")
+    estimator = fitted(name, known)
+    later.x[:, :, AT["depth"]] = known.x[:, :, AT["depth"]].max()
+    edge = estimator.predict(later).mean
+    later.x[:, :, AT["depth"]] *= 20
+    np.testing.assert_array_equal(estimator.predict(later).mean, edge)
+    later.x[:, :, AT["depth"]] = known.x[:, :, AT["depth"]].min()
+    assert (estimator.predict(later).mean < edge - 0.02).all()
+
+
+@pytest.mark.parametrize("name", LEARNT)
 def test_what_carries_a_launch_is_named(name: str) -> None:
     told = np.abs(fitted(name, launching.build(signal="depth")).explain(unseen(signal="depth")).values).mean(axis=0)
     assert TOPICS[int(np.argmax(told))].code == "benefit"

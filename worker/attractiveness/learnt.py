@@ -27,8 +27,6 @@ from worker.estimators.base import logit
 
 FOLDS = 3
 EPOCHS = 40
-FARTHEST = 4.0
-"""Standard deviations beyond which a column says no more: nothing of the sort was in the training."""
 STEPS_OF_PATH = 32
 
 
@@ -44,6 +42,7 @@ class Learnt:
     def __init__(self) -> None:
         self.start, self.precision = ShrunkMean(), 2.0
         self.mean, self.scale = np.zeros(len(COLUMNS)), np.ones(len(COLUMNS))
+        self.seen = np.zeros((2, len(COLUMNS)))
         self.network: nn.Module = self.network_class(len(COLUMNS))
 
     def fit(self, launches: Launches, *, seed: int) -> None:
@@ -60,6 +59,7 @@ class Learnt:
         devices.seed_all(seed)
         flat = launches.x.reshape(-1, len(COLUMNS))
         self.mean, spread = flat.mean(axis=0), flat.std(axis=0)
+        self.seen = np.stack([flat.min(axis=0), flat.max(axis=0)])
         self.scale = np.where(spread > 1e-6, spread, np.inf)  # a constant column says nothing
         self.start, self.network = ShrunkMean(), self.network_class(len(COLUMNS))
         standing = self.start.fit_leaving_out(launches)
@@ -78,7 +78,8 @@ class Learnt:
         self.network.eval()
 
     def _standardised(self, launches: Launches) -> Tensor:
-        x = np.clip((launches.x - self.mean) / self.scale, -FARTHEST, FARTHEST)
+        """Return columns near unit scale. Beyond what the training has seen a column says no more than at its edge."""
+        x = (np.clip(launches.x, *self.seen) - self.mean) / self.scale
         return torch.tensor(x, dtype=torch.float32)
 
     def _mean_of(self, launches: Launches) -> Floats:
@@ -123,7 +124,7 @@ class Learnt:
     def dump(self) -> tuple[dict[str, Any], Arrays]:
         weights = {f"network/{name}": value.numpy() for name, value in self.network.state_dict().items()}
         config, start = self.start.dump()
-        arrays = {"mean": self.mean, "scale": self.scale, **weights}
+        arrays = {"mean": self.mean, "scale": self.scale, "seen": self.seen, **weights}
         arrays |= {f"start/{name}": value for name, value in start.items()}
         return {"start": config, "precision": self.precision}, arrays
 
@@ -132,7 +133,7 @@ class Learnt:
         found = cls()
         found.start = ShrunkMean.restore(config["start"], _under("start/", arrays))
         found.precision = config["precision"]
-        found.mean, found.scale = arrays["mean"], arrays["scale"]
+        found.mean, found.scale, found.seen = arrays["mean"], arrays["scale"], arrays["seen"]
         weights = {key: torch.tensor(value) for key, value in _under("network/", arrays).items()}
         found.network.load_state_dict(weights)
         found.network.eval()

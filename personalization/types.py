@@ -84,6 +84,7 @@ class ModelTask(StrEnum):
     STRATEGY = "strategy"
     PREFERENCE = "preference"
     INTENT = "intent"
+    ATTRACTIVENESS = "attractiveness"
 
 
 HEADS = ("view", "click", "redeem", "purchase")

@@ -26,6 +26,7 @@ from personalization.learning.frames import CampaignBrief
 from personalization.learning.jobs import Job
 from personalization.learning.publish import Forecast
 from personalization.types import HEADS, ModelTask
+from worker.attractiveness import ask
 from worker.response import Stage
 from worker.score import BLOCK, Scorer, _values
 
@@ -46,33 +47,48 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     stage("reading", 0.05)
     frames = reading.load(campaign.population, now, lambda what: stage(what, 0.1))
     scorer = Scorer(frames, milliseconds(now), list(campaign.tiers))
-    if scorer.response is None:
-        raise NotEnoughData(words.NO_RESPONSE_MODEL)
     position = {int(pk): index for index, pk in enumerate(frames.shoppers.ids)}
     addressed = [position[pk] for pk in campaign.audience if pk in position]
     if not addressed:
         raise NotEnoughData(words.NO_AUDIENCE)
     stage("predicting", 0.3)
-    price = cost_model(scorer)
-    sums = _sums(scorer, np.array(addressed, dtype=np.int64), campaign, price, stage)
-    figures, bias = _with_intervals(sums, scorer, price, campaign.budget_minor)
+    attractiveness = ask.attractiveness(frames, campaign, len(addressed), now)
+    figures: dict[str, list[float]] = {}
+    assumptions: dict[str, Any] = {
+        "delivery": "sent" if campaign.sent else "on_page",
+        "audience_at": now.isoformat(),
+        "outcome_window_hours": campaign.attribution_hours,
+        "budget_minor": campaign.budget_minor,
+        **({"data": "simulated"} if frames.simulated else {}),
+    }
+    if scorer.response is not None:
+        figures, more = _figures(scorer, np.array(addressed, dtype=np.int64), campaign, stage)
+        assumptions |= more
+    elif "offers" not in attractiveness:
+        raise NotEnoughData(words.NO_RESPONSE_MODEL)
     return publish.store_forecast(
         campaign.id,
         job,
-        version=scorer.versions[ModelTask.RESPONSE],
+        version=scorer.versions.get(ModelTask.RESPONSE),
         figures=figures,
-        assumptions={
-            "delivery": "sent" if campaign.sent else "on_page",
-            "audience_at": now.isoformat(),
-            "outcome_window_hours": campaign.attribution_hours,
-            "offers_chosen": "uniformly among the eligible" if len(campaign.tiers) > 1 else "the one offer",
-            "budget_minor": campaign.budget_minor,
-            "cost_factor": [round(price.factor, 4), round(price.deviation, 4)],
-            "model_bias_deviation": {name: round(float(value), 4) for name, value in bias.items()},
-            "interval": "90 %",
-            **({"data": "simulated"} if frames.simulated else {}),
-        },
+        assumptions=assumptions,
+        attractiveness=attractiveness,
     )
+
+
+def _figures(
+    scorer: Scorer, shoppers: Ints, campaign: CampaignBrief, stage: Stage
+) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    """Return metric → [mean, low, high], and what was assumed for it."""
+    price = cost_model(scorer)
+    sums = _sums(scorer, shoppers, campaign, price, stage)
+    figures, bias = _with_intervals(sums, scorer, price, campaign.budget_minor)
+    return figures, {
+        "offers_chosen": "uniformly among the eligible" if len(campaign.tiers) > 1 else "the one offer",
+        "cost_factor": [round(price.factor, 4), round(price.deviation, 4)],
+        "model_bias_deviation": {name: round(float(value), 4) for name, value in bias.items()},
+        "interval": "90 %",
+    }
 
 
 @dataclass(frozen=True, slots=True)

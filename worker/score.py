@@ -199,7 +199,7 @@ def _read(score_set: ScoreSet, stage: Stage) -> Scorer:
     until = score_set.cutoff_at
     assert until is not None
     frames = reading.load(score_set.population, until, lambda what: stage(what, 0.05))
-    versions = {task: found for task in ModelTask if (found := getattr(score_set, f"{task.value}_version"))}
+    versions = {task: found for task in registry.SCORED_TASKS if (found := getattr(score_set, f"{task.value}_version"))}
     return Scorer(frames, milliseconds(until), score_set.offer_ids, versions)
 
 

@@ -27,6 +27,7 @@ from personalization.learning.sentences import Sentence, of_error, store_all
 from personalization.types import HEADS, JobKind, ModelTask, Purpose
 from worker import artifacts, cards, device, gate, intent, preference, quick, response, tuned
 from worker import strategy as strategies
+from worker.attractiveness import train as attractiveness
 from worker.data import Samples, Vocabularies
 from worker.estimators.base import settings_of
 from worker.estimators.blend import Blend
@@ -38,7 +39,7 @@ from worker.response import REGISTRY, Fitted, Stage, backtest, line_up, pose, re
 from worker.versions import store_response
 
 SEED = 0
-PARTS = (ModelTask.RESPONSE, ModelTask.PREFERENCE, ModelTask.INTENT)
+PARTS = (ModelTask.RESPONSE, ModelTask.PREFERENCE, ModelTask.INTENT, ModelTask.ATTRACTIVENESS)
 """What a run trains, unless it is asked for less; strategy comes with response."""
 
 
@@ -110,7 +111,8 @@ def _train_parts(frames: Frames, job: Job | None, params: dict[str, Any], stage:
     for part, without, train, share in (
         (ModelTask.RESPONSE, words.NO_RESPONSE, _train_response, (0.1, 0.7)),
         (ModelTask.PREFERENCE, words.NO_PREFERENCE, _train_preference, (0.7, 0.87)),
-        (ModelTask.INTENT, words.NO_INTENT, _train_intent, (0.87, 0.97)),
+        (ModelTask.INTENT, words.NO_INTENT, _train_intent, (0.87, 0.95)),
+        (ModelTask.ATTRACTIVENESS, words.NO_ATTRACTIVENESS, _train_attractiveness, (0.95, 0.97)),
     ):
         if part not in wanted:
             continue
@@ -377,6 +379,19 @@ def _train_intent(frames: Frames, job: Job | None, params: dict[str, Any], stage
     came_to = _outcome(verdict.champion, verdict.promoted, reigning)
     told = {"days": problem.days, "tested": f"{len(test):,}", "outcome": came_to}
     outcome.sentences += [Sentence(words.INTENT, told), *verdict.reasons]
+
+
+def _train_attractiveness(
+    frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome
+) -> None:
+    """Judge the estimators of attractiveness on past launches."""
+    seed = int(params.get("seed", SEED))
+    reigning = registry.champion(ModelTask.ATTRACTIVENESS, frames.population)
+    race, winner = attractiveness.train(frames, job, outcome.versions, reigning, seed=seed, stage=stage)
+    outcome.promoted += [winner] if race.promoted else []
+    came_to = _outcome(race.champion, race.promoted, reigning)
+    told = {"launches": winner.card["data"]["launches"], "tested": len(race.tested), "outcome": came_to}
+    outcome.sentences += [Sentence(words.ATTRACTIVENESS, told), *race.reasons]
 
 
 def _stage_of(stage: Stage, what: str, low: float) -> Callable[[float], None]:

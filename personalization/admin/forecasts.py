@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from personalization.admin import attractiveness
 from personalization.admin.display import badge, plain, pretty, progress
 from personalization.admin.intervals import Chart, Figure, draw, metric_label, read_figures
 from personalization.exceptions import PersonalizationError
@@ -43,6 +44,7 @@ class Panel:
     assumptions: list[tuple[str, str]]
     simulated: bool
     job: Job | None
+    attractiveness: attractiveness.Table | None
     can_compute: bool
     why_not: str = ""
 
@@ -84,6 +86,7 @@ def panel(request: HttpRequest, campaign: Campaign) -> Panel:
         assumptions=read_assumptions(assumptions),
         simulated=is_simulated(assumptions),
         job=latest_job(campaign),
+        attractiveness=attractiveness.table(campaign, forecast, started=started),
         can_compute=may_compute(request) and not started,
         why_not=_("The forecast was frozen at the launch.") if started else "",
     )

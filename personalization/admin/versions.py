@@ -15,12 +15,14 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
+from personalization.admin.attractiveness import hindsight_words
 from personalization.admin.base import ReadOnlyAdmin
 from personalization.admin.display import DASH, badge, change_url, day, json_block, number
 from personalization.admin.intervals import read_interval
 from personalization.exceptions import PersonalizationError
 from personalization.learning import card as cards
 from personalization.learning import gate, publish, registry, shadow
+from personalization.learning.attractiveness import hindsight
 from personalization.learning.board import BoardRow, Shadow, board, shadow_of
 from personalization.learning.rollback import roll_back
 from personalization.models import ModelVersion, ScoreSet
@@ -57,6 +59,7 @@ class BoardTable:
     metrics: list[str]
     costs: list[str]
     lines: list[BoardLine]
+    hindsight: str = ""
 
 
 def board_tables(population: str) -> list[BoardTable]:
@@ -75,6 +78,7 @@ def board_tables(population: str) -> list[BoardTable]:
                 metrics=[name.replace("_", " ") for name in names],
                 costs=[gettext("Fit (s)"), gettext("Memory (MB)"), gettext("Scoring (s per 1,000)"), gettext("File")],
                 lines=[_line(row, names) for row in rows],
+                hindsight=hindsight_words(hindsight(population)) if task == ModelTask.ATTRACTIVENESS else "",
             )
         )
     return tables
@@ -239,6 +243,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             "title": f"{promote_label(version)}: {version}",
             "reigning": reigning,
             "rolls_back": version.state == ModelVersion.State.RETIRED,
+            "scores_shoppers": version.task in registry.SCORED_TASKS,
             "scores": publish.restorable(ModelTask(version.task), version),
             "hold_hours": conf.get().rollback_hold_hours,
             "media": self.media,
@@ -254,7 +259,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
                 told = " ".join(done.sentences())
             else:
                 registry.promote(version, request.user)
-                told = gettext("%(version)s is champion now. The next scoring uses it.") % {"version": version}
+                told = crowned_words(version)
         except PersonalizationError as error:
             self.message_user(request, explain(error), messages.ERROR)
             return
@@ -282,6 +287,15 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             self.log_change(request, version, told)
             self.message_user(request, told, messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:personalization_modelversion_change", args=[version.pk]))
+
+
+def crowned_words(version: ModelVersion) -> str:
+    """Return what a promotion means for what is served."""
+    if version.task in registry.SCORED_TASKS:
+        text = gettext("%(version)s is champion now. The next scoring uses it.")
+    else:
+        text = gettext("%(version)s is champion now. The next forecast of a campaign uses it.")
+    return text % {"version": version}
 
 
 def promote_label(version: ModelVersion) -> str:

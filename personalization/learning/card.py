@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from personalization.features.labels import label
+from personalization.features.launches import NAMES as LAUNCH_TOPICS
 from personalization.features.topics import BY_CODE
 from personalization.learning import diversity_words, quick_words, tuning
 from personalization.learning.disclosure import weights_of
@@ -151,6 +152,11 @@ def metric_name(name: str) -> str:
         "ece": _("calibration error (0 is best)"),
         "mse": _("mean squared error"),
         "mae": _("mean absolute error"),
+        "log_score": _("log-score a launch (higher is better)"),
+        # xgettext:no-python-format
+        "coverage_80": _("80 % intervals that held"),
+        # xgettext:no-python-format
+        "width_80": _("width of the 80 % intervals"),
     }
     if name.startswith("auc_"):
         return _("AUC of another effect: %(effect)s") % {"effect": name.removeprefix("auc_")}
@@ -187,6 +193,8 @@ def _data(data: Mapping[str, Any], test: Mapping[str, Any]) -> list[Row]:
         (_("Events"), data.get("events")),
         (_("Offers shown"), data.get("exposures")),
         (_("Rows learnt from"), data.get("train_rows")),
+        (_("Launches learnt from"), data.get("launches")),
+        (_("Launches judged on"), data.get("launches_judged")),
         (_("Rows judged on"), test.get("rows")),
         (_("Of these with the outcome"), test.get("positives")),
         (_("Outcome window in hours"), data.get("outcome_window_hours")),
@@ -200,7 +208,8 @@ def _data(data: Mapping[str, Any], test: Mapping[str, Any]) -> list[Row]:
 
 
 def _topics(stored: Mapping[str, Any]) -> list[Weight]:
-    weights = []
+    launches = mapping(stored.get("launch_topics"))
+    weights = [Weight(str(LAUNCH_TOPICS.get(code, code)), share) for code, share in _shares(launches)]
     for code, share in weights_of(stored).items():
         topic = BY_CODE.get(code)
         weights.append(Weight(str(topic.name) if topic else code, share, topic.protected if topic else False))
@@ -313,6 +322,11 @@ def _limits(version: ModelVersion, stored: Mapping[str, Any]) -> list[str]:
             _("Offers and shoppers unlike those it has seen are predicted towards the average."),
             _("It says nothing about shoppers without consent: they get what everybody gets."),
             _("Prices are not its matter: no price depends on it."),
+        ]
+    if version.task == ModelTask.ATTRACTIVENESS:
+        found += [
+            _("It tells the share that responds, not how many would have bought without the offer."),
+            _("A launch unlike those it has seen is predicted towards the mean of its kind."),
         ]
     if version.task == ModelTask.PREFERENCE:
         found.append(_("It ranks what was viewed and bought: what nobody has seen yet comes late, if at all."))

@@ -199,6 +199,7 @@ class CampaignBrief:
     population: str
     currency: str
     sent: bool
+    starts_at: datetime
     days: float
     attribution_hours: int
     budget_minor: int | None
@@ -224,6 +225,7 @@ def campaign_brief(campaign_id: int, now: datetime) -> CampaignBrief | None:
         population=campaign.population,
         currency=campaign.currency,
         sent=campaign.delivery == Campaign.Delivery.SENT,
+        starts_at=campaign.starts_at,
         days=(campaign.ends_at - campaign.starts_at).total_seconds() / 86_400,
         attribution_hours=campaign.attribution_hours or conf.get().attribution_hours,
         budget_minor=_budget_left(campaign),

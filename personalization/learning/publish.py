@@ -153,7 +153,7 @@ def _refuse_rolled_back(score_set: ScoreSet) -> None:
 
 def _uses_rolled_back(score_set: ScoreSet) -> bool:
     """Return whether one of the models that made these scores was rolled back since."""
-    used = [getattr(score_set, f"{task.value}_version_id") for task in ModelTask]
+    used = [getattr(score_set, f"{task.value}_version_id") for task in registry.SCORED_TASKS]
     cards = ModelVersion.objects.filter(pk__in=[pk for pk in used if pk]).values_list("card", flat=True)
     return any(isinstance(card, dict) and bool(card.get("rolled_back_at")) for card in cards)
 
@@ -166,6 +166,8 @@ def void_unfinished(population: str) -> None:
 
 def restorable(task: ModelTask, version: ModelVersion) -> ScoreSet | None:
     """Return the newest set that a version made, retired or live still, that is young enough to be served."""
+    if task not in registry.SCORED_TASKS:
+        return None
     oldest = timezone.now() - timedelta(hours=conf.get().score_max_age_hours)
     shown = [ScoreSet.State.RETIRED, ScoreSet.State.LIVE]
     made = ScoreSet.objects.filter(**{f"{task.value}_version": version}, state__in=shown)
@@ -232,7 +234,7 @@ def tidy(population: str) -> None:
     puts it in the live one's place.
     """
     sets = ScoreSet.objects.filter(population=population)
-    former = [registry.former(task, population) for task in ModelTask]
+    former = [registry.former(task, population) for task in registry.SCORED_TASKS]
     kept = {found.pk for version in former if version and (found := restorable(ModelTask(version.task), version))}
     retired = sets.filter(state=ScoreSet.State.RETIRED, published_at__isnull=False).order_by(
         F("retired_at").desc(nulls_last=True), "-published_at", "-pk"
@@ -252,14 +254,23 @@ def store_forecast(
     campaign_id: int,
     job: Job | None,
     *,
-    version: ModelVersion,
+    version: ModelVersion | None,
     figures: dict[str, list[float]],
     assumptions: dict[str, Any],
+    attractiveness: dict[str, Any] | None = None,
 ) -> Forecast:
-    """Store a forecast and finish its job in one transaction. A frozen forecast stays: this one stands beside it."""
+    """Store a forecast and finish its job in one transaction. A frozen forecast stays: this one stands beside it.
+
+    ``version`` is the response model's; without one there are no figures. ``attractiveness`` is what
+    :mod:`personalization.learning.attractiveness` reads.
+    """
     with transaction.atomic():
         forecast = Forecast.objects.create(
-            campaign_id=campaign_id, model_version=version, figures=figures, assumptions=assumptions
+            campaign_id=campaign_id,
+            model_version=version,
+            figures=figures,
+            assumptions=assumptions,
+            attractiveness=attractiveness or {},
         )
         if job is not None:
             jobs.finish(job, {"forecast": forecast.pk, **figures})

@@ -16,6 +16,8 @@ from personalization.types import ModelTask
 State = ModelVersion.State
 KIND = "modelversion"
 """Of what a line of the audit log is."""
+SCORED_TASKS = (ModelTask.RESPONSE, ModelTask.STRATEGY, ModelTask.PREFERENCE, ModelTask.INTENT)
+"""Whose versions a score set is made with; the others predict no shopper."""
 
 
 class PromotionRace(PersonalizationError):

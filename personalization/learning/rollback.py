@@ -41,14 +41,15 @@ class Rollback:
 
     ``score_set`` is live again (None: it is gone or too old, and the present one stays until the queued ``job`` has
     scored); ``dropped`` of its shoppers did not come back, because they withdrew, were merged or taken apart since.
-    Until ``held_until`` the gate promotes nothing of this task by itself.
+    ``job`` is None for a task that scores no shopper. Until ``held_until`` the gate promotes nothing of this task by
+    itself.
     """
 
     version: ModelVersion
     instead_of: ModelVersion | None
     score_set: ScoreSet | None
     dropped: int
-    job: Job
+    job: Job | None
     held_until: datetime
 
     def sentences(self) -> list[str]:
@@ -67,7 +68,9 @@ class Rollback:
             if self.instead_of is not None
             else _("%(version)s reigns again; nobody reigned before.") % told
         ]
-        if self.score_set is None:
+        if self.job is None:
+            words.append(_("It scores no shopper: the next forecast of a campaign uses it."))
+        elif self.score_set is None:
             words.append(
                 _(
                     "Scores: those that it made are gone or too old. Pages use the present ones until %(job)s has "
@@ -110,11 +113,13 @@ def roll_back(task: ModelTask, population: str, *, by: Any = None, to: ModelVers
             reigning = registry.champion(task, population)
             until = timezone.now() + timedelta(hours=conf.get().rollback_hold_hours)
             registry.crown(version, by=by or "rollback", rolled_back=True, held_until=until.isoformat())
-            publish.lock(population)
-            publish.void_unfinished(population)
-            score_set = publish.restorable(task, version)
-            dropped = publish.restore(score_set) if score_set is not None else 0
-            job = jobs.enqueue(JobKind.SCORE, {"population": population}, by=by)
+            score_set, dropped, job = None, 0, None
+            if task in registry.SCORED_TASKS:
+                publish.lock(population)
+                publish.void_unfinished(population)
+                score_set = publish.restorable(task, version)
+                dropped = publish.restore(score_set) if score_set is not None else 0
+                job = jobs.enqueue(JobKind.SCORE, {"population": population}, by=by)
             audit.note(
                 audit.Action.ROLLED_BACK,
                 by=by,

@@ -48,6 +48,17 @@ NOT_BETTER_RANKS = gettext_noop(
     "Not shown to be better than %(rival)s for the same %(rows)s shoppers: NDCG@10 gain %(gain).4f, 95 %% interval "
     "%(low).4f to %(high).4f."
 )
+BETTER_LAUNCHES = gettext_noop(
+    "Better than %(rival)s on the same %(rows)s launches: log-score gain %(gain).3f a launch, 95 %% interval %(low).3f "
+    "to %(high).3f."
+)
+NOT_BETTER_LAUNCHES = gettext_noop(
+    "Not shown to be better than %(rival)s on the same %(rows)s launches: log-score gain %(gain).3f a launch, 95 %% "
+    "interval %(low).3f to %(high).3f."
+)
+INTERVALS_HELD = gettext_noop(
+    "%(held)s of %(rows)s intervals of 80 %% held what happened; at least %(needed)s are asked."
+)
 CALIBRATED = gettext_noop("Calibration error %(error).3f; %(allowed).3f is allowed.")
 CALIBRATION_OPEN = gettext_noop("Calibration error %(error).3f; there is nothing simpler to keep instead.")
 SPEED = gettext_noop("%(seconds).3f seconds per 1,000 rows; %(allowed)g are allowed.")
@@ -79,6 +90,8 @@ INTENT = gettext_noop("Purchase intent within %(days)d days, %(tested)s shoppers
 NO_RESPONSE = gettext_noop("No response models: %(said)s")
 NO_PREFERENCE = gettext_noop("No preference rankers: %(said)s")
 NO_INTENT = gettext_noop("No purchase intent: %(said)s")
+ATTRACTIVENESS = gettext_noop("Attractiveness, %(launches)s launches, %(tested)s tested: %(outcome)s.")
+NO_ATTRACTIVENESS = gettext_noop("No attractiveness of campaigns: %(said)s")
 NOTHING = gettext_noop("%(said)s")
 
 # --- Why there is nothing to train, score or judge --------------------------------------------------------------------
@@ -107,6 +120,10 @@ FEW_TESTED = gettext_noop(
     "%(positives)s of %(samples)s samples to test on have a purchase: at least %(need)d with one and %(need)d without "
     "are needed."
 )
+FEW_LAUNCHES = gettext_noop(
+    "Not enough launches yet (%(have)d of %(need)d): %(tested)d must have begun after the outcomes of %(taught)d "
+    "others were known; %(begun)d have."
+)
 FEW_LINES = gettext_noop("%(have)s of %(need)s order lines with known products.")
 FEW_BUYERS = gettext_noop("Too few shoppers with a history bought anything lately to test a ranker on.")
 UNTRAINED = gettext_noop("Nothing has been trained yet. Run `manage.py train` first.")
@@ -131,5 +148,6 @@ OUTDATED = gettext_noop("%(estimator)s: the settings that search %(search)d has 
 # --- Why a model’s file cannot be used --------------------------------------------------------------------------------
 
 UNREADABLE = gettext_noop("The model file %(path)s cannot be read (%(error)s). Train again, or restore the file.")
+EARLIER_LAUNCHES = gettext_noop("%(version)s was trained on an earlier description of launches. Train again.")
 EARLIER_FEATURES = gettext_noop("%(version)s was trained on an earlier set of features. Train again.")
 UNKNOWN_SORT = gettext_noop("%(version)s is of a sort that is not known here any more. Train again.")

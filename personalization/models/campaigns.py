@@ -185,6 +185,13 @@ class Forecast(models.Model):
         help_text=_("Metric → mean, lower and upper bound of the 90 % interval."),
     )
     assumptions = models.JSONField(_("assumptions"), default=dict)
+    attractiveness = models.JSONField(
+        _("attractiveness"),
+        default=dict,
+        blank=True,
+        # xgettext:no-python-format
+        help_text=_("Of each offer: the share that will respond, its 80 % interval, and what carries it."),
+    )
     created_at = models.DateTimeField(_("computed"), default=timezone.now)
     frozen_at = models.DateTimeField(_("frozen"), null=True, blank=True)
 

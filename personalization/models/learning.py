@@ -86,9 +86,10 @@ class ModelVersion(models.Model):
         (ModelTask.STRATEGY.value, _("strategy")),
         (ModelTask.PREFERENCE.value, _("preference")),
         (ModelTask.INTENT.value, _("purchase intent")),
+        (ModelTask.ATTRACTIVENESS.value, _("attractiveness of campaigns")),
     ]
 
-    task = models.CharField(_("task"), max_length=10, choices=TASKS)
+    task = models.CharField(_("task"), max_length=20, choices=TASKS)
     population = models.CharField(_("population"), max_length=40, default="shop")
     estimator = models.CharField(_("estimator"), max_length=60)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.CANDIDATE)

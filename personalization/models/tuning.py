@@ -28,7 +28,7 @@ class TuningRun(models.Model):
         SHOPPERS = "shoppers", _("groups of shoppers")
 
     population = models.CharField(_("population"), max_length=40, default="shop")
-    task = models.CharField(_("task"), max_length=10, choices=ModelVersion.TASKS)
+    task = models.CharField(_("task"), max_length=20, choices=ModelVersion.TASKS)
     estimator = models.CharField(_("estimator"), max_length=60)
     seed = models.PositiveIntegerField(_("seed"), default=0)
     cutoff_at = models.DateTimeField(_("data until"))

@@ -75,6 +75,7 @@ def test_champion_and_scores_come_back_together(old: ModelVersion, new: ModelVer
     assert registry.champion(ModelTask.RESPONSE, "shop") == old == done.version
     assert (live().response_version, live().published_at, live().retired_at) == (old, published, None)
     assert (served(), done.dropped, done.instead_of) == ({one.pk for one in people}, 0, new)
+    assert done.job is not None
     assert (done.job.kind, done.job.params) == ("score", {"population": "shop"})
     new.refresh_from_db()
     assert (new.state, "rolled_back_at" in new.card) == ("retired", True)
@@ -292,3 +293,24 @@ def test_a_card_of_another_shape_hinders_no_promotion_and_no_rollback(card: Any)
     first = registry.promote(version("one", card=card))
     registry.promote(version("two"))
     assert roll_back(ModelTask.RESPONSE, "shop").version == first
+
+
+def test_what_scores_no_shopper_comes_back_without_a_scoring(new: ModelVersion, people: list[Shopper]) -> None:
+    """Attractiveness is asked by forecasts only: the scores that are live or being built are not its matter."""
+    old, newer = (version(name, task="attractiveness") for name in ("mean", "cnn"))
+    registry.promote(registry.promote(old) and newer)
+    building = publish.begin("shop", None, response=new, strategy=None, preference=None)
+    before = live()
+    assert publish.restorable(ModelTask.ATTRACTIVENESS, old) is None
+    done = roll_back(ModelTask.ATTRACTIVENESS, "shop")
+    assert (done.version, done.instead_of, done.job, done.score_set) == (old, newer, None, None)
+    building.refresh_from_db()
+    assert (live(), building.state) == (before, ScoreSet.State.BUILDING)
+    assert not Job.objects.exists()
+    registry.promote(newer)
+    out = StringIO()
+    call_command("rollback", "attractiveness", stdout=out)
+    assert out.getvalue().startswith(
+        f"{old} reigns again; {newer} goes and is kept.\n"
+        "It scores no shopper: the next forecast of a campaign uses it.\n"
+    )

@@ -13,6 +13,7 @@ from personalization.learning import frames as reading
 from tests.worker import population
 from tests.worker.population import Population
 from worker import pulse, runner
+from worker.attractiveness import learnt
 from worker.estimators import boosting, training
 
 
@@ -35,8 +36,9 @@ def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def models(tmp_path: Path, settings: Any) -> Path:
+def models(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Settings under which a small population trains; returns the folder of models."""
+    monkeypatch.setattr(learnt, "EPOCHS", 3)
     folder = tmp_path / "models"
     settings.PERSONALIZATION = {**settings.PERSONALIZATION, "MIN_EXPOSURES": 300, "ARTIFACTS": str(folder)}
     return folder

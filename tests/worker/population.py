@@ -24,7 +24,11 @@ END = START + (7 * WAVES + 4) * DAY
 ITEMS = 12
 TABLES: tuple[type[Any], ...] = (Shopper, Campaign, Offer, CatalogItem, Event, Exposure)
 SHOPPERS = 240
-QUICK = {"estimators": ["offer_mean", "logistic"], "rankers": ["popularity", "frequency", "transitions"]}
+QUICK = {
+    "parts": ["response", "preference", "intent"],
+    "estimators": ["offer_mean", "logistic"],
+    "rankers": ["popularity", "frequency", "transitions"],
+}
 """Parameters of a training that takes no time; the contracts' own suites train everybody."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from personalization.exceptions import LeaseLost, NotEnoughData
-from personalization.learning import jobs
-from personalization.models import Campaign, Forecast, Shopper
+from personalization.learning import attractiveness, jobs
+from personalization.learning.attractiveness import Attractiveness
+from personalization.models import Campaign, Exposure, Forecast, ModelVersion, Shopper
 from personalization.types import HEADS, JobKind
 from tests.support import build
 from tests.worker import population
@@ -214,3 +216,65 @@ def test_a_cancelled_forecast_is_not_kept(campaign: Campaign) -> None:
     with pytest.raises(LeaseLost):
         run(campaign, job=job)
     assert not Forecast.objects.exists()
+
+
+def told(campaign: Campaign) -> Attractiveness:
+    found = attractiveness.read(run(campaign))
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def with_launches(trained: Population) -> Population:
+    """The same shop, whose launches were learnt from too."""
+    train.run(None, {"parts": ["attractiveness"]}, silent, until=population.END)
+    return trained
+
+
+def test_a_forecast_tells_how_attractive_each_offer_is(with_launches: Population) -> None:
+    made = build.campaign(delivery=Campaign.Delivery.SENT)
+    coupon = build.offer(made)
+    build.offer(made, kind="announcement", percent=0, amount_minor=0)
+    (one,) = told(made).offers
+    assert one.offer == coupon.pk
+    assert 0 < one.low < one.mean < one.high < 1
+    version = ModelVersion.objects.get(task="attractiveness", state="champion")
+    assert Forecast.objects.get().attractiveness["version"] == version.pk
+    # What happened so far in this shop, over all launches:
+    shown = Exposure.objects.exclude(offer=None)
+    assert one.mean == pytest.approx(shown.exclude(redeemed_at=None).count() / shown.count(), abs=0.15)
+
+
+def test_few_to_address_make_the_interval_wider(with_launches: Population) -> None:
+    made = build.campaign(delivery=Campaign.Delivery.SENT)
+    build.offer(made)
+    (many,) = told(made).offers
+    Shopper.objects.filter(pk__in=[one.pk for one in with_launches.shoppers[12:]]).update(consent_personalisation=False)
+    (few,) = told(made).offers
+    assert few.high - few.low > many.high - many.low
+
+
+def test_without_a_model_of_it_the_launches_are_counted(campaign: Campaign) -> None:
+    found = told(campaign)
+    assert (found.launches, found.needed, found.offers) == (18, 12, [])
+
+
+def test_a_model_that_cannot_be_read_is_no_end_of_the_forecast(with_launches: Population, models: Path) -> None:
+    version = ModelVersion.objects.get(task="attractiveness", state="champion")
+    (models / version.path / "model.json").write_text("{}")
+    made = build.campaign(delivery=Campaign.Delivery.SENT)
+    build.offer(made)
+    found = told(made)
+    assert found.problem
+    assert Forecast.objects.get().figures["redemptions"][0] > 0
+
+
+def test_without_a_response_model_it_is_all_that_is_told(shop: Population) -> None:
+    made = build.campaign(delivery=Campaign.Delivery.SENT)
+    build.offer(made)
+    with pytest.raises(NotEnoughData, match="No response model"):
+        run(made)
+    train.run(None, {"parts": ["attractiveness"]}, silent, until=population.END)
+    assert len(told(made).offers) == 1
+    row = Forecast.objects.get()
+    assert (row.figures, row.model_version) == ({}, None)

@@ -19,6 +19,7 @@ from personalization.types import JobKind, ModelTask
 from tests.worker import population
 from tests.worker.population import DAY, Population
 from worker import artifacts, data, gate, rankers, response, train
+from worker.attractiveness.race import REGISTRY as ATTRACTIVENESS
 from worker.estimators.four_part import FourPartEstimator
 from worker.estimators.nets import Net
 from worker.response import LINE_UP
@@ -66,9 +67,12 @@ def test_all_of_it(shop: Population, models: Path) -> None:
     by_task: dict[str, list[str]] = {}
     for version in ModelVersion.objects.order_by("pk"):
         by_task.setdefault(version.task, []).append(version.estimator)
-    assert by_task == {"response": list(LINE_UP), "strategy": ["four_part"], "preference": list(rankers.LINE_UP)}
+    assert by_task == {
+        "response": list(LINE_UP), "strategy": ["four_part"], "preference": list(rankers.LINE_UP),
+        "attractiveness": list(ATTRACTIVENESS),
+    }  # fmt: skip
     champions = ModelVersion.objects.filter(state=ModelVersion.State.CHAMPION)
-    assert sorted(champions.values_list("task", flat=True)) == ["preference", "response", "strategy"]
+    assert sorted(champions.values_list("task", flat=True)) == ["attractiveness", "preference", "response", "strategy"]
     board = {v.estimator: v.metrics["board"] for v in outcome.versions if v.task == "response"}
     assert board["logistic"]["auc"][0] > 0.7 > board["offer_mean"]["auc"][0]
     assert board["boosting"]["auc"][0] > 0.7
@@ -77,11 +81,11 @@ def test_all_of_it(shop: Population, models: Path) -> None:
     row = Job.objects.get(pk=job.pk)
     assert row.state == "succeeded"
     assert row.result["versions"] == [version.pk for version in outcome.versions]
-    assert set(row.result["champions"]) == {"preference", "response", "strategy"}
+    assert set(row.result["champions"]) == {"attractiveness", "preference", "response", "strategy"}
     shares = [done for _what, done in told]
     assert shares == sorted(shares)
     assert {f"training {name}" for name in LINE_UP} <= {what for what, _done in told}
-    for version in ModelVersion.objects.exclude(task="preference"):
+    for version in ModelVersion.objects.filter(task__in=["response", "strategy"]):
         loaded = Loaded(version)
         assert loaded.estimator.name == version.estimator
         assert sum(version.card["importances"].values()) <= 1.001

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from personalization.learning.attractiveness import hindsight
 from personalization.learning.board import BoardRow, Cost
 from personalization.learning.card import Card, Row
 from personalization.learning.frames import is_simulated
@@ -91,6 +92,17 @@ def gate_tables(rows: list[BoardRow]) -> list[Table]:
             table.add_row("In shadow", "", "", "", told)
         tables.append(table)
     return tables
+
+
+def hindsight_lines(population: str) -> list[str]:
+    """Return how attractiveness frozen at launch did, once a launch is over."""
+    found = hindsight(population)
+    if found is None:
+        return []
+    return [
+        f"Attractiveness frozen at launch: {found.launches:,} launches over, mean error {found.error:.3f}, "
+        f"{found.held:,} of the 80 % intervals held ({found.coverage.low:.2f} to {found.coverage.high:.2f})."
+    ]
 
 
 COSTS = ("fit s", "peak MB", "s / 1,000", "file MB")

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from personalization.exceptions import NotEnoughData
 from personalization.learning import card, registry
 from personalization.learning.board import board
-from worker.management.console import board_tables, card_lines, gate_tables, print_all
+from worker.management.console import board_tables, card_lines, gate_tables, hindsight_lines, print_all
 from worker.train import population_of
 
 
@@ -43,4 +43,4 @@ class Command(BaseCommand):
             told = [asdict(row) | {"gate": {check.name: check.sentence for check in row.checks}} for row in rows]
             self.stdout.write(json.dumps(told, default=str))
         else:
-            print_all(*board_tables(rows, population), *gate_tables(rows))
+            print_all(*board_tables(rows, population), *gate_tables(rows), *hindsight_lines(population))

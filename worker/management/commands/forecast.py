@@ -8,7 +8,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from rich.table import Table
 
-from personalization.learning import frames, jobs
+from personalization.learning import attractiveness, frames, jobs
+from personalization.learning.frames import CampaignBrief
+from personalization.learning.jobs import Job
 from personalization.types import JobKind
 from worker.forecast import METRICS
 from worker.management.console import print_all, progress_bar
@@ -30,10 +32,35 @@ class Command(BaseCommand):
             job = run_job(job, show)
         if not ended_well(job):
             raise CommandError(job.error or f"The job ended as {job.state}.")
-        table = Table(title=f"Forecast · {campaign.name}", title_justify="left")
-        for heading in ("", "mean", "90 % from", "to"):
-            table.add_column(heading, justify="left" if not heading else "right")
-        for metric in METRICS:
-            mean, low, high = job.result[metric]
-            table.add_row(metric, f"{mean:,.0f}", f"{low:,.0f}", f"{high:,.0f}")
-        print_all(table, f"Cost in minor units of {campaign.currency}.")
+        print_all(*_figures(campaign, job), *_attractiveness(job))
+
+
+def _figures(campaign: CampaignBrief, job: Job) -> list[Table | str]:
+    if not set(METRICS) <= set(job.result):
+        return ["No response model has been trained yet: only the attractiveness is told."]
+    table = _table(f"Forecast · {campaign.name}", ("", "mean", "90 % from", "to"))
+    for metric in METRICS:
+        mean, low, high = job.result[metric]
+        table.add_row(metric, f"{mean:,.0f}", f"{low:,.0f}", f"{high:,.0f}")
+    return [table, f"Cost in minor units of {campaign.currency}."]
+
+
+def _attractiveness(job: Job) -> list[Table | str]:
+    told = attractiveness.of_job(job)
+    if told is None:
+        return []
+    if told.needed is not None:
+        return [f"Attractiveness: not enough launches yet ({told.launches} of {told.needed})."]
+    if told.problem:
+        return [f"Attractiveness: {told.problem}"]
+    table = _table("Attractiveness", ("offer", "expected", "80 % from", "to"))
+    for each in told.offers:
+        table.add_row(each.name, f"{each.mean:.1%}", f"{each.low:.1%}", f"{each.high:.1%}")
+    return [table]
+
+
+def _table(title: str, headings: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left")
+    return table

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('personalization', '0020_score_shards'),
+        ('personalization', '0022_forecast_attractiveness'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('population', models.CharField(default='shop', max_length=40, verbose_name='population')),
-                ('task', models.CharField(choices=[('response', 'response'), ('strategy', 'strategy'), ('preference', 'preference'), ('intent', 'purchase intent')], max_length=10, verbose_name='task')),
+                ('task', models.CharField(choices=[('response', 'response'), ('strategy', 'strategy'), ('preference', 'preference'), ('intent', 'purchase intent'), ('attractiveness', 'attractiveness of campaigns')], max_length=20, verbose_name='task')),
                 ('estimator', models.CharField(max_length=60, verbose_name='estimator')),
                 ('seed', models.PositiveIntegerField(default=0, verbose_name='seed')),
                 ('cutoff_at', models.DateTimeField(verbose_name='data until')),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from worker import device as devices
 from worker.losses import calibrated_cross_entropy, positive_weight, sampled_softmax
 from worker.rankers.sequence.histories import Floats, Histories, Ints, Resident, Windows
 from worker.rankers.sequence.network import SequenceEncoder
@@ -143,7 +144,7 @@ class Trainer:
 
     def _step(self, start: Tensor, size: Tensor, width: int) -> Tensor:
         self.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with devices.autocast(self.device):
             loss = self._of_batch(start, size, width)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)

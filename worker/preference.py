@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from worker import device as devices
 from worker.costs import Meter
 from worker.metrics import RESAMPLES
 from worker.rankers import DAY, LIGHT, LINE_UP, RANKERS, Interactions, Ranker, interactions, top_items
-from worker.rankers.base import Progress, ndcg, silent
+from worker.rankers.base import Progress, Scores, ndcg, silent
 from worker.response import Stage
 
 BLOCK = 512
@@ -30,6 +30,12 @@ BUDGET_SECONDS = 60.0
 
 class OutOfTime(Exception):
     """The time for this training is used up."""
+
+
+class Scoring(Protocol):
+    """Whatever scores the catalogue for shoppers: [shoppers, items]."""
+
+    def score(self, shoppers: Ints) -> Scores: ...
 
 
 @dataclass(slots=True)
@@ -110,7 +116,7 @@ def backtest(
         raise NotEnoughData(words.FEW_LINES, params=told)
     origin = test_origin(frames)
     past = data.before(origin)
-    truth = _bought_after(frames, origin, past)
+    truth = bought(frames, past, origin)
     if len(truth) < 20:
         raise NotEnoughData(words.FEW_BUYERS)
     shoppers = np.array(sorted(truth), dtype=np.int64)
@@ -150,7 +156,7 @@ def _run(
     meter = Meter()
     ranker = fit(name, past, origin, settings, seed=seed, progress=progress)
     cost, fitted = meter.read(), time.monotonic()
-    figures = _figures(ranker, shoppers, truth)
+    figures = judge(ranker, shoppers, truth)
     taken = round(time.monotonic() - fitted, 2)
     return RankerResult(name, figures, ranker.settings, cost.seconds, taken, cost.peak_mb)
 
@@ -176,8 +182,11 @@ def _until(end: float | None, report: Progress) -> Progress:
     return checked
 
 
-def _bought_after(frames: Frames, origin: int, past: Interactions) -> dict[int, set[int]]:
-    later = frames.lines.time >= origin
+def bought(frames: Frames, past: Interactions, since: int, until: int | None = None) -> dict[int, set[int]]:
+    """Return what each shopper with a past bought from one moment on, and before another where one is given."""
+    later = frames.lines.time >= since
+    if until is not None:
+        later &= frames.lines.time < until
     known = set(np.unique(past.shopper).tolist())
     truth: dict[int, set[int]] = {}
     for shopper, item in zip(frames.lines.shopper[later].tolist(), frames.lines.item[later].tolist(), strict=True):
@@ -186,11 +195,18 @@ def _bought_after(frames: Frames, origin: int, past: Interactions) -> dict[int, 
     return truth
 
 
-def _figures(ranker: Ranker, shoppers: Ints, truth: dict[int, set[int]]) -> dict[str, Floats]:
+def judge(ranker: Scoring, shoppers: Ints, truth: dict[int, set[int]]) -> dict[str, Floats]:
+    """Return metric → a figure for each shopper, over the whole catalogue, against what each bought.
+
+    A product scored −inf must not be shown: it is no hit, even where the list has room for it.
+    """
     found: dict[str, list[float]] = {"ndcg@10": [], "recall@10": [], "recall@20": []}
     for start in range(0, len(shoppers), BLOCK):
         block = shoppers[start : start + BLOCK]
-        for shopper, ranked in zip(block.tolist(), top_items(ranker.score(block), 20).tolist(), strict=True):
+        scores = ranker.score(block)
+        best = top_items(scores, 20)
+        best[np.isneginf(np.take_along_axis(scores, best, axis=1))] = -1
+        for shopper, ranked in zip(block.tolist(), best.tolist(), strict=True):
             wanted = truth[shopper]
             hits = np.array([item in wanted for item in ranked], dtype=np.float64)
             found["ndcg@10"].append(ndcg(hits, len(wanted), 10))

@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
 from personalization.models import Shopper
-from tests.benchmarks import audiences, report, rollup, stage, starbucks, triggers
+from tests.benchmarks import audiences, report, response, rollup, stage, starbucks, triggers
 from tests.benchmarks.report import Measurement
 from tests.support import scale
+from worker import metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISED = {
@@ -73,6 +76,33 @@ def test_a_missing_data_set_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("SHARED_DATA", str(tmp_path))
     with pytest.raises(stage.Skipped, match="starbucks_offers"):
         starbucks.folder()
+
+
+def test_a_gain_in_auc_is_paired_and_nothing_over_oneself() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 600).astype(np.float64)
+    noisy, clear = (y + rng.normal(0, noise, 600) for noise in (2.0, 0.5))
+    resampler = metrics.Resampler(np.arange(600) // 2)
+    assert response.auc_gain(noisy, noisy, y, resampler) == (0.0, 0.0, 0.0)
+    value, low, high = response.auc_gain(clear, noisy, y, resampler)
+    assert 0 < low < value < high
+    assert response.auc_gain(noisy, clear, y, resampler)[2] < 0
+
+
+def test_the_tuned_peer_is_chosen_among_the_grid_and_beats_chance() -> None:
+    rng = np.random.default_rng(0)
+    rows = 900
+    made = {name: rng.random(rows) for name in response.FEATURES}
+    y = (made["reach"] + rng.normal(0, 0.2, rows) > 0.5).astype(np.int64)
+    hours = np.repeat([*response.TRAIN_WAVES, response.TEST_WAVE], rows // 3)
+    table = pl.DataFrame(made).with_columns(
+        person=pl.Series(np.arange(rows) % 300), time_h=pl.Series(hours), y=pl.Series(y)
+    )
+    tested, settings = response.tuned_fit(table)
+    assert {name: value for name, value in settings.items() if name != "rounds"} in response.GRID
+    assert set(tested["time_h"]) == {response.TEST_WAVE}
+    labels, p = tested["y"].cast(pl.Float64).to_numpy(), tested["p"].to_numpy()
+    assert metrics.auc(p, labels, np.ones(len(p))) > 0.8
 
 
 @pytest.mark.django_db

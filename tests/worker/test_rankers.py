@@ -136,7 +136,7 @@ class Fixed(Popularity):
 def test_figures_by_hand() -> None:
     """Bought items at ranks 1 and 3 of 25, of three wanted: DCG = 1 + 1/2, ideal = 1 + 1/log2 3 + 1/2."""
     order = list(range(25))
-    found = preference._figures(Fixed(order), np.array([0]), {0: {0, 2, 15}})
+    found = preference.judge(Fixed(order), np.array([0]), {0: {0, 2, 15}})
     ideal = 1 + 1 / math.log2(3) + 1 / 2
     assert found["ndcg@10"].tolist() == pytest.approx([(1 + 1 / 2) / ideal])
     assert found["recall@10"].tolist() == pytest.approx([2 / 3])
@@ -148,7 +148,7 @@ def test_ndcg_is_the_usual_one() -> None:
     order = rng.permutation(40).tolist()
     ranker = Fixed(order)
     truth = {shopper: set(rng.choice(40, rng.integers(1, 15), replace=False).tolist()) for shopper in range(30)}
-    found = preference._figures(ranker, np.arange(30), truth)["ndcg@10"]
+    found = preference.judge(ranker, np.arange(30), truth)["ndcg@10"]
     relevant = np.array([[float(item in truth[shopper]) for item in range(40)] for shopper in range(30)])
     expected = [ndcg_score([row], [ranker.points], k=10) for row in relevant]
     np.testing.assert_allclose(found, expected)

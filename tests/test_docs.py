@@ -109,6 +109,16 @@ def test_the_settings_page_tells_the_defaults() -> None:
     assert wrong == {}
 
 
+def test_the_settings_page_has_the_workers_variables() -> None:
+    read = {
+        name
+        for path in (ROOT / "worker").rglob("*.py")
+        for name in re.findall(r"environ\.get\(\"(\w+)\"", path.read_text(encoding="utf-8"))
+    }
+    assert {"PERSONALIZATION_DEVICE", "PERSONALIZATION_PRECISION", "PERSONALIZATION_DETERMINISTIC"} <= read
+    assert {name for name in read if f"`{name}`" not in reference("settings")} == set()
+
+
 def test_the_settings_page_names_nothing_that_is_gone() -> None:
     rows = set(re.findall(r"^\| `([A-Z][A-Z_]+)` \|", reference("settings"), re.M))
     assert rows - {field.name.upper() for field in fields(Conf)} - variables() == set()

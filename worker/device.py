@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+from typing import Literal, get_args
 
 import numpy as np
 import torch
+
+Precision = Literal["float32", "bfloat16"]
 
 
 def pick() -> torch.device:
@@ -22,8 +25,47 @@ def pick() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def precision(device: torch.device) -> Precision:
+    """Return in what networks multiply while they train: ``PERSONALIZATION_PRECISION``, or what ``auto`` means there.
+
+    ``auto`` is bfloat16 on a GPU that computes in it and float32 elsewhere; ValueError for any other word.
+    """
+    wanted = os.environ.get("PERSONALIZATION_PRECISION") or "auto"
+    if wanted == "auto":
+        return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    for known in get_args(Precision):
+        if wanted == known:
+            return known
+    raise ValueError(f"PERSONALIZATION_PRECISION is {wanted!r} and must be auto, {' or '.join(get_args(Precision))}.")
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Return the context for a training step's forward pass: products of matrices in the device's precision.
+
+    Weights, their updates, losses and everything that is served stay in float32; so does what is computed outside of
+    it, scoring included.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision(device) == "bfloat16")
+
+
+def deterministic() -> bool:
+    """Return whether ``PERSONALIZATION_DETERMINISTIC`` is on: runs equal bit by bit; ValueError if it is neither."""
+    wanted = os.environ.get("PERSONALIZATION_DETERMINISTIC", "")
+    if wanted not in {"", "0", "1"}:
+        raise ValueError(f"PERSONALIZATION_DETERMINISTIC is {wanted!r} and must be 1 or 0.")
+    return wanted == "1"
+
+
 def seed_all(seed: int) -> torch.Generator:
-    """Seed every generator in use and return torch's own for shuffling."""
+    """Seed every generator in use and return torch's own for shuffling.
+
+    In deterministic mode torch takes its reproducible kernels from here on, some of them slower, and refuses an
+    operation that has none (RuntimeError, which names it).
+    """
+    exact = deterministic()
+    if exact:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the process first multiplies on a GPU
+    torch.use_deterministic_algorithms(exact)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -34,6 +76,8 @@ def seed_all(seed: int) -> torch.Generator:
 
 def describe(device: torch.device) -> str:
     """Return the device in words, for the model card."""
+    name = f"CPU ({torch.get_num_threads()} threads)"
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU ({torch.get_num_threads()} threads)"
+        name = torch.cuda.get_device_name(device)
+    mode = ", deterministic" if deterministic() else ""
+    return f"{name}, {precision(device)}{mode}"

@@ -15,7 +15,7 @@ def masked_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     known = ~torch.isnan(y)
     if not bool(known.any()):
         return logits.sum() * 0.0
-    return functional.binary_cross_entropy_with_logits(logits[known], y[known])
+    return functional.binary_cross_entropy_with_logits(logits[known].float(), y[known])
 
 
 def strategy_loss(arm_logits: Tensor, arm: Tensor, weight: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def strategy_loss(arm_logits: Tensor, arm: Tensor, weight: Tensor) -> Tensor:
     """
     if not len(arm):
         return arm_logits.sum() * 0.0
-    log_policy = functional.log_softmax(arm_logits, dim=-1)
+    log_policy = functional.log_softmax(arm_logits.float(), dim=-1)
     chosen = log_policy.gather(1, arm[:, None]).squeeze(1)
     return -(weight * chosen).mean()
 

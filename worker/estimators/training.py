@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from worker import device as devices
 from worker.data import Samples
 from worker.estimators.base import Progress, shopper_split
 
@@ -132,15 +133,17 @@ def _epoch(
 ) -> float:
     """Go through the rows once, in an order drawn anew; return their mean loss."""
     network.train()
-    total, rows = 0.0, len(taught[0])
-    for chunk in torch.randperm(rows, generator=generator).split(size):
-        found = loss([tensor[chunk.to(tensor.device)] for tensor in taught])[0]
+    total, count = 0.0, len(taught[0])
+    for chunk in torch.randperm(count, generator=generator).split(size):
+        rows = [tensor[chunk.to(tensor.device)] for tensor in taught]
+        with devices.autocast(rows[0].device):
+            found = loss(rows)[0]
         optimiser.zero_grad()
         found.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), MOST_NORM)
         optimiser.step()
         total += found.item() * len(chunk)
-    return total / max(rows, 1)
+    return total / max(count, 1)
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
+from worker import device as devices
 from worker.rankers.autoencoders import ItemSum, Output
 from worker.rankers.base import Interactions, Progress
 from worker.rankers.sets import Bags, Rows, SetRanker
@@ -113,14 +114,17 @@ class AdversarialLearner:
     def _step_of_opponent(self, real: Tensor, bags: Bags) -> None:
         with torch.no_grad():
             made = self._likely(bags) * self._mask(real)
-        loss = (functional.softplus(-self.opponent(real, bags)) + functional.softplus(self.opponent(made, bags))).mean()
+        with devices.autocast(self.device):
+            truth, claim = self.opponent(real, bags).float(), self.opponent(made, bags).float()
+        loss = (functional.softplus(-truth) + functional.softplus(claim)).mean()
         self.by_opponent.zero_grad()
         loss.backward()
         self.by_opponent.step()
 
     def _step_of_generator(self, real: Tensor, bags: Bags) -> Tensor:
         likely = self._likely(bags)
-        believed = self.opponent(likely * self._mask(real), bags)
+        with devices.autocast(self.device):
+            believed = self.opponent(likely * self._mask(real), bags).float()
         absent = (1 - real) * (torch.rand_like(real) < self.ranker.zero_share)
         zeros = (likely.square() * absent).sum(dim=-1)
         loss = (functional.softplus(-believed) + self.ranker.zero_weight * zeros).mean()
@@ -131,7 +135,9 @@ class AdversarialLearner:
 
     def _likely(self, bags: Bags) -> Tensor:
         """Return the generator's likelihoods [rows, items], of rows that have lost a share of their items."""
-        return torch.sigmoid(self.generator.output(self.generator.state(bags, self.ranker.dropout)))
+        with devices.autocast(self.device):
+            logits = self.generator.output(self.generator.state(bags, self.ranker.dropout))
+        return torch.sigmoid(logits.float())
 
     def _mask(self, real: Tensor) -> Tensor:
         """Return what the opponent gets to see [rows, items]: the shopper's own items and a share of the others."""

@@ -20,6 +20,7 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
+from worker import device as devices
 from worker.rankers.base import Progress
 from worker.rankers.sets import Bags, Rows, SetRanker
 from worker.rankers.training import within
@@ -72,7 +73,7 @@ class MultNetwork(nn.Module):
 
     def encode(self, bags: Bags, dropout: float) -> tuple[Tensor, Tensor]:
         """Return μ and log σ²."""
-        mean, log_variance = self.posterior(torch.tanh(self.first(bags, dropout))).chunk(2, dim=-1)
+        mean, log_variance = self.posterior(torch.tanh(self.first(bags, dropout))).float().chunk(2, dim=-1)
         return mean, log_variance
 
     def state(self, z: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ class DenseEncoder(nn.Module):
         for layer, norm in zip(self.layers, list(self.norms)[1:], strict=True):
             before = before + last
             last = norm(functional.silu(layer(last) + before))
-        mean, log_variance = self.posterior(last).chunk(2, dim=-1)
+        mean, log_variance = self.posterior(last).float().chunk(2, dim=-1)
         return mean, log_variance
 
 
@@ -144,7 +145,7 @@ def normal_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 def multinomial_loss(logits: Tensor, bags: Bags) -> Tensor:
     """Return −Σ log softmax over each row's own items [rows]: the multinomial likelihood."""
-    own = functional.log_softmax(logits, dim=-1)[bags.owner, bags.items]
+    own = functional.log_softmax(logits.float(), dim=-1)[bags.owner, bags.items]
     return torch.zeros(len(logits), device=logits.device).index_add(0, bags.owner, -own)
 
 
@@ -161,10 +162,8 @@ class MultLearner:
     def epoch(self, tell: Progress) -> float:
         total, batches = torch.zeros((), device=self.device), -(-len(self.rows.filled) // self.ranker.batch)
         for number, bags in enumerate(self.rows.batches(self.ranker.batch, self.rng)):
-            mean, log_variance = self.network.encode(bags, self.ranker.dropout)
-            logits = self.network.output(self.network.state(drawn(mean, log_variance)))
-            beta = self.ranker.beta * min(1.0, self.steps / self.ranker.anneal)
-            loss = (multinomial_loss(logits, bags) + beta * normal_divergence(mean, log_variance)).mean()
+            with devices.autocast(self.device):
+                loss = self._loss(bags)
             self.optimiser.zero_grad()
             loss.backward()
             self.optimiser.step()
@@ -172,6 +171,12 @@ class MultLearner:
             self.steps += 1
             tell((number + 1) / batches)
         return float(total) / max(batches, 1)
+
+    def _loss(self, bags: Bags) -> Tensor:
+        mean, log_variance = self.network.encode(bags, self.ranker.dropout)
+        logits = self.network.output(self.network.state(drawn(mean, log_variance)))
+        beta = self.ranker.beta * min(1.0, self.steps / self.ranker.anneal)
+        return (multinomial_loss(logits, bags) + beta * normal_divergence(mean, log_variance)).mean()
 
 
 class RecLearner:
@@ -197,17 +202,20 @@ class RecLearner:
     def _round(self, optimiser: torch.optim.Optimizer, dropout: float, tell: Progress) -> float:
         total, batches = torch.zeros((), device=self.device), -(-len(self.rows.filled) // self.ranker.batch)
         for number, bags in enumerate(self.rows.batches(self.ranker.batch, self.rng)):
-            mean, log_variance = self.network.encode(bags, dropout)
-            z = drawn(mean, log_variance)
-            divergence = (log_normal(z, mean, log_variance) - self.network.log_prior(z, bags)).sum(dim=-1)
-            beta = self.ranker.gamma * bags.size
-            loss = (multinomial_loss(self.network.output(z), bags) + beta * divergence).mean()
+            with devices.autocast(self.device):
+                loss = self._loss(bags, dropout)
             self.network.zero_grad()
             loss.backward()
             optimiser.step()
             total += loss.detach()
             tell((number + 1) / batches)
         return float(total) / max(batches, 1)
+
+    def _loss(self, bags: Bags, dropout: float) -> Tensor:
+        mean, log_variance = self.network.encode(bags, dropout)
+        z = drawn(mean, log_variance)
+        divergence = (log_normal(z, mean, log_variance) - self.network.log_prior(z, bags)).sum(dim=-1)
+        return (multinomial_loss(self.network.output(z), bags) + self.ranker.gamma * bags.size * divergence).mean()
 
 
 def drawn(mean: Tensor, log_variance: Tensor) -> Tensor:

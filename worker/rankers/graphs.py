@@ -19,6 +19,7 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
+from worker import device as devices
 from worker.losses import pairwise, sampled_softmax
 from worker.rankers.base import Progress
 from worker.rankers.sets import Bags, SetRanker
@@ -74,8 +75,12 @@ class Graph:
 
 
 def gathered(graph: Graph, weight: Tensor, source: Tensor) -> Tensor:
-    """Return Σ over each row's edges of weight [edges] · source[column]: [rows, width]; zeros without edges."""
-    found: Tensor = _Gather.apply(graph, weight, source)
+    """Return Σ over each row's edges of weight [edges] · source[column]: [rows, width]; zeros without edges.
+
+    In the weights' precision, whatever a step computes in: torch has no compressed rows in bfloat16.
+    """
+    with torch.autocast(source.device.type, enabled=False):
+        found: Tensor = _Gather.apply(graph, weight, source.to(weight.dtype))
     return found
 
 
@@ -109,7 +114,8 @@ def _product(graph: Graph, weight: Tensor, source: Tensor) -> Tensor:
 
 
 def softmax_by_row(graph: Graph, score: Tensor) -> Tensor:
-    """Return the softmax of the edges' scores [edges] among those of their row."""
+    """Return the softmax of the edges' scores [edges] among those of their row, in float32."""
+    score = score.float()
     highest = torch.full((graph.rows,), -torch.inf, device=score.device)
     highest = highest.scatter_reduce(0, graph.row, score.detach(), "amax")
     power = torch.exp(score - highest[graph.row])
@@ -236,7 +242,8 @@ class GraphLearner:
         batches = -(-len(order) // self.ranker.batch)
         total = torch.zeros((), device=self.device)
         for number, edges in enumerate(np.array_split(order, batches)):
-            loss = self._loss(torch.from_numpy(edges).to(self.device))
+            with devices.autocast(self.device):
+                loss = self._loss(torch.from_numpy(edges).to(self.device))
             self.optimiser.zero_grad()
             loss.backward()
             self.optimiser.step()
@@ -252,7 +259,7 @@ class GraphLearner:
         drawn = drawn.clamp(max=len(items) - 1)
         own, heat = users[row], 1 / self.ranker.temperature
         positive = (own * items[column]).sum(dim=-1) * heat
-        negative = (own @ items[drawn].T) * heat
+        negative = (own @ items[drawn].T).float() * heat
         clash = drawn == column[:, None]
         if self.ranker.loss == "bpr":
             losses = pairwise(positive, negative, clash)

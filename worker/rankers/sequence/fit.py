@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from worker import device as devices
 from worker.losses import calibrated_cross_entropy, positive_weight, sampled_softmax
 from worker.parallel import ALONE, Group
 from worker.rankers.sequence.histories import Floats, Histories, Ints, Resident, Windows
 from worker.rankers.sequence.network import SequenceEncoder
+from worker.rankers.sequence.views import crop, mask, pretrain
 from worker.rankers.training import late, more_epochs, until_no_better, within
 
 MOST_JUDGED = 4096
@@ -34,7 +36,9 @@ class Training:
 
     ``most_steps`` bounds what all epochs may cost: there are fewer of them where there is much data, one at least.
     A catalogue no larger than ``negatives`` is compared in full. ``compile`` fuses the step through torch.compile,
-    ``graph`` replays it as one CUDA graph: both pay where steps are short and many.
+    ``graph`` replays it as one CUDA graph: both pay where steps are short and many. ``augment`` shows every batch as a
+    view of itself; reordering is none of them, since it would teach the wrong next item. ``pretraining`` counts the
+    epochs in which two views of one shopper are brought together first; ``view_share`` is how much a view changes.
     """
 
     epochs: int = 20
@@ -46,6 +50,10 @@ class Training:
     popularity: float = 0.5
     loss: Literal["sampled_softmax", "gsasrec"] = "sampled_softmax"
     calibration: float = 0.75
+    augment: Literal["none", "crop", "mask"] = "none"
+    view_share: float = 0.3
+    pretraining: int = 0
+    temperature: float = 0.2
     patience: int = 3
     compile: bool = False
     graph: bool = False
@@ -124,6 +132,17 @@ class Trainer:
         """Whether a step is one CUDA graph: a sum over processes is none of what a graph here records."""
         return self.training.graph and self.device.type == "cuda" and self.group.size == 1
 
+    def pretrain(self, kept_back: NDArray[np.bool_] | None, tell: Callable[[float], None]) -> list[dict[str, float]]:
+        """Bring views of one shopper together, for as many epochs as the settings say; return a row an epoch."""
+        how = self.training
+        if not how.pretraining:
+            return []
+        return pretrain(
+            self.encoder, self.histories, kept_back, epochs=how.pretraining, share=how.view_share,
+            temperature=how.temperature, batch=how.batch, learning_rate=how.learning_rate, device=self.device,
+            rng=self.rng, progress=tell,
+        )  # fmt: skip
+
     def learn_from(self, counted: NDArray[np.bool_]) -> None:
         """Name the flat positions whose items count as targets."""
         self.counted.zero_()
@@ -164,7 +183,7 @@ class Trainer:
 
     def _step(self, start: Tensor, size: Tensor, width: int) -> Tensor:
         self.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with devices.autocast(self.device):
             loss, counted = self._of_batch(start, size, width)
         loss.backward()
         loss = self.group.average(self.encoder, loss.detach(), counted)
@@ -175,8 +194,14 @@ class Trainer:
     def _batch_loss(self, start: Tensor, size: Tensor, width: int) -> tuple[Tensor, Tensor]:
         """Return the mean loss over the targets that count, and how many those are."""
         items, gaps, at = self.rows.read(start, size, width)
-        states = self.encoder(items[:, :-1], None if gaps is None else gaps[:, :-1])
-        counted, targets = self.counted[at[:, 1:]], items[:, 1:]
+        if self.training.augment == "crop":
+            items, gaps, _size, place = crop(items, gaps, size, 1 - self.training.view_share)
+            at = torch.where(place < 0, len(self.rows.items) - 1, at.gather(1, place.clamp(min=0)))
+        targets, inputs = items[:, 1:], items[:, :-1]
+        if self.training.augment == "mask":
+            inputs = mask(inputs, None, size - 1, self.training.view_share).items
+        states = self.encoder(inputs, None if gaps is None else gaps[:, :-1])
+        counted = self.counted[at[:, 1:]]
         if self.ragged:
             states, targets = states[counted], targets[counted] - 1
             found = self._losses(states, targets).mean() if len(targets) else states.sum() * 0.0
@@ -269,11 +294,12 @@ def train(
     targets = np.ones(len(histories.items), dtype=bool)
     targets[histories.offset[:-1][np.diff(histories.offset) > 0]] = False  # nothing comes before a first item
     kept_back = late(histories.time, targets)
-    curves: list[dict[str, float]] = []
-    more, done = training.epochs_over(len(windows)), 0.0
+    begun = 0.3 if training.pretraining else 0.0
+    curves = trainer.pretrain(kept_back, within(progress, 0.0, begun))
+    more, done = training.epochs_over(len(windows)), begun
     if kept_back is not None:
         early = targets & ~kept_back
-        best = _best_epoch(trainer, windows, early, kept_back, curves, within(progress, 0.0, 0.9))
+        best = _best_epoch(trainer, windows, early, kept_back, curves, within(progress, begun, 0.9 - begun))
         more, done = more_epochs(best), 0.9
     trainer.learn_from(targets)
     step = (1 - done) / more

@@ -31,6 +31,7 @@ class SequenceRanker(DotRanker):
     """Reads a shopper's items in order, the same item in a row once, and predicts the next one.
 
     The vectors carry one more coordinate for the items' biases. ``times`` lets it see how long ago the item before was;
+    ``augment`` and ``pretraining`` (contrastive, with its ``temperature``) work on views that change ``view_share``;
     ``compile`` and ``graph`` speed up training on a GPU and change no setting of the model.
     """
 
@@ -49,6 +50,10 @@ class SequenceRanker(DotRanker):
         "popularity": Range(0.0, 1.0),
         "loss": Choice(("sampled_softmax", "gsasrec")),
         "times": Choice((False, True)),
+        "augment": Choice(("none", "crop", "mask")),
+        "view_share": Range(0.1, 0.8),
+        "pretraining": Range(0, 50, whole=True),
+        "temperature": Range(0.02, 2.0, log=True),
     }
 
     width: int = 64
@@ -66,6 +71,10 @@ class SequenceRanker(DotRanker):
     loss: str = "sampled_softmax"
     patience: int = 2
     times: bool = False
+    augment: str = "none"
+    view_share: float = 0.3
+    pretraining: int = 0
+    temperature: float = 0.2
     compile: bool = False
     graph: bool = False
     network: SequenceEncoder = field(init=False, repr=False)

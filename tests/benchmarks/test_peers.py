@@ -177,11 +177,20 @@ class TestRace:
     def test_settings_are_chosen_on_the_validation_and_tested_once(
         self, split: Split, tmp_path: Path, fits: list[tuple[Any, ...]]
     ) -> None:
-        rows = self.go(split, tmp_path)
+        self.go(split, tmp_path)
         assert [(part, settings["half_life_days"]) for _name, part, settings, _seed in fits] == [
             ("validation", 30.0), ("validation", 730.0), ("test", 730.0),
         ]  # fmt: skip
-        assert rows[-1]["tried"] == 2
+
+    def test_the_board_shows_what_the_validation_chose(self) -> None:
+        def row(part: str, days: float, value: float) -> dict[str, Any]:
+            fitted = {"contestant": "ours/popularity", "split": "s", "seed": 0, "part": part}
+            return fitted | {"settings": {"half_life_days": days}, "figures": {"ndcg@10": [value]}, "found": {}}
+
+        rows = [row("validation", 30, 0.2), row("test", 30, 0.1), row("validation", 730, 0.1), row("test", 730, 0.9)]
+        found = board.tests_of(rows, "s", 0)["ours/popularity"]
+        assert (found["settings"], found["tried"]) == ({"half_life_days": 30}, 2)
+        assert board.tests_of(rows, "another", 0) == {}
 
     def test_what_was_fitted_is_not_fitted_again(
         self, split: Split, tmp_path: Path, fits: list[tuple[Any, ...]]

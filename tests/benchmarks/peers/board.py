@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.benchmarks.peers.contestants import CONTESTANTS
-from tests.benchmarks.peers.race import CHOSEN_BY, unpacked
+from tests.benchmarks.peers.race import CHOSEN_BY, chosen, unpacked
 from worker import preference
 from worker.preference import RankerResult
 
@@ -14,12 +14,14 @@ COLUMNS = ("ndcg@10", "recall@20", "new ndcg@10", "new recall@20")
 
 
 def tests_of(rows: list[Row], split: str, seed: int) -> dict[str, Row]:
-    """Return each contestant's test row, the last where there are several."""
-    return {
-        row["contestant"]: row
-        for row in rows
-        if row.get("part") == "test" and row["split"] == split and row["seed"] == seed and "figures" in row
-    }
+    """Return each contestant's test row with the settings that its validation rows choose, and how many those are."""
+    own = [row for row in rows if row.get("split") == split and row["seed"] == seed and "figures" in row]
+    found = {}
+    for row in own:
+        tried = [each for each in own if each["contestant"] == row["contestant"] and each["part"] == "validation"]
+        if row["part"] == "test" and chosen(tried) in (None, row["settings"]):
+            found[row["contestant"]] = row | {"tried": len(tried)}
+    return found
 
 
 def best(found: dict[str, Row], *, peer: bool) -> str | None:
@@ -50,7 +52,7 @@ def markdown(rows: list[Row], split: str, seed: int) -> str:
             f"**{name}**" if name == best(found, peer=CONTESTANTS[name].peer) else name,
             *(_interval(row["figures"][column]) for column in columns),
             _gain(found, name, lead),
-            str(row.get("tried", 1)),
+            str(row["tried"] + 1),
             f"{row['fit_s']:.1f} ({row['fit_cpu_s']:.1f})",
             f"{row['grown_mib']:,}",
         ])  # fmt: skip

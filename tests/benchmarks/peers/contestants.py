@@ -117,7 +117,7 @@ def _ours() -> list[Contestant]:
         "item_knn": grid(neighbours=(100, 400), recency_decay=(0.9, 1.0)),
         "user_knn": grid(neighbours=(100, 400), shrink=(3.0, 30.0)),
         "ease": grid(regularisation=(100.0, 250.0, 1000.0)),
-        "als": grid(factors=(64,), unobserved=(0.01, 0.1), regularisation=(0.003, 0.03)),
+        "als": grid(factors=(64,), unobserved=(0.01, 0.1, 1.0), regularisation=(0.003, 0.03)),
         "mult_vae": grid(learning_rate=(2e-3, 5e-4)),
         "light_gcn": grid(layers=(2, 3)),
         "transformer": grid(dropout=(0.2, 0.5)),
@@ -132,7 +132,7 @@ def _implicit() -> list[Contestant]:
         "cosine": (neighbours, "item_knn"),
         "tfidf": (neighbours, "item_knn"),
         "bm25": (grid(K=(100, 400), B=(0.25, 0.75)), "item_knn"),
-        "als": (grid(factors=(64,), alpha=(1.0, 10.0), regularization=(0.01, 1.0)), "als"),
+        "als": (grid(factors=(64,), alpha=(1.0, 10.0, 100.0), regularization=(0.01, 1.0)), "als"),
         "bpr": (grid(factors=(64,), learning_rate=(0.01, 0.05), iterations=(100,)), None),
     }
     return [

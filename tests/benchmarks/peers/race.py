@@ -80,19 +80,22 @@ def run(split: Split, path: Path, names: Sequence[str], results: Results, *, see
             continue
         choices = settings_for(split.data, contestant)
         tried: list[Row] = []
-        if len(choices) == 1 and not contestant.peer:
-            tried.append({"settings": choices[0], "figures": {CHOSEN_BY: [0.0]}, "found": {}})  # nothing to choose
-        for settings in choices if not tried else ():
+        for settings in choices if len(choices) > 1 or contestant.peer else ():  # else there is nothing to choose
             row, new = _once(common, path, "validation", settings, results)
             if new:
                 yield row
             if "figures" in row:
                 tried.append(row)
-        if tried:
-            best = max(tried, key=lambda row: float(row["figures"][CHOSEN_BY][0]))
-            row, new = _once(common, path, "test", best["settings"] | best["found"], results, tried=len(choices))
+        if tried or (len(choices) == 1 and not contestant.peer):
+            row, new = _once(common, path, "test", chosen(tried) or choices[0], results)
             if new:
                 yield row
+
+
+def chosen(tried: Sequence[Row]) -> Settings | None:
+    """Return the settings, and what their fit found out, that were best on the validation; None if none was tried."""
+    best = max(tried, key=lambda row: float(row["figures"][CHOSEN_BY][0]), default=None)
+    return None if best is None else best["settings"] | best["found"]
 
 
 def _once(common: Row, path: Path, part: str, settings: Settings, results: Results, **more: Any) -> tuple[Row, bool]:
@@ -105,7 +108,7 @@ def _once(common: Row, path: Path, part: str, settings: Settings, results: Resul
         told = apart(common["contestant"], str(path), part, settings, common["seed"])
     except Exception as error:
         told = {"failed": f"{type(error).__name__}: {error}"[:300]}
-    row = {**wanted, "package": CONTESTANTS[common["contestant"]].package, **more, **told}
+    row = {**wanted, "package": CONTESTANTS[common["contestant"]].package, **told}
     results.add(row)
     return row, True
 

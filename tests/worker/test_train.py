@@ -298,16 +298,17 @@ def test_people_who_are_all_alike_train_too(models: Path, db: None) -> None:
 
 @pytest.mark.parametrize(
     ("outcomes", "sentence"),
-    [("none", "No exposure has any recorded outcome yet."), ("all", "'redeem' needs both classes")],
+    [("none", "No exposure has any recorded outcome yet."), ("all", "redeem needs both classes")],
 )
 def test_one_class_only_is_said(outcomes: str, sentence: str, models: Path, db: None) -> None:
     population.build(outcomes=outcomes, alike=True)
-    with pytest.raises(NotEnoughData, match=sentence):
+    with pytest.raises(NotEnoughData) as refused:
         run()
+    assert sentence in refused.value.message
 
 
 def test_no_data_is_said(models: Path, db: None) -> None:
-    with pytest.raises(NotEnoughData, match="There are no events in the population 'shop' yet"):
+    with pytest.raises(NotEnoughData, match="There are no events in the population shop"):
         train.run(None, {}, silent)
 
 

@@ -109,7 +109,7 @@ def test_it_ships_where_it_beats_the_means_and_not_on_noise(problem: response.Pr
     x, offer = quick.recent_features(problem.builder, problem.shown), problem.shown.offer
     p = np.repeat(sigmoid(3.0 * x[:, SAME] - 1.5)[:, None], len(HEADS), axis=1)
     problem.y = (rng.random(p.shape) < p).astype(np.float64)
-    test = response._samples(problem, np.ones(len(offer), dtype=bool))
+    test = response.samples_of(problem, np.ones(len(offer), dtype=bool))
     learnt = rng.permutation(p) if shuffled else p
     student = quick.learn(x, offer, learnt, problem.frames)
     told = quick.judge(problem, student, teacher_of(test, p), test, "redeem", seed=0)

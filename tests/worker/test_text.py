@@ -15,9 +15,11 @@ from torch.nn import functional
 
 from tests.worker.shopping import NOW, clusters, fit, right_cluster
 from worker.networks.bert import Reader, WordPieces
+from worker.rankers import ridge
 from worker.rankers.catalogue import tf_idf, words
 from worker.rankers.content import one_hot, price_bands
-from worker.rankers.text import Text, learnt, svd_vectors
+from worker.rankers.ridge import learnt
+from worker.rankers.text import Text, svd_vectors
 
 WIDTH, HEADS, LAYERS, LONGEST = 8, 2, 2, 16
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "tea", "cup", "##s", "green", "茶", "-", "kind", *map(str, range(4))]
@@ -60,25 +62,44 @@ def test_svd_vectors_keep_cosines() -> None:
     np.testing.assert_allclose(found @ found.T, cosine, atol=1e-5)
 
 
-def test_what_is_learnt_solves_its_normal_equations() -> None:
-    """A·Δ·B + λΔ = C − c·A·B, with every matrix built in full."""
+@pytest.mark.parametrize("prior", [np.eye(4), np.eye(4) + np.fromfunction(lambda row, column: row / 9, (4, 4))])
+def test_what_is_learnt_solves_its_normal_equations(prior: np.ndarray) -> None:
+    """A·Δ·B + λΔ = C − c·A·P·B, with every matrix built in full."""
     rng = np.random.default_rng(0)
     x = sparse.csr_matrix((rng.random((30, 10)) < 0.3).astype(np.float64))
     v = rng.normal(size=(10, 4))
-    found = learnt(x, v.astype(np.float32), 0.5)
+    found = learnt(x, v.astype(np.float32), 0.5, prior)
     v = v.astype(np.float32).astype(np.float64)
     gram = (x.T @ x).toarray()
     a, b = v.T @ gram @ v, v.T @ v
     c = v.T @ (gram - np.diag(np.diag(gram))) @ v
-    scale = np.trace(c) / np.trace(a @ b)
-    delta = found - max(scale, 1e-6) * np.eye(4)
-    ridge = 0.5 * np.outer(np.linalg.eigvalsh(a), np.linalg.eigvalsh(b)).mean()
-    np.testing.assert_allclose(a @ delta @ b + ridge * delta, c - max(scale, 1e-6) * a @ b, rtol=1e-8, atol=1e-8)
-    np.testing.assert_array_equal(learnt(sparse.csr_matrix((30, 10)), v, 0.5), np.eye(4))
+    scale = max(np.trace(prior.T @ c) / np.trace(prior.T @ a @ prior @ b), 1e-6)
+    delta = found - scale * prior
+    turns = x.getnnz(axis=1)
+    penalty = 0.5 * np.outer(np.linalg.eigvalsh(a), np.linalg.eigvalsh(b)).mean()
+    penalty *= 1 + ridge.YOUNG / turns[turns > 1].sum()
+    np.testing.assert_allclose(a @ delta @ b + penalty * delta, c - scale * a @ prior @ b, rtol=1e-8, atol=1e-8)
+    np.testing.assert_array_equal(learnt(sparse.csr_matrix((30, 10)), v, 0.5, prior), prior)
 
 
-def test_it_learns_which_titles_go_together() -> None:
+def test_a_few_shoppers_do_not_talk_it_out_of_what_titles_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten shoppers at random move the plain similarity by little; with the old penalty they would turn it over."""
+    rng = np.random.default_rng(0)
+    x = sparse.csr_matrix((rng.random((10, 60)) < 0.05).astype(np.float64))
+    v = rng.normal(size=(60, 8))
+
+    def moved() -> float:
+        found = learnt(x, v, 0.3)
+        return float(np.linalg.norm(found / np.trace(found) * 8 - np.eye(8)))
+
+    assert moved() < 0.2
+    monkeypatch.setattr(ridge, "YOUNG", 0)
+    assert moved() > 1
+
+
+def test_it_learns_which_titles_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Titles alone put 'cup' beside 'cup'; shoppers who take tea with cups teach that 'cup' goes with 'tea'."""
+    monkeypatch.setattr(ridge, "YOUNG", 30)
     v = np.eye(4, dtype=np.float32)[[0, 0, 1, 1, 2, 2, 3, 3]]  # tea, tea, cup, cup, nut, nut, jam, jam
     x = sparse.csr_matrix(np.array([[1, 0, 1, 0, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 0, 1, 0]] * 5))
     found = learnt(x, v, 0.01)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -54,9 +55,15 @@ def words(text: str) -> list[str]:
 
 def tf_idf(texts: Sequence[str]) -> sparse.csr_matrix:
     """Return [texts, words]: (1 + log tf)·idf, rows of length 1, the 50,000 most frequent words; none, no columns."""
+    if not any(words(text) for text in texts):
+        return sparse.csr_matrix((len(texts), 0), dtype=np.float32)
+    return counted_words(texts)[2]
+
+
+def counted_words(texts: Sequence[str]) -> tuple[list[str], NDArray[np.float32], sparse.csr_matrix]:
+    """Return the words of texts that have any, the idf of each, and :func:`tf_idf` in their order."""
     vectorizer = TfidfVectorizer(
         analyzer=words, sublinear_tf=True, max_features=MOST_WORDS, dtype=np.float32,
     )  # fmt: skip
-    if not any(words(text) for text in texts):
-        return sparse.csr_matrix((len(texts), 0), dtype=np.float32)
-    return sparse.csr_matrix(vectorizer.fit_transform(texts))
+    found = sparse.csr_matrix(vectorizer.fit_transform(texts))
+    return [str(word) for word in vectorizer.get_feature_names_out()], vectorizer.idf_.astype(np.float32), found

@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
-from personalization.features.frames import Floats
 from worker.rankers.base import Interactions, Needs, Progress, Reason, Scores, packed, strongest, unpacked
 from worker.rankers.catalogue import tf_idf
+from worker.rankers.lesson import Lesson, configured_lesson
 from worker.rankers.neighbours import recent
-from worker.rankers.vectors import DotRanker
+from worker.rankers.ridge import learnt
+from worker.rankers.vectors import DotRanker, unit
 from worker.space import Range, Space
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ class Text(DotRanker):
     """score = p·M·v, with v a title's vector of length 1, p the recency-weighted sum of the shopper's, M = c·I + Δ.
 
     Titles alone (Δ = 0) say what reads alike; Δ is what is learnt from shoppers about which titles go together, by a
-    ridge regression in closed form (see :func:`learnt`), and holds for titles nobody has turned to. A trace of
-    popularity decides ties. ``model`` is the folder of a text model, loaded offline; without it, TF-IDF and SVD.
+    ridge regression in closed form (see :mod:`worker.rankers.ridge`), and holds for titles nobody has turned to. A
+    trace of popularity decides ties. ``model`` is the folder of a text model, loaded offline; without it, TF-IDF and
+    SVD. ``lesson`` is a file of what another catalogue's shoppers taught (:mod:`worker.rankers.lesson`): its vectors
+    stand beside the shop's own, and what it knows is where learning starts.
     Memory: items · (words of a title + factors). Time: items · factors², and the model's own.
     """
 
@@ -57,6 +60,7 @@ class Text(DotRanker):
     regularisation: float = 0.3
     recency_decay: float = 0.9
     model: str = field(default_factory=configured_model)
+    lesson: str = field(default_factory=configured_lesson)
     read: Scores = field(init=False, repr=False)
     """Titles' vectors as they are read [known, d]."""
     profile: sparse.csr_matrix = field(init=False, repr=False)
@@ -65,8 +69,11 @@ class Text(DotRanker):
         texts = past.described.text
         turned_to = np.bincount(past.item, minlength=past.items) > 0
         self.known = np.flatnonzero(turned_to | np.array([bool(text.strip()) for text in texts], dtype=bool))
-        self.read = self._vectors_of([texts[item] for item in self.known.tolist()], seed, progress)
-        matrix = learnt(past.matrix()[:, self.known], self.read, self.regularisation)
+        known = [texts[item] for item in self.known.tolist()]
+        self.read, prior = self._vectors_of(known, seed, progress), None
+        if self.lesson:
+            self.read, prior = Lesson.load(self.lesson).beside(self.read, known)
+        matrix = learnt(past.matrix()[:, self.known], self.read, self.regularisation, prior)
         self.table = (self.read @ matrix.T).astype(np.float32)
 
     def _vectors_of(self, texts: Sequence[str], seed: int, progress: Progress) -> Scores:
@@ -109,9 +116,7 @@ def svd_vectors(matrix: sparse.csr_matrix, factors: int, seed: int) -> Scores:
     if not min(matrix.shape):
         return np.zeros((matrix.shape[0], 1), dtype=np.float32)
     left, size, _right = randomized_svd(matrix, min(factors, *matrix.shape), random_state=seed)
-    found = left * size
-    length = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.asarray(np.where(length > 1e-6, found / np.maximum(length, 1e-6), 0.0), dtype=np.float32)
+    return unit(left * size)
 
 
 def centred(vectors: Scores) -> Scores:
@@ -124,30 +129,4 @@ def centred(vectors: Scores) -> Scores:
     found = np.zeros_like(vectors)
     if real.any():
         found[real] = vectors[real] - vectors[real].mean(axis=0)
-    length = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.where(length > 1e-6, found / np.maximum(length, 1e-6), np.float32(0.0))
-
-
-def learnt(turned: sparse.csr_matrix, read: Scores | Floats, regularisation: float) -> Floats:
-    """Return M [d, d], which turns what a shopper has read like into what they turn to: M = c·I + Δ.
-
-    X [shoppers, items] is who turned to what, V [items, d] the vectors. With A = Vᵀ·XᵀX·V and B = VᵀV, Δ minimises
-    ‖X − X·V·M·Vᵀ‖² + λ‖Δ‖², where an item is not to be explained by itself: it is left out of the right-hand side
-    C = Vᵀ·(XᵀX − diag)·V. The normal equations A·Δ·B + λΔ = C − c·A·B are solved exactly in the eigenvectors of A and
-    B. c = tr(C) / tr(A·B) is the best plain similarity; λ is ``regularisation`` times the mean product of eigenvalues.
-    """
-    v = read.astype(np.float64)
-    seen = np.asarray(turned @ v)
-    count = np.asarray(turned.sum(axis=0)).ravel()
-    a, b = seen.T @ seen, v.T @ v
-    c = a - v.T @ (v * count[:, None])
-    together = float(np.sum(a * b))
-    if together <= 0:
-        return np.eye(v.shape[1])
-    scale = max(float(np.trace(c)) / together, 1e-6)
-    value_a, vector_a = linalg.eigh(a)
-    value_b, vector_b = linalg.eigh(b)
-    products = np.outer(np.maximum(value_a, 0), np.maximum(value_b, 0))
-    right = vector_a.T @ (c - scale * (a @ b)) @ vector_b
-    delta: Floats = vector_a @ (right / (products + regularisation * products.mean())) @ vector_b.T
-    return scale * np.eye(v.shape[1]) + delta
+    return unit(found)

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from worker.artifacts import Arrays
 
 
+def unit(vectors: NDArray[np.floating]) -> Scores:
+    """Return the rows scaled to length 1; rows of zeros stay so."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(np.where(length > 1e-6, vectors / np.maximum(length, 1e-6), 0.0), dtype=np.float32)
+
+
 @dataclass(kw_only=True, eq=False)
 class DotRanker(Ranker):
     """Holds vectors of shoppers and of the items it has ``known`` (positions, ascending); others score −inf.

@@ -1,0 +1,42 @@
+"""manage.py teach: write what a population's shoppers taught about words, for the ``text`` ranker of another shop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from personalization.exceptions import NotEnoughData
+from personalization.learning import frames as reading
+from worker.management.console import moment
+from worker.rankers import interactions
+from worker.rankers.lesson import Lesson
+from worker.train import population_of
+
+
+class Command(BaseCommand):
+    help = "Write a lesson: which sorts of titles are turned to together, for a young shop to start from."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", metavar="FILE.safetensors")
+        parser.add_argument("--population")
+        parser.add_argument("--until", help="use nothing that happened after this moment")
+        parser.add_argument("--seed", type=int, default=0)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        path = Path(options["file"])
+        if not path.parent.is_dir():
+            raise CommandError(f"The folder {path.parent} does not exist.")
+        try:
+            population = population_of(options["population"])
+            until = moment(options["until"]) if options["until"] else reading.last_moment(population)
+            if until is None:
+                raise CommandError(f"There are no events in the population {population!r} yet.")
+            lesson = Lesson.learn(interactions(reading.load(population, until)), seed=options["seed"])
+        except NotEnoughData as error:
+            raise CommandError(error.message) from None
+        except ValueError as error:
+            raise CommandError(f"No lesson: {error}") from None
+        lesson.save(path)
+        self.stdout.write(f"{path}: {len(lesson.words):,} words, {len(lesson.matrix)} directions.")

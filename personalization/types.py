@@ -86,10 +86,6 @@ class ModelTask(StrEnum):
     ATTRACTIVENESS = "attractiveness"
 
 
-SCORED_TASKS = (ModelTask.RESPONSE, ModelTask.STRATEGY, ModelTask.PREFERENCE, ModelTask.INTENT)
-"""Whose versions a score set is made with; the others predict no shopper."""
-
-
 HEADS = ("view", "click", "redeem", "purchase")
 """The four effects predicted for an exposure, in the order of every array that carries them."""
 

@@ -24,7 +24,7 @@ from personalization.learning import wordings as words
 from personalization.learning.jobs import Job
 from personalization.learning.publish import ScoreSet
 from personalization.learning.registry import ModelVersion
-from personalization.types import HEADS, SCORED_TASKS, ModelTask, OfferKind
+from personalization.types import HEADS, ModelTask, OfferKind
 from worker import device, intent, preference
 from worker.data import Samples, assemble
 from worker.estimators.four_part import ARMS, FourPartEstimator
@@ -198,7 +198,7 @@ def _read(score_set: ScoreSet, stage: Stage) -> Scorer:
     until = score_set.cutoff_at
     assert until is not None
     frames = reading.load(score_set.population, until, lambda what: stage(what, 0.05))
-    versions = {task: found for task in SCORED_TASKS if (found := getattr(score_set, f"{task.value}_version"))}
+    versions = {task: found for task in registry.SCORED_TASKS if (found := getattr(score_set, f"{task.value}_version"))}
     return Scorer(frames, milliseconds(until), score_set.offer_ids, versions)
 
 

@@ -27,7 +27,7 @@ from personalization.learning.board import BoardRow, Shadow, board, shadow_of
 from personalization.learning.rollback import roll_back
 from personalization.models import ModelVersion, ScoreSet
 from personalization.ports.messages import explain
-from personalization.types import SCORED_TASKS, ModelTask
+from personalization.types import ModelTask
 
 MOST_POPULATIONS = 5
 
@@ -243,7 +243,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             "title": f"{promote_label(version)}: {version}",
             "reigning": reigning,
             "rolls_back": version.state == ModelVersion.State.RETIRED,
-            "scores_shoppers": version.task in SCORED_TASKS,
+            "scores_shoppers": version.task in registry.SCORED_TASKS,
             "scores": publish.restorable(ModelTask(version.task), version),
             "hold_hours": conf.get().rollback_hold_hours,
             "media": self.media,
@@ -291,7 +291,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
 def crowned_words(version: ModelVersion) -> str:
     """Return what a promotion means for what is served."""
-    if version.task in SCORED_TASKS:
+    if version.task in registry.SCORED_TASKS:
         text = gettext("%(version)s is champion now. The next scoring uses it.")
     else:
         text = gettext("%(version)s is champion now. The next forecast of a campaign uses it.")

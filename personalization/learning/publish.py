@@ -26,7 +26,7 @@ from personalization.models import (
     ShopperMerge,
     ShopperScores,
 )
-from personalization.types import SCORED_TASKS, JobState, ModelTask, Purpose
+from personalization.types import JobState, ModelTask, Purpose
 
 BATCH = 500
 KEEP_RETIRED = 1
@@ -153,7 +153,7 @@ def _refuse_rolled_back(score_set: ScoreSet) -> None:
 
 def _uses_rolled_back(score_set: ScoreSet) -> bool:
     """Return whether one of the models that made these scores was rolled back since."""
-    used = [getattr(score_set, f"{task.value}_version_id") for task in SCORED_TASKS]
+    used = [getattr(score_set, f"{task.value}_version_id") for task in registry.SCORED_TASKS]
     cards = ModelVersion.objects.filter(pk__in=[pk for pk in used if pk]).values_list("card", flat=True)
     return any(isinstance(card, dict) and bool(card.get("rolled_back_at")) for card in cards)
 
@@ -166,7 +166,7 @@ def void_unfinished(population: str) -> None:
 
 def restorable(task: ModelTask, version: ModelVersion) -> ScoreSet | None:
     """Return the newest set that a version made, retired or live still, that is young enough to be served."""
-    if task not in SCORED_TASKS:
+    if task not in registry.SCORED_TASKS:
         return None
     oldest = timezone.now() - timedelta(hours=conf.get().score_max_age_hours)
     shown = [ScoreSet.State.RETIRED, ScoreSet.State.LIVE]
@@ -234,7 +234,7 @@ def tidy(population: str) -> None:
     puts it in the live one's place.
     """
     sets = ScoreSet.objects.filter(population=population)
-    former = [registry.former(task, population) for task in SCORED_TASKS]
+    former = [registry.former(task, population) for task in registry.SCORED_TASKS]
     kept = {found.pk for version in former if version and (found := restorable(ModelTask(version.task), version))}
     retired = sets.filter(state=ScoreSet.State.RETIRED, published_at__isnull=False).order_by(
         F("retired_at").desc(nulls_last=True), "-published_at", "-pk"

@@ -20,7 +20,7 @@ from personalization.learning import jobs, publish, registry
 from personalization.learning.registry import KIND, PromotionRace
 from personalization.models import Job, ModelVersion, ScoreSet
 from personalization.tracking import audit
-from personalization.types import SCORED_TASKS, JobKind, ModelTask
+from personalization.types import JobKind, ModelTask
 
 
 class NothingToRollBackTo(PersonalizationError):
@@ -114,7 +114,7 @@ def roll_back(task: ModelTask, population: str, *, by: Any = None, to: ModelVers
             until = timezone.now() + timedelta(hours=conf.get().rollback_hold_hours)
             registry.crown(version, by=by or "rollback", rolled_back=True, held_until=until.isoformat())
             score_set, dropped, job = None, 0, None
-            if task in SCORED_TASKS:
+            if task in registry.SCORED_TASKS:
                 publish.lock(population)
                 publish.void_unfinished(population)
                 score_set = publish.restorable(task, version)

@@ -14,6 +14,8 @@ from personalization.tracking import audit
 from personalization.types import ModelTask
 
 State = ModelVersion.State
+SCORED_TASKS = (ModelTask.RESPONSE, ModelTask.STRATEGY, ModelTask.PREFERENCE, ModelTask.INTENT)
+"""Whose versions a score set is made with; the others predict no shopper."""
 KIND = "modelversion"
 """Of what a line of the audit log is."""
 SCORED_TASKS = (ModelTask.RESPONSE, ModelTask.STRATEGY, ModelTask.PREFERENCE, ModelTask.INTENT)

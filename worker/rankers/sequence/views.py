@@ -155,7 +155,7 @@ def pretrain(
     """
     read = beginnings(histories, kept_back, encoder.shape.length)
     rows = Resident(histories, device, length=encoder.shape.length, times=encoder.shape.times)
-    optimiser = torch.optim.AdamW(encoder.to(device).parameters(), lr=learning_rate, fused=True)
+    optimiser = torch.optim.Adam(encoder.to(device).parameters(), lr=learning_rate, fused=True)
     curves: list[dict[str, float]] = []
     encoder.train()
     for number in range(epochs if len(read) > 1 else 0):

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from worker import device as devices
 from worker.losses import pairwise
+from worker.rankers import DAY, Interactions, top_items
 from worker.rankers.graphs import GAT as GraphAttention
-from worker.rankers.graphs import Attention, Even, Graph, gathered, softmax_by_row
+from worker.rankers.graphs import Attention, Even, Graph, GraphRanker, LightGCN, gathered, softmax_by_row
 
 CPU = torch.device("cpu")
 
@@ -106,3 +107,17 @@ def test_bpr_is_the_mean_log_odds_without_clashes() -> None:
     clash = torch.tensor([[False, False], [True, True]])
     expected = -(np.log(1 / (1 + np.exp(-1.0))) + np.log(1 / (1 + np.exp(2.0)))) / 2
     torch.testing.assert_close(pairwise(positive, negative, clash), torch.tensor([expected, 0.0], dtype=torch.float32))
+
+
+@pytest.mark.parametrize("kind", [LightGCN, GraphAttention])
+def test_a_shop_smaller_than_a_batch_is_learnt_from(kind: type[GraphRanker]) -> None:
+    """A step leaves its own edges out of the graph: were they all in one step, nothing would be left to learn from."""
+    rng = np.random.default_rng(0)
+    shopper = np.repeat(np.arange(200), 6)
+    item = np.concatenate([rng.permutation(20)[:6] + 20 * (number % 2) for number in range(200)])
+    time = np.tile(np.arange(6), 200) * DAY
+    ranker = kind()
+    assert len(item) < ranker.batch
+    ranker.fit(Interactions(shopper, item, time, np.ones(len(item)), 40, 200), 7 * DAY)
+    best = top_items(ranker.score(np.arange(200)), 10)
+    assert (best // 20 == np.arange(200)[:, None] % 2).mean() > 0.95, "each one's own half of the catalogue"

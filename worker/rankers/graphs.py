@@ -221,6 +221,10 @@ class Attention(Propagation):
         return torch.cat(parts, dim=1)
 
 
+FEWEST_STEPS = 10
+"""Steps an epoch at least: no more than a tenth of the edges is left out of the graph at once."""
+
+
 class GraphLearner:
     """Steps on batches of edges. A step's own edges are left out of the graph that it predicts them from."""
 
@@ -239,7 +243,7 @@ class GraphLearner:
 
     def epoch(self, tell: Progress) -> float:
         order = self.rng.permutation(len(self.graph.row))
-        batches = -(-len(order) // self.ranker.batch)
+        batches = max(-(-len(order) // self.ranker.batch), FEWEST_STEPS)
         total = torch.zeros((), device=self.device)
         for number, edges in enumerate(np.array_split(order, batches)):
             with devices.autocast(self.device):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST_ITEMS = 8000
 """Its square in float32 is 256 MB, its inverse some 20 s on a core."""
+TRACE = 1e-6
+"""The most that popularity adds: small beside scores that strong regularisation has shrunk to thousandths."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -57,7 +59,7 @@ class EASE(Ranker):
         self.turned = past.matrix()[:, self.known]
 
     def score(self, shoppers: Ints) -> Scores:
-        found: Scores = np.tile(fashion(self.points), (len(shoppers), 1))
+        found: Scores = np.tile(fashion(self.points, TRACE), (len(shoppers), 1))
         found[:, self.known] += self.turned[shoppers] @ self.matrix
         return found
 

@@ -78,7 +78,7 @@ def test_readiness_of_a_shop_without_offers_tells_of_the_shop_alone(shop: Popula
 
 
 def test_readiness_of_a_shop_where_nothing_happened_says_what_it_needs() -> None:
-    assert typed("readiness").count("not enough yet") == 3
+    assert typed("readiness").count("not enough yet") == 4
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_training_prints_its_progress_the_board_and_the_reasons(
     assert "preference · shop" in printed
     assert "champion" in printed
     assert "Response, judged on redeem: logistic ships." in printed
-    assert "logistic: better than offer_mean" in printed
+    assert "logistic: Better than offer_mean" in printed
     job = Job.objects.get()
     assert (job.state, job.cutoff_at) == ("succeeded", population.END)
     assert job.params == {"population": "shop", "seed": 0, **population.QUICK}
@@ -236,11 +236,13 @@ def test_evaluation_as_a_table(trained: Population, capsys: pytest.CaptureFixtur
     call_command("evaluate")
     printed = capsys.readouterr().out
     assert "evaluation · shop" in printed
-    assert "redeem, backtest" in printed
+    assert "redeem: test block of its training" in printed
+    assert "calibration error" in printed
+    assert "…" not in printed  # no column is cut off
 
 
 def test_evaluation_needs_a_training(shop: Population) -> None:
-    with pytest.raises(CommandError, match="No response model has been trained for 'shop' yet"):
+    with pytest.raises(CommandError, match="No response model has been trained yet"):
         call_command("evaluate")
 
 

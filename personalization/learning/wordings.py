@@ -67,7 +67,6 @@ INTENT = gettext_noop("Purchase intent within %(days)d days, %(tested)s shoppers
 NO_RESPONSE = gettext_noop("No response models: %(said)s")
 NO_PREFERENCE = gettext_noop("No preference rankers: %(said)s")
 NO_INTENT = gettext_noop("No purchase intent: %(said)s")
-NOTHING = gettext_noop("%(said)s")
 
 # --- Why there is nothing to train, score or judge --------------------------------------------------------------------
 

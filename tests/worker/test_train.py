@@ -298,7 +298,7 @@ def test_people_who_are_all_alike_train_too(models: Path, db: None) -> None:
 
 @pytest.mark.parametrize(
     ("outcomes", "sentence"),
-    [("none", "No exposure has any recorded outcome yet."), ("all", "'redeem' needs both classes")],
+    [("none", "No exposure has any recorded outcome yet."), ("all", "redeem needs both classes")],
 )
 def test_one_class_only_is_said(outcomes: str, sentence: str, models: Path, db: None) -> None:
     population.build(outcomes=outcomes, alike=True)
@@ -307,7 +307,7 @@ def test_one_class_only_is_said(outcomes: str, sentence: str, models: Path, db: 
 
 
 def test_no_data_is_said(models: Path, db: None) -> None:
-    with pytest.raises(NotEnoughData, match="There are no events in the population 'shop' yet"):
+    with pytest.raises(NotEnoughData, match="There are no events in the population shop"):
         train.run(None, {}, silent)
 
 
@@ -320,7 +320,7 @@ def test_a_populations_name_is_looked_up(db: None, settings: Any) -> None:
     assert population_of("games") == "games"
     settings.PERSONALIZATION = {**settings.PERSONALIZATION, "POPULATION": "games"}
     assert population_of(None) == "games"
-    with pytest.raises(NotEnoughData, match=r"no shoppers in the population 'x'\. Known: games, shop"):
+    with pytest.raises(NotEnoughData, match=r"no shoppers in the population x\. Known: games, shop"):
         population_of("x")
 
 

@@ -129,7 +129,7 @@ class CampaignList(CsvAdmin, PersonalizationAdmin):
         if not _is_outside_the_ledger(campaign):
             return bar(campaign)
         if not campaign.given_elsewhere:
-            return gettext("not recorded: its coupons were issued elsewhere")
+            return gettext("not recorded in the ledger")
         told = gettext("simulated, outside the ledger") if campaign.is_simulated else gettext("outside the ledger")
         given = gettext("%(amount)s given") % {"amount": money(campaign.given_elsewhere, campaign.currency)}
         return format_html(

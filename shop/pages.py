@@ -7,6 +7,7 @@ from shop.views import account, basket, catalog, checkout, privacy
 app_name = "shop"
 urlpatterns = [
     path("", catalog.home, name="home"),
+    path("favicon.ico", catalog.favicon, name="favicon"),
     path("category/<slug:slug>/", catalog.category, name="category"),
     path("product/<slug:slug>/", catalog.product, name="product"),
     path("search/", catalog.search, name="search"),

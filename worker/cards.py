@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from personalization.features.frames import Floats
-from personalization.features.topics import TOPICS
+from personalization.features.topics import shares
 from personalization.types import HEADS
 from worker import metrics, surrogate
 from worker.data import Samples
-from worker.estimators.attribution import by_topic
+from worker.estimators.attribution import TERMS
 from worker.response import Fitted
 
 BINS = 10
@@ -35,19 +35,28 @@ def facts(item: Fitted, test: Samples, head: str, *, champion: bool) -> dict[str
             "ece": round(metrics.ece(p, y, np.ones(len(y))), 5),
             "ece_by_chance": round(metrics.ece_null(p), 5),
         },
-        "topics": moved(item, test.take(known), column),
+        **moved(item, test.take(known), column),
     }
+    mixture = getattr(item.estimator, "mixture", None)
+    if mixture is not None:
+        found["mixture"] = mixture(column)
     rules = surrogate.imitate(test.take(known), p) if champion else None
     return {**found, "rules": rules} if rules else found
 
 
-def moved(item: Fitted, test: Samples, head: int) -> dict[str, float]:
-    """Return topic → its share of what moves the predictions up and down: mean |part| over a sample of the rows."""
+def moved(item: Fitted, test: Samples, head: int) -> dict[str, dict[str, float]]:
+    """Return each feature's share of what moves the predictions up and down, and each topic's, which is their sum.
+
+    A feature's size is its mean |part| over a sample of the rows; all shares add up to 1.
+    """
     drawn = np.random.default_rng(0).permutation(len(test))[:EXPLAINED]
-    size = np.abs(by_topic(item.estimator.explain(test.take(drawn), head))).sum(axis=0)
+    size = np.abs(item.estimator.explain(test.take(drawn), head).values).sum(axis=0)
     total = float(size.sum())
-    order = np.argsort(-size, kind="stable")
-    return {TOPICS[at].code: round(float(size[at]) / total, 5) for at in order if size[at] > 0} if total else {}
+    if not total:
+        return {"topics": {}, "features": {}}
+    features = {TERMS[at]: float(size[at]) / total for at in np.argsort(-size, kind="stable") if size[at] > 0}
+    told = {"topics": shares(features), "features": features}
+    return {name: {code: round(share, 5) for code, share in found.items()} for name, found in told.items()}
 
 
 def reliability(p: Floats, y: Floats) -> list[list[float]]:

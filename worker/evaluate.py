@@ -6,6 +6,7 @@ block of its own training run, predicted by the fit that had not seen it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,7 +31,10 @@ from worker.versions import Loaded
 
 @dataclass(slots=True)
 class Judged:
-    """One version's predictions: exposure ids, [rows, heads] probabilities and labels, and where they come from."""
+    """One version's predictions: exposure ids, [rows, heads] probabilities and labels, and where they come from.
+
+    Purchase intent is of nothing that was shown: its rows are shoppers of its test block, and have no exposure.
+    """
 
     version: ModelVersion
     split: str
@@ -38,28 +42,43 @@ class Judged:
     probability: Floats
     label: Floats
 
+    @property
+    def name(self) -> str:
+        """What tables and files call it: an estimator's name, with its task where that is not the response."""
+        task = self.version.task
+        return self.version.estimator if task == ModelTask.RESPONSE else f"{self.version.estimator} ({task})"
 
-def latest_versions(population: str) -> list[ModelVersion]:
-    """Return the response versions of the latest training, and the champion if it is older."""
-    found = registry.newest(ModelTask.RESPONSE, population)
+
+def latest_versions(population: str, task: ModelTask = ModelTask.RESPONSE) -> list[ModelVersion]:
+    """Return a task's versions of the latest training, and the champion if it is older."""
+    found = registry.newest(task, population)
     latest = [version for version in found if version.job_id == found[0].job_id] if found else []
-    champion = registry.champion(ModelTask.RESPONSE, population)
+    champion = registry.champion(task, population)
     if champion is not None and champion not in latest:
         latest.append(champion)
     return latest
 
 
 def judge_versions(population: str) -> tuple[list[Judged], Frames]:
-    """Predict with every latest version what it had not seen."""
+    """Predict with every latest version of response and of purchase intent what it had not seen."""
     versions = latest_versions(population)
-    if not versions:
+    intents = [_backtested(version) for version in latest_versions(population, ModelTask.INTENT)]
+    if not versions and not intents:
         raise NotEnoughData(words.NO_RESPONSE_MODEL)
     until = reading.last_moment(population)
     if until is None:
         raise NotEnoughData(words.NO_EVENTS, params={"population": population})
     frames = reading.load(population, until)
     builder = FeatureBuilder(frames)
-    return [_judge(version, frames, builder) for version in versions], frames
+    return [*(_judge(version, frames, builder) for version in versions), *intents], frames
+
+
+def _backtested(version: ModelVersion) -> Judged:
+    """Return what a version of purchase intent said to the test block of its own training, a row a shopper."""
+    kept = Loaded(version).backtest
+    if not kept:
+        raise PersonalizationError(f"{version} has nothing to be judged on.")
+    return Judged(version, "backtest", np.full(len(kept["label"]), -1), kept["probability"], kept["label"])
 
 
 def _judge(version: ModelVersion, frames: Frames, builder: FeatureBuilder) -> Judged:
@@ -94,7 +113,8 @@ def summary(judged: Judged, frames: Frames, *, threshold: float = 0.5, seed: int
     shopper = frames.exposures.shopper[at] if len(at) == len(y) else np.arange(len(y))
     resampler = metrics.Resampler(shopper, seed=seed)
     return {
-        "model": judged.version.estimator,
+        "model": judged.name,
+        "task": judged.version.task,
         "version": judged.version.pk,
         "champion": judged.version.state == ModelVersion.State.CHAMPION,
         "split": judged.split,
@@ -110,6 +130,14 @@ def summary(judged: Judged, frames: Frames, *, threshold: float = 0.5, seed: int
         "report": classification_report(p, y, threshold),
         "confusion": asdict(Confusion.at(p, y, threshold)),
     }
+
+
+SPLITS = {"after_cutoff": "shown since its cut-off", "backtest": "test block of its training"}
+
+
+def judged_on(summary: Mapping[str, Any]) -> str:
+    """Return in words which outcome a version was judged on, and of which rows it had not seen."""
+    return f"{summary['head']}: {SPLITS.get(summary['split'], summary['split'])}"
 
 
 def rates(label: Floats) -> dict[str, dict[str, Any]]:

@@ -19,14 +19,13 @@ import numpy as np
 
 from personalization import conf
 from personalization.exceptions import NotEnoughData
-from personalization.features.behaviour import WINDOWS
 from personalization.features.compute import DAY, FeatureBuilder, Rows
 from personalization.features.frames import TYPE_CODE, Floats, Frames, Ints
 from personalization.features.series import Series
 from personalization.features.specification import INDEX
 from personalization.learning import diversity
 from personalization.learning import wordings as words
-from personalization.learning.readiness import MIN_POSITIVES
+from personalization.learning.readiness import HISTORY_DAYS, MIN_MOMENTS, MIN_POSITIVES, days_for_intent
 from personalization.types import HEADS
 from worker.calibrate import Calibrator
 from worker.costs import Meter
@@ -44,10 +43,7 @@ if TYPE_CHECKING:
 REGISTRY: dict[str, type[Any]] = {kind.name: kind for kind in (BaseRate, RecencyFrequency, Logistic, Boosting)}
 """All estimators of purchase intent, the simplest first."""
 PURCHASE = HEADS.index("purchase")
-HISTORY = max(WINDOWS) * DAY
-"""A moment counts only with as much of the log before it as features look back."""
-MIN_MOMENTS = 2
-"""Training moments; of a single one, nothing tells what is the shoppers' and what that week's."""
+HISTORY = HISTORY_DAYS * DAY
 MOST_MOMENTS = 12
 MOST_ROWS = 100_000
 MIN_TESTED = 30
@@ -74,7 +70,7 @@ def pose(frames: Frames, days: int) -> Problem:
     latest = frames.until + 1 - span  # what happened at the cut-off itself is the last thing that a label sees
     places = (latest - frames.start - HISTORY) // span + 1
     if places < MIN_MOMENTS + 1:
-        need = (HISTORY + (MIN_MOMENTS + 1) * span) // DAY
+        need = days_for_intent(days)
         told = {"have": (frames.until - frames.start) / DAY, "need": need, "history": HISTORY // DAY}
         raise NotEnoughData(words.SHORT_LOG, params={**told, "moments": MIN_MOMENTS + 1, "days": days})
     events = frames.events

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from personalization.learning.calibration import reliability
+from personalization.types import ModelTask
 from worker import curves, pictures
 from worker.curves import Curve
-from worker.evaluate import Judged, primary
+from worker.evaluate import Judged, judged_on, primary
 from worker.metrics import METRICS
 from worker.pictures import Series
 
@@ -38,11 +39,24 @@ def write(folder: Path, judged: list[Judged], summaries: list[Summary], *, popul
 
 
 def _pictures(judged: list[Judged], told: str) -> Iterator[tuple[str, str]]:
+    """Draw the curves of each task by itself: what they predict happens more or less often."""
+    for task in dict.fromkeys(item.version.task for item in judged):
+        of_task = [item for item in judged if item.version.task == task]
+        yield from _curves(of_task, told, "" if task == ModelTask.RESPONSE else f"{task}_")
+    yield from _training(judged, told)
+
+
+def _file(name: str) -> str:
+    """Return a model's name as a part of a file's."""
+    return name.replace(" (", "_").rstrip(")")
+
+
+def _curves(judged: list[Judged], told: str, prefix: str) -> Iterator[tuple[str, str]]:
     lines: dict[str, list[Series]] = {"reliability": [], "roc": [], "precision_recall": []}
     shares: list[float] = []
     for item in judged:
         _head, _known, p, y = primary(item)
-        name = item.version.estimator
+        name = item.name
         bins = reliability(p, y, np.ones(len(y)))
         if len(bins.mass):
             lines["reliability"].append(Series(name, Curve(bins.predicted, bins.happened), dots=True))
@@ -61,8 +75,7 @@ def _pictures(judged: list[Judged], told: str) -> Iterator[tuple[str, str]]:
     titles = {"reliability": "Reliability", "roc": "ROC", "precision_recall": "Precision and recall"}
     for name, series in lines.items():
         if series:
-            yield f"{name}.svg", pictures.chart(f"{titles[name]} · {told}", series, **given[name])
-    yield from _training(judged, told)
+            yield f"{prefix}{name}.svg", pictures.chart(f"{titles[name]} · {told}", series, **given[name])
 
 
 def _top(series: list[Series]) -> float:
@@ -84,8 +97,8 @@ def _training(judged: list[Judged], told: str) -> Iterator[tuple[str, str]]:
             for name in names
         ]
         top = max((float(each.curve.y.max()) for each in series), default=1.0)
-        yield f"training_{item.version.estimator}.svg", pictures.chart(
-            f"Training of {item.version.estimator} · {told}", series, x="epoch", y="",
+        yield f"training_{_file(item.name)}.svg", pictures.chart(
+            f"Training of {item.name} · {told}", series, x="epoch", y="",
             x_range=(1, len(rows)), y_range=(0, max(top, 1e-9)),
         )  # fmt: skip
 
@@ -124,7 +137,7 @@ def _page(summaries: list[Summary], drawn: list[str], population: str, simulated
 
 def _figures(item: Summary) -> list[str]:
     name = f"{item['model']} (champion)" if item["champion"] else str(item["model"])
-    return [name, f"{item['head']}, {item['split']}", f"{item['rows']:,}", *map(_interval, item["metrics"].values())]
+    return [name, judged_on(item), f"{item['rows']:,}", *map(_interval, item["metrics"].values())]
 
 
 def _rate(head: str, rate: dict[str, Any]) -> list[str]:

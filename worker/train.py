@@ -121,7 +121,8 @@ def _train_parts(frames: Frames, job: Job | None, params: dict[str, Any], stage:
         except NotEnoughData as error:
             refused.append(Sentence(without, {"said": of_error(error)}))
     if not outcome.versions:
-        raise NotEnoughData(words.NOTHING, params={"said": refused})
+        several = {f"part_{place}": said for place, said in enumerate(refused)}
+        raise NotEnoughData(" ".join(f"%({name})s" for name in several), params=several)
     outcome.sentences += refused
 
 

@@ -60,7 +60,7 @@ def store_response(
     unseen = fairness.hidden_from_offers(population)  # blank for everybody: a weight on nothing is no look at it
     found = fitted.estimator.importances()
     every = {name: share for name, share in found.items() if name.removesuffix("_missing") not in unseen}
-    importances = sorted(every.items(), key=lambda item: -item[1])[:15]
+    importances = sorted(every.items(), key=lambda item: -item[1])
     tastes = vocabularies.tastes
     topics = {code: round(share, 5) for code, share in shares(every).items()}
     return ModelVersion(

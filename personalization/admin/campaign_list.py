@@ -24,7 +24,7 @@ from django.utils.translation import gettext_lazy as _
 from personalization.admin import lifecycle, moments
 from personalization.admin.base import PersonalizationAdmin
 from personalization.admin.csv import BATCH, CsvAdmin, stream
-from personalization.admin.display import DASH, budget_bar, number, percent
+from personalization.admin.display import DASH, budget_bar, money, number, percent
 from personalization.campaigns import lifecycle as states
 from personalization.exceptions import PersonalizationError
 from personalization.models import Campaign, Exposure, Forecast, Offer
@@ -37,14 +37,16 @@ Status = Campaign.Status
 BREAK = mark_safe("<br>")
 
 
-def exposed(campaigns: Any) -> dict[int, tuple[int, int]]:
-    """Return how many shoppers each of these campaigns has reached, and how many of them redeemed (one query)."""
+def exposed(campaigns: Any) -> dict[int, tuple[int, int, int]]:
+    """Return how many shoppers each of these campaigns has reached, how many of them redeemed, and what those were
+    given outside of our ledger, in minor units: imported and simulated exposures know their cost (one query)."""
     rows = Exposure.objects.filter(campaign__in=campaigns, arm=Arm.TREATMENT.value).order_by().values("campaign")
     counted = rows.annotate(
         reached=Count("shopper", distinct=True),
         redeemed=Count("shopper", distinct=True, filter=Q(redeemed_at__isnull=False)),
+        given=Sum("cost_minor", filter=~Q(source=""), default=0),
     )
-    return {row["campaign"]: (row["reached"], row["redeemed"]) for row in counted}
+    return {row["campaign"]: (row["reached"], row["redeemed"], row["given"]) for row in counted}
 
 
 class CampaignChangeList(ChangeList):
@@ -54,7 +56,7 @@ class CampaignChangeList(ChangeList):
         super().get_results(request)
         reached = exposed([campaign.pk for campaign in self.result_list])
         for campaign in self.result_list:
-            campaign.exposed, campaign.responded = reached.get(campaign.pk, (0, 0))
+            campaign.exposed, campaign.responded, campaign.given_elsewhere = reached.get(campaign.pk, (0, 0, 0))
 
 
 def bar(campaign: Campaign) -> Any:
@@ -106,6 +108,7 @@ class CampaignList(CsvAdmin, PersonalizationAdmin):
             .annotate(
                 issued=Coalesce(Subquery(offers.annotate(n=Sum("issued_count")).values("n")), 0),
                 redeemed=Coalesce(Subquery(offers.annotate(n=Sum("redeemed_count")).values("n")), 0),
+                is_simulated=Exists(Offer.objects.filter(campaign=OuterRef("pk"), attributes__simulated=True)),
                 has_forecast=Exists(forecast),
                 has_frozen_forecast=Exists(forecast.filter(frozen_at__isnull=False)),
             )
@@ -122,8 +125,16 @@ class CampaignList(CsvAdmin, PersonalizationAdmin):
         return format_html('<span class="pz-figure pz-figure--wraps">{} –<br>{}</span>', first, last)
 
     @admin.display(description=_("budget used"), ordering="spent_minor")
-    def budget(self, campaign: Campaign) -> Any:
-        return bar(campaign)
+    def budget(self, campaign: Any) -> Any:
+        if not _is_outside_the_ledger(campaign):
+            return bar(campaign)
+        if not campaign.given_elsewhere:
+            return gettext("not recorded in the ledger")
+        told = gettext("simulated, outside the ledger") if campaign.is_simulated else gettext("outside the ledger")
+        given = gettext("%(amount)s given") % {"amount": money(campaign.given_elsewhere, campaign.currency)}
+        return format_html(
+            '<span class="pz-figure">{}</span><span class="pz-hint pz-hint--wraps">{}</span>', given, told
+        )
 
     @admin.display(description=_("uptake"), ordering="issued")
     def uptake(self, campaign: Any) -> Any:
@@ -222,10 +233,16 @@ class CampaignList(CsvAdmin, PersonalizationAdmin):
 
         def counted() -> Iterator[Any]:
             for campaign in rows.iterator(chunk_size=BATCH):
-                campaign.exposed, campaign.responded = reached.get(campaign.pk, (0, 0))
+                campaign.exposed, campaign.responded, _given = reached.get(campaign.pk, (0, 0, 0))
                 yield campaign
 
         return stream("campaigns", CSV_COLUMNS, counted())
+
+
+def _is_outside_the_ledger(campaign: Any) -> bool:
+    """Return whether shoppers responded to a campaign of which our ledger knows nothing: imported, or simulated."""
+    money_moved = campaign.spent_minor or campaign.reserved_minor or campaign.liability_minor
+    return bool(getattr(campaign, "responded", 0)) and not campaign.issued and not money_moved
 
 
 def _major(minor: int | None, campaign: Campaign) -> Decimal | None:

@@ -52,6 +52,21 @@ class Explanation:
     raw: str
 
 
+def names_of(offers: Mapping[int, Offer]) -> dict[int, str]:
+    """Return the name of each offer; of several with the same, with campaign, and number if they share that too."""
+    plain_names = Counter(offer.name for offer in offers.values())
+    of_campaign = Counter((offer.name, offer.campaign_id) for offer in offers.values())
+    found = {}
+    for pk, offer in offers.items():
+        parts = [offer.name]
+        if plain_names[offer.name] > 1:
+            parts.append(offer.campaign.name)
+        if of_campaign[offer.name, offer.campaign_id] > 1:
+            parts.append(f"#{pk}")
+        found[pk] = " · ".join(parts)
+    return found
+
+
 def explain(decision: Decision, *, with_features: bool) -> Explanation:
     """Return the decision in words and tables; ``with_features`` includes values about the shopper."""
     eligible, chosen, excluded = _rows(decision.eligible), _rows(decision.chosen), _pairs(decision.excluded)
@@ -237,8 +252,9 @@ def _line(row: Any, offers: Mapping[int, Offer], outcome: str = "") -> OfferLine
     currency = offer.campaign.currency if offer is not None else conf.get().currency
     reasons = row.get("reasons", ())
     listed: Iterable[Any] = reasons if isinstance(reasons, list | tuple) else [reasons]
+    gone = _("Offer %(id)s (gone)") % {"id": row.get("offer", "?")}
     return OfferLine(
-        name=offer.name if offer is not None else _("Offer %(id)s (gone)") % {"id": row.get("offer", "?")},
+        name=names_of(offers)[offer.pk] if offer is not None else gone,
         url=change_url(Campaign, offer.campaign_id) if offer is not None else "",
         campaign=offer.campaign.name if offer is not None else "",
         value=money(row.get("value_minor"), currency),

@@ -133,7 +133,7 @@ def _champions(value: Any) -> str:
 
 def _sentences(value: Any) -> Any:
     told = format_html_join("", "<li>{}</li>", ((str(said),) for said in read_all(value)))
-    return format_html('<ul class="pz-plain">{}</ul>', told) if told else None
+    return format_html('<ul class="pz-list">{}</ul>', told) if told else None
 
 
 def _moment(value: Any) -> str | None:

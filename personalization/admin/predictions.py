@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from personalization import conf
 from personalization.admin.causes import Why, why_of
 from personalization.admin.display import DASH, change_url, money, number, percent
-from personalization.admin.explanation import head_labels, head_texts
+from personalization.admin.explanation import head_labels, head_texts, names_of
 from personalization.decisioning import eligibility, session
 from personalization.features import intent
 from personalization.learning.figures import is_number, mapping
@@ -103,13 +103,13 @@ def _offers(value: Any, reasons: Any, shopper: Shopper) -> list[OfferEffects]:
     parts = mapping(told.get("offers"))
     keys = [int(key) for key in value if str(key).isdecimal() and len(str(key)) < 19]
     known = Offer.objects.select_related("campaign").in_bulk(keys)
-    now = timezone.now()
+    names, now = names_of(known), timezone.now()
     recent = session.read(shopper, now)
     _open, barred, _held = eligibility.split(list(known.values()), shopper, personal=True, recent=recent, now=now)
     effects = []
     for key, heads in list(value.items())[: MOST * 2]:
         offer = known.get(int(key)) if str(key).isdecimal() else None
-        name = offer.name if offer is not None else _("Offer %(id)s (gone)") % {"id": key}
+        name = names[offer.pk] if offer is not None else _("Offer %(id)s (gone)") % {"id": key}
         url = change_url(Campaign, offer.campaign_id) if offer is not None else ""
         code = barred.get(offer.pk, "") if offer is not None else "gone"
         own = None if code else parts.get(key)

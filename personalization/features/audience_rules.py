@@ -83,8 +83,8 @@ class Unless:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """A field compared; ``value`` is a tuple of texts for ``in``, a bool for ``is`` and a number otherwise."""
+class Compared:
+    """A field, how it is compared, and with what."""
 
     about: Field
     op: str
@@ -93,6 +93,11 @@ class Condition:
     @property
     def field(self) -> str:
         return self.about.name
+
+
+@dataclass(frozen=True, slots=True)
+class Condition(Compared):
+    """A field compared; ``value`` is a tuple of texts for ``in``, a bool for ``is`` and a number otherwise."""
 
     def q(self, now: datetime) -> Q:
         column, source = self.about.column, self.about.source
@@ -163,16 +168,8 @@ class Interest:
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Compared):
     """How likely a purchase is, by the live scores: ``value`` in percent, or a tuple of bands for ``in``."""
-
-    about: Field
-    op: str
-    value: Any
-
-    @property
-    def field(self) -> str:
-        return self.about.name
 
     def q(self, now: datetime) -> Q:
         found = intent.live(now).filter(self._fits())

@@ -18,11 +18,12 @@ from django.utils import timezone
 from personalization import conf
 from personalization.insight import monitoring, transport
 from personalization.insight.findings import BAD, GOOD, HINT, Finding
+from personalization.learning import registry
 from personalization.learning.readiness import readiness
 from personalization.models import CatalogItem, Job, Reservation, ScoreSet, SessionVerdict
 from personalization.privacy import rotation
 from personalization.tracking import audit, ledger_guard
-from personalization.types import JobState
+from personalization.types import JobState, ModelTask
 
 
 def examine() -> Iterator[Finding]:
@@ -175,6 +176,16 @@ def _learning() -> Iterator[Finding]:
     ready = readiness(population)
     for sentence in ready.sentences:
         yield Finding(GOOD if ready.ready_response else HINT, f"Data: {sentence}.")
+    for what, task, enough in (
+        ("who responds to which offer", ModelTask.RESPONSE, ready.ready_response),
+        ("who likes which products", ModelTask.PREFERENCE, ready.ready_preference),
+        ("who is likely to buy soon", ModelTask.INTENT, ready.ready_intent),
+    ):
+        champion = registry.champion(task, population)
+        if champion is not None:
+            yield Finding(GOOD, f"Learnt: {what} ({champion}).")
+        else:
+            yield Finding(HINT, f"Not learnt: {what}; {'train' if enough else 'there is not enough data yet'}.")
     live = ScoreSet.objects.filter(population=population, state=ScoreSet.State.LIVE).first()
     if live is None:
         yield Finding(HINT, "Scores: none published; offers are ordered by priority. Train and score first.")

@@ -17,8 +17,9 @@ from django.utils.translation import ngettext
 
 from personalization.features.labels import label
 from personalization.features.launches import NAMES as LAUNCH_TOPICS
-from personalization.features.topics import BY_CODE
+from personalization.features.topics import BY_CODE, OF_FEATURE, REMAINDER, SEQUENCE
 from personalization.learning import diversity_words, quick_words, tuning
+from personalization.learning.calibration import allowed
 from personalization.learning.disclosure import weights_of
 from personalization.learning.figures import DASH, date, is_number, listed, mapping, moment, number, percent
 from personalization.learning.rules import Rules, rules_of
@@ -27,6 +28,9 @@ from personalization.models import ModelVersion
 from personalization.types import ModelTask
 
 FEW_POSITIVES = 500
+MOST_FEATURES = 15
+HALF_A_TENTH = 0.0005
+"""What a percentage with one decimal does not show."""
 SHORT_DAYS = 28
 
 
@@ -130,7 +134,7 @@ def build(version: ModelVersion) -> Card:
         quick=[Row(*line) for line in quick_words.figures(stored.get("quick"))],
         quick_words=quick_words.verdict(stored.get("quick")),
         topics=_topics(stored),
-        features=[Weight(label(name), share) for name, share in _shares(stored.get("importances"))],
+        features=_features(stored),
         text_topics=_text_topics(stored),
         metrics=_metrics(board),
         calibration=_bins(mapping(stored.get("calibration")).get("bins")),
@@ -172,6 +176,10 @@ def _about(version: ModelVersion, stored: Mapping[str, Any], figures: Mapping[st
         Row(_("Trained"), date(version.created_at)),
         Row(_("Learnt from data until"), date(version.cutoff_at)),
     ]
+    mixture = [(str(name), share) for name, share in mapping(stored.get("mixture")).items() if is_number(share)]
+    if mixture:
+        told = ", ".join(f"{percent(share)} {name}" for name, share in mixture)
+        rows.append(Row(_("Blended of"), _("%(shares)s, by their logits") % {"shares": told}))
     head = stored.get("judged_on") or figures.get("head")
     if head:
         rows.append(Row(_("Judged on"), str(head)))
@@ -216,6 +224,27 @@ def _topics(stored: Mapping[str, Any]) -> list[Weight]:
     return weights
 
 
+def _features(stored: Mapping[str, Any]) -> list[Weight]:
+    """Return the features with the largest shares under the names of the reference, and all the others in one line.
+
+    They are parts of the topics' shares where the training explained a sample of the test rows, of the estimator's own
+    importances otherwise; a flag for a missing value counts for its feature, as it does for a topic.
+    """
+    found: dict[str, float] = {}
+    for name, share in _shares(stored.get("features") or stored.get("importances")):
+        own = name.removesuffix("_missing")
+        own = own if own in OF_FEATURE else name
+        found[own] = found.get(own, 0.0) + share
+    ordered = sorted(found.items(), key=lambda pair: -pair[1])[:MOST_FEATURES]
+    weights = [Weight(_feature_name(name), share) for name, share in ordered]
+    rest = 1.0 - sum(weight.share for weight in weights)
+    return [*weights, Weight(_("All the others together"), rest)] if weights and rest > HALF_A_TENTH else weights
+
+
+def _feature_name(term: str) -> str:
+    return str(BY_CODE[term].name) if term in (SEQUENCE, REMAINDER) else label(term)
+
+
 def _text_topics(stored: Mapping[str, Any]) -> list[Row]:
     """Return what the topics of the catalogue's words are about: their most probable words."""
     return [
@@ -252,10 +281,17 @@ def _calibration_words(found: Mapping[str, Any]) -> str:
     error, chance = found.get("ece"), found.get("ece_by_chance")
     if not (is_number(error) and is_number(chance)):
         return ""
-    given = {"error": number(error), "chance": number(chance)}
+    bound = allowed(float(chance))
+    given = {"error": number(error), "chance": number(chance), "allowed": number(bound)}
     if float(error) <= float(chance):
         return _("Calibration error %(error)s: no more than chance explains (up to %(chance)s).") % given
-    return _("Calibration error %(error)s: more than chance explains (up to %(chance)s).") % given
+    if float(error) <= bound:
+        told = _(
+            "Calibration error %(error)s: more than chance explains (%(chance)s), and within what is allowed "
+            "(%(allowed)s)."
+        )
+        return told % given
+    return _("Calibration error %(error)s: above what is allowed (%(allowed)s, twice what chance explains).") % given
 
 
 def _compared(version: ModelVersion) -> list[Row]:

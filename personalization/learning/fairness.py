@@ -1,7 +1,7 @@
 """Groups by protected attributes, and the gate that refuses a challenger that widens a gap between them.
 
 The gate is a function of arrays: whoever compares a challenger with the reigning model on the same test rows asks it
-(``refusals``), and gets sentences; none means that it may pass. Two gaps count, each of a group against everybody else
+(``check``), and gets sentences; none means that it may pass. Two gaps count, each of a group against everybody else
 whose group is known:
 
 - **favour**: the share of rows that the model ranks into its best. As many rows count as best as had the outcome.
@@ -111,37 +111,17 @@ class Widening:
         return Sentence(GAP, figures | {"measure": Sentence(MEASURES[self.measure]), "shoppers": f"{self.shoppers:,}"})
 
 
-def refusals(
-    shopper_ids: Ints,
-    *,
-    reigning: Floats,
-    challenger: Floats,
-    y: Floats,
-    tolerance: float = TOLERANCE,
-    least: int = LEAST,
-    seed: int = 0,
-) -> list[Sentence]:
-    """Return why the challenger must not replace the reigning model, one sentence a widened gap; empty: it may.
-
-    ``shopper_ids``: each test row's shopper (primary key); ``reigning``, ``challenger``: probabilities of the same
-    rows [n]; ``y`` [n]: 0 or 1.
-    """
-    found = widened(
-        labels_of(shopper_ids.tolist()), shopper_ids, reigning=reigning, challenger=challenger, y=y,
-        tolerance=tolerance, least=least, seed=seed,
-    )  # fmt: skip
-    return [each.said for each in found]
-
-
 def check(evidence: Evidence) -> Check:
     """Let the champion gate ask: the challenger beside the reigning champion, on the rows that both are judged on."""
     rows = None if evidence.rival is None else ~np.isnan(evidence.rival)
     if evidence.rival is None or rows is None or not rows.any():
         return Check(FAIRNESS, None, NOBODY_TO_COMPARE)
-    found = refusals(
-        evidence.shopper[rows], reigning=evidence.rival[rows], challenger=evidence.probability[rows],
+    shopper = evidence.shopper[rows]
+    worse = widened(
+        labels_of(shopper.tolist()), shopper, reigning=evidence.rival[rows], challenger=evidence.probability[rows],
         y=evidence.label[rows],
     )  # fmt: skip
+    found = [each.said for each in worse]
     if found:
         return Check(FAIRNESS, False, WIDENED, {"gaps": found[:MOST_TOLD]}, float(len(found)), threshold=0.0)
     return Check(FAIRNESS, True, NOT_WIDENED, {}, 0.0, threshold=0.0)
@@ -158,7 +138,11 @@ def widened(
     least: int = LEAST,
     seed: int = 0,
 ) -> list[Widening]:
-    """Return the gaps that the challenger widens beyond doubt and beyond the tolerance, the worst first."""
+    """Return the gaps that the challenger is shown to widen by more than the tolerance, the worst first.
+
+    ``shopper``: each test row's shopper (primary key); ``labels``: their groups, attribute by attribute; ``reigning``,
+    ``challenger``: probabilities of the same rows [n]; ``y`` [n]: 0 or 1.
+    """
     if not len(shopper) == len(reigning) == len(challenger) == len(y):
         raise ValueError("Shoppers, predictions and outcomes are not of the same rows.")
     people, of_row = np.unique(shopper, return_inverse=True)

@@ -92,7 +92,6 @@ NO_PREFERENCE = gettext_noop("No preference rankers: %(said)s")
 NO_INTENT = gettext_noop("No purchase intent: %(said)s")
 ATTRACTIVENESS = gettext_noop("Attractiveness, %(launches)s launches, %(tested)s tested: %(outcome)s.")
 NO_ATTRACTIVENESS = gettext_noop("No attractiveness of campaigns: %(said)s")
-NOTHING = gettext_noop("%(said)s")
 
 # --- Why there is nothing to train, score or judge --------------------------------------------------------------------
 

@@ -102,7 +102,7 @@ class Witness:
 
     def _on_console(self, message: ConsoleMessage) -> None:
         address = message.location.get("url", "")
-        if message.type in {"error", "warning"} and not address.endswith("/favicon.ico"):  # Django's admin has none
+        if message.type in {"error", "warning"}:
             self.complaints.append(f"console {message.type}: {message.text} {address}")
 
     def _on_request(self, request: Request) -> None:

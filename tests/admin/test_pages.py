@@ -269,6 +269,23 @@ def test_an_offer_that_the_shopper_cannot_get_says_so_and_is_not_explained(clien
     assert "<td>no: for other loyalty tiers</td>" in page
 
 
+def test_offers_of_one_name_are_told_apart(client, superuser):
+    rows = make_everything()
+    campaign = rows["campaign"]
+    first = campaign.offers.get()
+    twin, elsewhere = make_offer(campaign, name=first.name), make_offer(make_campaign(name="Other"), name=first.name)
+    alone = make_offer(campaign, name="Alone")
+    ShopperScores.objects.update(offers={str(offer.pk): [0.1] * 4 for offer in (first, twin, elsewhere, alone)})
+    page = client.get(change_url("shopper", rows["shopper"].pk)).content.decode()
+    for name in (
+        f"{first.name} · {campaign.name} · #{first.pk}",
+        f"{first.name} · {campaign.name} · #{twin.pk}",
+        f"{first.name} · Other",
+        "Alone",
+    ):
+        assert f">{name}</a>" in page, name
+
+
 def test_feature_values_need_the_permission_to_view_shoppers(client):
     rows = make_everything()
     client.force_login(make_user("view_decision"))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from itertools import groupby
 from pathlib import Path
 
+import django
+from django.utils import translation
+
 from personalization.features import turned
+from personalization.features.labels import label
 from personalization.features.specification import FEATURES, RATE_PRIOR, Feature
+from personalization.features.topics import BY_CODE, OF_FEATURE
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "features.md"
 GROUPS = {
@@ -32,6 +38,9 @@ deviation 1. A flag is a further 0/1 column that says the value was missing. Eve
 only, and a feature that never varies there is left out. Codes are numbers in a vocabulary fitted on the training rows;
 unknown and missing values share the code 0. Trees read the raw values.
 
+*Called* is what people read: in the model card, in its rules and in reports of drift. *Topic* is what it counts for in
+the card and in the reasons that staff and shoppers are given.
+
 *Looks back* is the window before the moment; "all" is everything that is kept. Columns of the offer and of the moment
 need no consent; every other one reads shoppers who agreed to personalisation and nobody else. That the future changes
 nothing is tested for every column: `tests/features/test_compute.py`, and for the taste `tests/worker/test_tastes.py`.
@@ -43,6 +52,9 @@ are products viewed, put into the basket and bought; a purchase counts thrice, a
 """
 
 
+HEADER = "\n| feature | called | topic | what for | looks back | unit | preparation |\n" + "|---" * 7 + "|\n"
+
+
 def render() -> str:
     """Return the page."""
     parts = [INTRODUCTION]
@@ -50,13 +62,14 @@ def render() -> str:
         parts.append(f"\n## {GROUPS[group]}\n")
         if group == "taste":
             parts.append(OF_TASTE.format(days=turned.HALF_LIFE_DAYS))
-        parts.append("\n| feature | what for | looks back | unit | preparation |\n|---|---|---|---|---|\n")
+        parts.append(HEADER)
         parts.extend(_line(feature) for feature in features)
     return "".join(parts)
 
 
 def _line(feature: Feature) -> str:
-    told = (feature.purpose, _window(feature), feature.unit or "–", _preparation(feature))
+    topic = str(BY_CODE[OF_FEATURE[feature.name]].name)
+    told = (label(feature.name), topic, feature.purpose, _window(feature), feature.unit or "–", _preparation(feature))
     return f"| `{feature.name}` | {' | '.join(told)} |\n"
 
 
@@ -79,5 +92,8 @@ def _preparation(feature: Feature) -> str:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+    django.setup()
+    translation.activate("en")
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(render(), encoding="utf-8")

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from personalization.features.topics import OF_FEATURE, shares
+from personalization.learning import calibration
 from personalization.learning import card as cards
 from personalization.learning.rules import rules_of
 from tests.admin.builders import make_campaign, make_offer, make_version
@@ -54,7 +56,11 @@ def test_it_tells_what_was_stored() -> None:
         ("What the offer gives and asks", "30.0 %", False),
         ("Gender", "10.0 %", True),
     ]
-    assert [weight.name for weight in card.features] == ["orders in 28 days", "age unknown"]
+    assert [(weight.name, weight.text) for weight in card.features] == [
+        ("orders in 28 days", "60.0 %"),
+        ("age", "10.0 %"),
+        ("All the others together", "30.0 %"),
+    ]
     assert [(row.value, row.interval) for row in card.metrics] == [
         ("0.310", "0.300 – 0.320"),
         ("0.710", "0.690 – 0.730"),
@@ -76,6 +82,34 @@ def test_the_quick_model_states_what_it_loses() -> None:
     assert card.quick_words.startswith("Used for")
     refused = {**STORED, "quick": {**STORED["quick"], "ships": False}}
     assert cards.build(make_version(card=refused)).quick_words.startswith("Not used")
+
+
+def test_features_and_topics_are_shares_of_the_same() -> None:
+    """Twenty features, of which the card names the largest; what it shows adds up to all."""
+    told = dict.fromkeys(list(OF_FEATURE)[:20], 1 / 20)
+    card = cards.build(make_version(card={**STORED, "features": told, "topics": shares(told)}))
+    assert len(card.features) == cards.MOST_FEATURES + 1
+    for weights in (card.features, card.topics):
+        assert sum(weight.share for weight in weights) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (0.02, "no more than chance explains (up to 0.030)"),
+        (0.05, "more than chance explains (0.030), and within what is allowed (0.060)"),
+        (0.07, "above what is allowed (0.060, twice what chance explains)"),
+    ],
+)
+def test_calibration_is_told_by_the_bound_of_the_gate(error: float, told: str) -> None:
+    assert calibration.allowed(0.03) == 0.06
+    card = cards.build(make_version(card={**STORED, "calibration": {"ece": error, "ece_by_chance": 0.03}}))
+    assert told in card.calibration_words
+
+
+def test_a_blend_says_of_what() -> None:
+    card = cards.build(make_version(card={**STORED, "mixture": {"boosting": 0.7, "four_part": 0.3}}))
+    assert ("Blended of", "70 % boosting, 30 % four_part, by their logits") in [(r.name, r.value) for r in card.about]
 
 
 def test_it_warns_of_data_that_is_lopsided() -> None:

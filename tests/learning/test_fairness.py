@@ -127,10 +127,11 @@ def test_the_gate_speaks_in_sentences() -> None:
     p = rng.beta(2, 6, len(ids))
     y = (rng.random(len(ids)) < p).astype(np.float64)
     biased = np.clip(p + 0.3 * (ids % 2 == people[0].pk % 2), 0, 1)
-    assert fairness.refusals(ids, reigning=p, challenger=biased, y=y) == []  # thirty are too few
-    told = fairness.refusals(ids, reigning=p, challenger=biased, y=y, least=20)
+    labels = fairness.labels_of(ids.tolist())
+    assert fairness.widened(labels, ids, reigning=p, challenger=biased, y=y) == []  # thirty are too few
+    told = fairness.widened(labels, ids, reigning=p, challenger=biased, y=y, least=20)
     assert told
-    assert all("gender" in str(said) and "30 shoppers" in str(said) for said in told)
+    assert all("gender" in str(each.said) and "30 shoppers" in str(each.said) for each in told)
 
 
 @pytest.mark.django_db

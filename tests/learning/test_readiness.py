@@ -51,7 +51,9 @@ def test_an_empty_shop_is_told_what_it_needs() -> None:
         "0 exposures whose outcome is known (3 needed): not enough yet",
         "0 redemptions among them (1 needed): not enough yet",
         "0 orders with consent (2 needed): not enough yet",
+        "0 days of behaviour (49 needed for purchase intent): not enough yet",
     ]
+    assert not ready.ready_intent
 
 
 def test_large_numbers_are_grouped(settings: Any) -> None:
@@ -73,7 +75,12 @@ def test_a_shop_with_enough_is_ready(offer: Offer) -> None:
         "3 exposures whose outcome is known (3 needed): enough",
         "1 redemptions among them (1 needed): enough",
         "2 orders with consent (2 needed): enough",
+        "1 days of behaviour (49 needed for purchase intent): not enough yet",
     ]
+    assert not ready.ready_intent
+    order(person, NOW - 49 * DAY)
+    assert readiness(until=NOW).ready_intent
+    assert not readiness(until=NOW - DAY).ready_intent
 
 
 def test_more_than_enough_is_said_to_be_enough(offer: Offer) -> None:

@@ -30,8 +30,13 @@ def test_a_sentence_within_a_sentence_is_read_in_the_readers_language() -> None:
 
 def test_several_are_put_into_one() -> None:
     few = sentences.of_error(NotEnoughData(wordings.FEW_LINES, params={"have": "3", "need": "500"}))
-    told = Sentence(wordings.NOTHING, {"said": [Sentence(wordings.NO_PREFERENCE, {"said": few}), few]})
-    assert str(sentences.read(json.loads(json.dumps(told.stored())))) == f"No preference rankers: {few} {few}"
+    none = Sentence(wordings.NO_PREFERENCE, {"said": few})
+    error = NotEnoughData("%(first)s %(second)s", params={"first": none, "second": few})
+    assert error.message == f"No preference rankers: {few} {few}"
+    kept = sentences.read(json.loads(json.dumps(sentences.of_error(error).stored())))
+    assert str(kept) == error.message
+    listed = Sentence("%(said)s", {"said": [none, few]})
+    assert str(sentences.read(json.loads(json.dumps(listed.stored())))) == error.message
     assert str(Sentence("%(names)s", {"names": ["a", "b"]})) == "a, b"
 
 

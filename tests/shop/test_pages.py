@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.staticfiles import finders
 from django.urls import reverse
 
 from personalization.models import Event, Shopper
@@ -186,3 +187,10 @@ def test_the_api_is_described(browser: Browser, db: None) -> None:
 )
 def test_money_is_written_as_people_read_it(minor: int, code: str, text: str) -> None:
     assert money(minor, code) == text
+
+
+def test_browsers_find_an_icon_where_no_page_names_one(browser: Browser) -> None:
+    """On error pages, in the admin and at the API's description."""
+    answer = browser.get("/favicon.ico")
+    assert (answer.status_code, answer["Location"]) == (302, "/static/shop/icon.svg")
+    assert finders.find("shop/icon.svg") is not None

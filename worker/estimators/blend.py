@@ -60,8 +60,19 @@ class Blend:
         both = first.plus(second)
         return Contributions.settled(both.base, both.values, self.score(samples)[:, head])
 
+    def mixture(self, head: int) -> dict[str, float]:
+        """Return each member's share of the logit of one effect."""
+        first, second = (member.name for member in self.members)
+        return {first: round(self.weights[head], 3), second: round(1 - self.weights[head], 3)}
+
     def importances(self) -> dict[str, float]:
-        return self.members[0].importances()
+        """Return the members' importances, each in the mean share that it has of the effects."""
+        share = float(np.mean(self.weights))
+        found: dict[str, float] = {}
+        for member, weight in zip(self.members, (share, 1 - share), strict=True):
+            for name, value in member.importances().items():
+                found[name] = found.get(name, 0.0) + weight * value
+        return found
 
     def dump(self) -> tuple[dict[str, Any], Arrays]:
         parts = [member.dump() for member in self.members]

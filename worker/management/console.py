@@ -12,6 +12,7 @@ from django.core.management.base import CommandError
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.timezone import is_naive, make_aware
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -65,7 +66,7 @@ def board_tables(rows: list[BoardRow], population: str) -> list[Table]:
         of_task = [row for row in rows if row.task == task]
         metrics = list(dict.fromkeys(name for row in of_task for name in row.metrics))
         table = Table(title=f"{task} · {told}", title_justify="left")
-        for heading in ("", "estimator", *metrics[:6], *COSTS):
+        for heading in ("", "estimator", *(METRIC_NAMES.get(name, name) for name in metrics[:6]), *COSTS):
             table.add_column(heading, no_wrap=True)
         for row in of_task:
             cells = [_cell(row.metrics.get(name)) for name in metrics[:6]]
@@ -105,6 +106,8 @@ def hindsight_lines(population: str) -> list[str]:
     ]
 
 
+MOST_COLUMNS = 1000
+"""A table that is wider is cut off."""
 COSTS = ("fit s", "peak MB", "s / 1,000", "file MB")
 
 
@@ -160,12 +163,35 @@ def _indented(rules: list[Rule], before: str) -> list[str]:
     return lines
 
 
+METRIC_NAMES = {
+    "log_loss": "log-loss",
+    "auc": "AUC",
+    "auc_view": "AUC view",
+    "auc_click": "AUC click",
+    "auc_purchase": "AUC purchase",
+    "average_precision": "average precision",
+    "ece": "calibration error",
+    "mse": "squared error",
+    "mae": "absolute error",
+}
+"""What the tables of commands call a metric; JSON keeps its code."""
+
+
 def _cell(value: tuple[float, float, float] | None) -> str:
     return "–" if value is None else f"{value[0]:.3f} [{value[1]:.3f}, {value[2]:.3f}]".replace("0.", ".")
 
 
 def print_all(*items: Any) -> None:
-    """Print to the terminal at its width, or wide where there is none."""
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False)
+    """Print to the terminal, or into a file or a pipe; a table is never narrower than its columns.
+
+    A terminal that is too narrow wraps the lines itself: a figure that is cut off says nothing.
+    """
+    terminal = Console(file=sys.stdout, highlight=False)
     for item in items:
-        console.print(item)
+        needed = Measurement.get(_WIDE, _WIDE.options, item)
+        least = needed.minimum if sys.stdout.isatty() else needed.maximum
+        width = max(terminal.width if sys.stdout.isatty() else 0, least)
+        Console(file=sys.stdout, highlight=False, width=width).print(item)
+
+
+_WIDE = Console(width=MOST_COLUMNS)

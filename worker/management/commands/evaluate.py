@@ -11,12 +11,16 @@ from rich.table import Table
 
 from personalization.exceptions import PersonalizationError
 from worker import evaluate, report
-from worker.management.console import print_all
+from worker.evaluate import judged_on
+from worker.management.console import METRIC_NAMES, print_all
 from worker.train import population_of
 
 
 class Command(BaseCommand):
-    help = "Evaluate the latest response models on exposures after their cut-off, else on their backtest."
+    help = (
+        "Evaluate the latest models of response and purchase intent on what they had not seen: what was shown since "
+        "their cut-off, else the test block of their training."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--population")
@@ -44,7 +48,13 @@ class Command(BaseCommand):
                 json.dumps({"population": population, "simulated": frames.simulated, "models": summaries}, indent=2)
             )
             return
-        print_all(_table(summaries, population + (" (simulated data)" if frames.simulated else "")))
+        print_all(_table(summaries, population + (" (simulated data)" if frames.simulated else "")), EXPLAINED)
+
+
+EXPLAINED = (
+    "Brackets: 95 % intervals over shoppers. Lower is better for log-loss and calibration error, higher for the "
+    "others. Compare models that were judged on the same rows."
+)
 
 
 def _folder(given: str | None) -> Path | None:
@@ -75,12 +85,12 @@ def _write(path: Path, columns: dict[str, list[Any]]) -> None:
 def _table(summaries: list[dict[str, Any]], population: str) -> Table:
     table = Table(title=f"evaluation · {population}", title_justify="left")
     names = ["log_loss", "auc", "average_precision", "ece"]
-    for heading in ("", "model", "judged on", "rows", *names):
+    for heading in ("", "model", "judged on", "rows", *(METRIC_NAMES[name] for name in names)):
         table.add_column(heading, no_wrap=True)
     for item in summaries:
         cells = [_cell(item["metrics"][name]) for name in names]
-        judged = f"{item['head']}, {item['split']}"
-        table.add_row("champion" if item["champion"] else "", item["model"], judged, f"{item['rows']:,}", *cells)
+        crown = "champion" if item["champion"] else ""
+        table.add_row(crown, item["model"], judged_on(item), f"{item['rows']:,}", *cells)
     return table
 
 

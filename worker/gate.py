@@ -201,7 +201,7 @@ class _Bench:
 
     def calibrated(self, p: Floats, instead: Floats | None) -> Check:
         ones = np.ones(len(self.y))
-        error, allowed = metrics.ece(p, self.y, ones), 2 * metrics.ece_null(p)
+        error, allowed = metrics.ece(p, self.y, ones), metrics.allowed(metrics.ece_null(p))
         if instead is None:
             return Check("calibration", None, words.CALIBRATION_OPEN, {"error": error}, error, threshold=allowed)
         allowed = max(allowed, metrics.ece(instead, self.y, ones))

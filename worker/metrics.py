@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from personalization.features.frames import Floats
 from personalization.learning.calibration import BINS as BINS
+from personalization.learning.calibration import allowed as allowed
 from personalization.learning.calibration import ece as ece
 from personalization.learning.calibration import ece_null as ece_null
 

@@ -32,8 +32,16 @@ DIFFERS = 0.01
 """From this difference on a probability has changed."""
 RECOMPUTED = 2000
 """Shoppers whose last scores are computed once more, at most."""
-WATCHED = tuple(position for position, feature in enumerate(FEATURES) if feature.group != "context")
-"""All columns but the moment's: every row of a batch has the same hour and weekday."""
+CLOCKED = ("_gap_hours", "_per_day", "tenure_days")
+"""Endings of columns that the clock alone moves: ages, and rates over the days observed, of everybody at once."""
+WATCHED = tuple(
+    position
+    for position, feature in enumerate(FEATURES)
+    if feature.group != "context" and not feature.name.endswith(CLOCKED)
+)
+"""All columns but those that tell the moment: every row of a batch has the same hour and weekday, and between a
+training and a scoring hours after it all ages grow alike. Who buys, visits or is offered less than before is seen in
+the counts of 7 and 28 days."""
 
 
 def windows(frames: Frames) -> Ints:
@@ -107,7 +115,7 @@ class Profiler:
         if not reference or not len(self._rows):
             return {}
         x, p = self._predicted(estimator, calibrator, vocabularies)
-        columns = {feature.name: x[:, place] for place, feature in enumerate(FEATURES)}
+        columns = {FEATURES[place].name: x[:, place] for place in WATCHED}  # an older reference may have more
         return {
             "rows": len(x),
             "features": {

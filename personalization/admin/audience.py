@@ -139,11 +139,32 @@ class AudienceForm(forms.Form):
             if low is not None and high is not None and low > high:
                 self.add_error(f"audience_{name}_max", _("This is below the lower limit."))
         rule = join(self.cleaned_data, others)
-        try:
-            audiences.parse(rule)
-        except InvalidAudience as error:
-            self.add_error(None, explain(error))
+        complaint = complaint_of(rule)
+        if complaint:
+            self._blame(complaint, others)
         return rule
+
+    def _blame(self, complaint: str, others: list[Any]) -> None:
+        """Put what is wrong with the rule at each field that alone is wrong, else at the one for further rules."""
+        guilty: dict[str | None, str] = {
+            name: said
+            for name in QUESTIONS
+            if name in self.fields and (said := complaint_of(join({name: self.cleaned_data.get(name)}, [])))
+        }
+        if not guilty:
+            said = complaint_of({"all": others}) if others else complaint
+            guilty[MORE if MORE in self.fields else None] = said or complaint
+        for name, said in guilty.items():
+            self.add_error(name, said)
+
+
+def complaint_of(rule: Any) -> str:
+    """Return what is wrong with a rule, in words; empty if it can be read."""
+    try:
+        audiences.parse(rule)
+    except InvalidAudience as error:
+        return explain(error)
+    return ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from personalization import conf
 from personalization.admin.base import ChoiceFilter, ReadOnlyAdmin
 from personalization.admin.display import DASH, money, number, percent
-from personalization.admin.explanation import explain, fallback_in_words
+from personalization.admin.explanation import explain, why_in_words
 from personalization.models import Decision, Exposure
 
 
@@ -28,26 +28,26 @@ class SlotFilter(ChoiceFilter):
 
 @admin.register(Decision)
 class DecisionAdmin(ReadOnlyAdmin):
-    list_display = ("at", "slot", "shopper", "arm", "chosen_count", "fallback_text", "model_version")
+    list_display = ("at", "slot", "shopper", "arm", "chosen_count", "why", "model_version")
     list_select_related = ("shopper", "model_version")
     list_filter = (SlotFilter, "arm")
     ordering = ("-at",)
-    fieldsets = ((None, {"fields": ("at", "slot", "shopper", "arm", "policy", "fallback_text", "model_version")}),)
+    fieldsets = ((None, {"fields": ("at", "slot", "shopper", "arm", "policy", "why", "model_version")}),)
     change_form_template = "admin/personalization/decision/change_form.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Decision]:
         queryset = super().get_queryset(request)
         if request.resolver_match and request.resolver_match.url_name == "personalization_decision_changelist":
-            return queryset.defer("eligible", "excluded", "features")  # a list needs none of the large columns
+            return queryset.defer("eligible", "features")  # a list needs none of the large columns
         return queryset
 
     @admin.display(description=_("chosen"))
     def chosen_count(self, decision: Decision) -> str:
         return number(len(decision.chosen)) if isinstance(decision.chosen, list) else DASH
 
-    @admin.display(description=_("fallback"))
-    def fallback_text(self, decision: Decision) -> str:
-        return fallback_in_words(decision.fallback) if decision.fallback else DASH
+    @admin.display(description=_("why"))
+    def why(self, decision: Decision) -> str:
+        return why_in_words(decision)
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         decision = kwargs.get("obj")

@@ -6,6 +6,7 @@ raw record below, and never an error.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from django.utils.translation import pgettext
 from personalization import conf
 from personalization.admin.causes import Why, why_of
 from personalization.admin.display import DASH, change_url, money, percent, plain, pretty
+from personalization.campaigns import switch
 from personalization.decisioning.withdrawal import without_why
 from personalization.models import Campaign, Decision, Offer
 from personalization.types import HEADS, Arm
@@ -31,6 +33,7 @@ class OfferLine:
     value: str = DASH
     heads: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    outcome: str = ""
     position: str = ""
     propensity: str = ""
     why: Why | None = None
@@ -59,10 +62,15 @@ def explain(decision: Decision, *, with_features: bool) -> Explanation:
         raw["features"] = decision.features
     else:
         raw["chosen"] = [without_why(row) for row in chosen]
+    reasons = {_offer_id(row): row.get("reasons", ()) for row in eligible if isinstance(row, Mapping)}
+    drawn = _drawn(eligible, chosen)
     return Explanation(
         summary=summary(decision, len(eligible), len(chosen), len(excluded)),
-        chosen=[_line(row if with_features else without_why(row), offers) for row in chosen],
-        eligible=[_line(row, offers) for row in eligible],
+        chosen=[
+            _line(_with(row if with_features else without_why(row), reasons), offers, drawn.get(_offer_id(row), ""))
+            for row in chosen
+        ],
+        eligible=[_line(row, offers, _became(row, decision, drawn)) for row in eligible],
         excluded=[_line({"offer": key, "reasons": reason}, offers) for key, reason in excluded],
         head_labels=head_labels(),
         features=feature_values(decision.features) if with_features else [],
@@ -81,11 +89,71 @@ def summary(decision: Decision, eligible: int, chosen: int, excluded: int) -> li
         lines.append(_("The shopper is in the holdout: every offer was withheld, to measure what offers add."))
     if decision.arm == Arm.CONTROL.value:
         lines.append(_("The shopper is in the control group: the offer was withheld."))
+    counted = excluded_in_words(decision.excluded)
+    if counted:
+        lines.append(_("Left out: %(reasons)s.") % {"reasons": counted})
+    elif not eligible and not excluded and decision.fallback != switch.REASON:
+        lines.append(_("No running offer names this slot."))
     if decision.fallback:
-        lines.append(_("Fallback: %(reason)s.") % {"reason": fallback_in_words(decision.fallback)})
+        lines.append(_("Not personal: %(reason)s.") % {"reason": fallback_in_words(decision.fallback)})
     elif decision.model_version_id is None:
         lines.append(_("No model took part."))
     return lines
+
+
+def why_in_words(decision: Decision) -> str:
+    """Return in a line what became of a decision and why; it reads neither what was eligible nor the values used."""
+    chosen = _rows(decision.chosen)
+    if decision.fallback == switch.REASON:
+        return _("nothing served: everything was stopped")
+    if decision.arm == Arm.HOLDOUT.value:
+        return _("held back: the shopper is in the holdout")
+    if decision.arm == Arm.CONTROL.value:
+        return _("held back: the shopper is in the control group")
+    if not chosen:
+        counted = excluded_in_words(decision.excluded)
+        if counted:
+            return _("nothing served; left out: %(reasons)s") % {"reasons": counted}
+        return _("nothing served: no running offer names this slot")
+    if decision.fallback:
+        return _("served, not personal: %(reason)s") % {"reason": fallback_in_words(decision.fallback)}
+    if decision.model_version_id is None:
+        return _("served without a model")
+    return _("served by the shopper’s predictions")
+
+
+def excluded_in_words(excluded: Any) -> str:
+    """Return why offers were left out, each reason with how many, the most frequent first."""
+    counts = Counter(reason_in_words(reason) for _key, reason in _pairs(excluded) if reason)
+    return ", ".join(f"{words} ({count})" if count > 1 else words for words, count in counts.most_common())
+
+
+def _with(row: Any, reasons: Mapping[int | None, Any]) -> Any:
+    """Return a chosen offer's row with the reasons of its place among the eligible."""
+    return {"reasons": reasons.get(_offer_id(row), ()), **row} if isinstance(row, Mapping) else row
+
+
+def _drawn(eligible: list[Any], chosen: list[Any]) -> dict[int | None, str]:
+    """Return by offer how it was chosen: as the best that was left, or by the policy's chance."""
+    left = [_offer_id(row) for row in eligible]
+    told: dict[int | None, str] = {}
+    for row in chosen:
+        offer = _offer_id(row)
+        if offer not in left:
+            continue
+        told[offer] = _("the best that was left") if left[0] == offer else _("by chance, to learn how it does")
+        left.remove(offer)
+    return told
+
+
+def _became(row: Any, decision: Decision, drawn: Mapping[int | None, str]) -> str:
+    """Return what became of an eligible offer."""
+    if decision.arm == Arm.HOLDOUT.value:
+        return _("held back: the shopper is in the holdout")
+    if decision.arm == Arm.CONTROL.value:
+        return _("held back: the shopper is in the control group")
+    offer = _offer_id(row)
+    return _("served: %(how)s") % {"how": drawn[offer]} if offer in drawn else _("not served: the places were taken")
 
 
 def fallback_in_words(code: str) -> str:
@@ -96,6 +164,7 @@ def fallback_in_words(code: str) -> str:
         "unknown_shopper": _("the visitor is not known"),
         "stale_scores": _("the scores were too old"),
         "not_scored": _("the shopper was not in the last scoring; averages were used"),
+        switch.REASON: _("everything was stopped"),
     }
     return words.get(code) or str(code).replace("_", " ")
 
@@ -160,7 +229,7 @@ def feature_values(features: Any) -> list[tuple[str, str]]:
     ]
 
 
-def _line(row: Any, offers: Mapping[int, Offer]) -> OfferLine:
+def _line(row: Any, offers: Mapping[int, Offer], outcome: str = "") -> OfferLine:
     if not isinstance(row, Mapping):
         row = {"offer": row}
     offer = offers.get(_offer_id(row) or 0)
@@ -174,6 +243,7 @@ def _line(row: Any, offers: Mapping[int, Offer]) -> OfferLine:
         value=money(row.get("value_minor"), currency),
         heads=head_texts(row.get("heads")),
         reasons=tuple(reason_in_words(reason) for reason in listed if reason),
+        outcome=outcome,
         position=str(row.get("position", "")),
         propensity=percent(row.get("propensity")),
         why=why_of(row.get("why")),

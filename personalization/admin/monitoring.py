@@ -19,7 +19,7 @@ from personalization.admin.base import ReadOnlyAdmin
 from personalization.admin.display import DASH, badge, json_block, number, percent
 from personalization.insight import monitoring
 from personalization.insight.findings import BAD, GOOD, HINT
-from personalization.insight.observations import measure_in_words
+from personalization.insight.observations import measure_in_words, named
 from personalization.models import MonitoringReport
 
 SHOWN = 12
@@ -96,9 +96,9 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _shift(row: Mapping[str, Any]) -> Line:
-    name = str(row.get("name", "")).replace("_", " ")
-    label = gettext("probability: %(name)s") % {"name": name} if row.get("of") == "score" else name
-    return Line((label, number(row.get("value")), number(row.get("noise"))), level_badge(row.get("level")))
+    name = str(row.get("name", ""))
+    told = str(named(f"P({name})" if row.get("of") == "score" else name))
+    return Line((told, number(row.get("value")), number(row.get("noise"))), level_badge(row.get("level")))
 
 
 def _gap(row: Mapping[str, Any]) -> Line:
@@ -107,7 +107,7 @@ def _gap(row: Mapping[str, Any]) -> Line:
     return Line(
         (
             measure_in_words(str(row.get("measure", ""))),
-            f"{row.get('attribute', '')}: {row.get('group', '')}",
+            f"{named(str(row.get('attribute', '')))}: {row.get('group', '')}",
             f"{percent(gap.get('value'))} ({interval})",
             percent(own.get("value")),
             percent(rest.get("value")),

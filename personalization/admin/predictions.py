@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext as _
 
 from personalization import conf
 from personalization.admin.causes import Why, why_of
 from personalization.admin.display import DASH, change_url, money, number, percent
 from personalization.admin.explanation import head_labels, head_texts
+from personalization.decisioning import eligibility, session
 from personalization.features import intent
 from personalization.learning.figures import is_number, mapping
 from personalization.models import Campaign, CatalogItem, Offer, ScoreSet, Shopper, ShopperScores
@@ -35,11 +38,15 @@ class Share:
 
 @dataclass(frozen=True)
 class OfferEffects:
-    """One offer's predicted effects for the shopper."""
+    """One offer's predicted effects for the shopper.
+
+    ``barred``: why the shopper cannot get it now. It has no explanation then: nothing of it is shown to them.
+    """
 
     name: str
     url: str
     heads: tuple[str, ...]
+    barred: str = ""
     why: Why | None = None
 
 
@@ -71,7 +78,7 @@ def predictions_of(shopper: Shopper) -> Predictions | None:
         is_live=row.score_set.state == ScoreSet.State.LIVE,
         kinds=_shares(row.kinds, dict(Offer.KINDS) | {NO_OFFER: _("No offer")}),
         head_labels=head_labels(),
-        offers=_offers(row.offers, row.reasons),
+        offers=_offers(row.offers, row.reasons, shopper),
         interest=_shares(values.get("interest"), {}),
         products=_products(row.items),
         values=_values(values) + _intent(row),
@@ -89,21 +96,32 @@ def _shares(value: Any, names: Mapping[str, Any]) -> list[Share]:
     return sorted(shares, key=lambda item: -item.share)[:MOST]
 
 
-def _offers(value: Any, reasons: Any) -> list[OfferEffects]:
+def _offers(value: Any, reasons: Any, shopper: Shopper) -> list[OfferEffects]:
     if not isinstance(value, Mapping):
         return []
     told = mapping(reasons)
     parts = mapping(told.get("offers"))
-    known = Offer.objects.in_bulk([int(key) for key in value if str(key).isdecimal() and len(str(key)) < 19])
+    keys = [int(key) for key in value if str(key).isdecimal() and len(str(key)) < 19]
+    known = Offer.objects.select_related("campaign").in_bulk(keys)
+    now = timezone.now()
+    recent = session.read(shopper, now)
+    _open, barred, _held = eligibility.split(list(known.values()), shopper, personal=True, recent=recent, now=now)
     effects = []
     for key, heads in list(value.items())[: MOST * 2]:
         offer = known.get(int(key)) if str(key).isdecimal() else None
         name = offer.name if offer is not None else _("Offer %(id)s (gone)") % {"id": key}
         url = change_url(Campaign, offer.campaign_id) if offer is not None else ""
-        own = parts.get(key)
+        code = barred.get(offer.pk, "") if offer is not None else "gone"
+        own = None if code else parts.get(key)
         why = why_of({"head": told.get("head"), **own}) if isinstance(own, Mapping) else None
-        effects.append(OfferEffects(name, url, head_texts(heads), why))
+        effects.append(OfferEffects(name, url, head_texts(heads), _barred_in_words(code), why))
     return effects
+
+
+def _barred_in_words(code: str) -> str:
+    if not code:
+        return ""
+    return gettext(eligibility.REASONS[code]) if code in eligibility.REASONS else code.replace("_", " ")
 
 
 def _products(value: Any) -> list[str]:

@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 
+from django.utils.translation import gettext_noop
+
 from personalization.campaigns import snapshots, triggers
 from personalization.campaigns.coupons import closed_reason, is_member
 from personalization.decisioning.session import Session
 from personalization.models import Coupon, Offer, Shopper
 
 REASONS = {
-    "campaign_not_running": "the campaign is not running",
-    "outside_campaign_dates": "outside the campaign's dates",
-    "outside_window": "outside the offer's window",
-    "all_issued": "all coupons are issued",
-    "sold_out": "all redemptions are taken",
-    "budget_used_up": "the campaign's budget is used up",
-    "paced": "today's share of the campaign's budget is used up",
-    "not_a_member": "for other loyalty tiers",
-    "not_in_audience": "the shopper is not in the audience",
-    "no_occasion": "its occasion has not come for this shopper",
-    "already_used": "the shopper has used it already",
-    "dismissed": "the shopper asked for less like this",
-    "predicted_loss": "it is predicted to cost more than it brings",
+    "campaign_not_running": gettext_noop("the campaign is not running"),
+    "outside_campaign_dates": gettext_noop("outside the campaign's dates"),
+    "outside_window": gettext_noop("outside the offer's window"),
+    "all_issued": gettext_noop("all coupons are issued"),
+    "sold_out": gettext_noop("all redemptions are taken"),
+    "budget_used_up": gettext_noop("the campaign's budget is used up"),
+    "paced": gettext_noop("today's share of the campaign's budget is used up"),
+    "not_a_member": gettext_noop("for other loyalty tiers"),
+    "not_in_audience": gettext_noop("the shopper is not in the audience"),
+    "no_occasion": gettext_noop("its occasion has not come for this shopper"),
+    "already_used": gettext_noop("the shopper has used it already"),
+    "dismissed": gettext_noop("the shopper asked for less like this"),
+    "predicted_loss": gettext_noop("it is predicted to cost more than it brings"),
 }
+"""Why an offer is left out, as msgids."""
 
 
 def split(

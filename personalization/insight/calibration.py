@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from personalization.insight.findings import BAD, GOOD, HINT
-from personalization.learning.calibration import ece, ece_null
+from personalization.learning.calibration import allowed, ece, ece_null
 from personalization.models import Exposure, ModelVersion
 from personalization.pure.proportions import Estimate, wilson
 from personalization.types import HEADS, Arm, OfferKind
@@ -24,7 +24,7 @@ WEEKS = 8
 MOST = 50_000
 LEAST_ROWS = 100
 """Rows that a week is judged by, at least."""
-DOUBTFUL, BEYOND_DOUBT = 2.58, 3.29
+DOUBTFUL, CERTAIN = 2.58, 3.29
 """Deviations of the total that one calibrated week in a hundred, and in a thousand, exceeds."""
 EPISODE = timedelta(days=1)
 """The same offer on page after page within a day is one row, as in training."""
@@ -73,7 +73,7 @@ def _week(version_id: int, head: str, start: date, rows: list[tuple[float, bool]
     error, null = ece(p, y, np.ones(len(y))), ece_null(p)
     deviation = float((y - p).sum() / max(np.sqrt((p * (1 - p)).sum()), 1e-9))
     far = abs(float((y - p).mean())) > tolerance
-    if error > max(2 * null, tolerance) or (far and abs(deviation) > BEYOND_DOUBT):
+    if error > max(allowed(null), tolerance) or (far and abs(deviation) > CERTAIN):
         level = BAD
     else:
         level = HINT if error > max(null, tolerance) or (far and abs(deviation) > DOUBTFUL) else GOOD

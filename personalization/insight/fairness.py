@@ -85,20 +85,14 @@ def report(population: str, now: datetime) -> MonitoringReport:
     month = now.strftime("%Y-%m")
     for gap in gaps:
         if gap.level != GOOD:
-            told = {
-                "measure": gap.measure,
-                "attribute": gap.attribute,
-                "group": gap.group,
-                "value": round(gap.gap.value, 4),
-                "low": round(gap.gap.low, 4),
-                "high": round(gap.gap.high, 4),
-            }
             occasion = f"{month}:{gap.measure}:{gap.attribute}:{gap.group}"
-            found.append(Observation("gap", gap.level, occasion, told))
+            found.append(Observation("gap", gap.level, occasion, _told(gap)))
     if not gaps:
         found.append(Observation("no_groups", GOOD))
     elif not found:
-        found.append(Observation("no_gap", GOOD, figures={"comparisons": len(gaps)}))
+        largest = max(gaps, key=lambda each: abs(each.gap.value))
+        counts = {"comparisons": len(gaps), "tolerance": thresholds.get("gap")}
+        found.append(Observation("no_gap", GOOD, figures={**counts, **_told(largest)}))
     return MonitoringReport(
         kind=MonitoringReport.Kind.FAIRNESS,
         population=population,
@@ -106,6 +100,12 @@ def report(population: str, now: datetime) -> MonitoringReport:
         figures={"days": SPAN.days, "gaps": [asdict(gap) for gap in gaps]},
         findings=[observation.as_json() for observation in found],
     )
+
+
+def _told(gap: Gap) -> dict[str, Any]:
+    """Return what a sentence needs of a gap; the difference and its interval as shares."""
+    figures = {name: round(getattr(gap.gap, name), 4) for name in ("value", "low", "high")}
+    return {"measure": gap.measure, "attribute": gap.attribute, "group": gap.group, **figures}
 
 
 def audit(population: str, now: datetime) -> list[Gap]:
@@ -136,7 +136,7 @@ def _pairs(labels: dict[str, Any], least: int) -> Iterator[tuple[str, str, Bools
 
 
 def _level(gap: Estimate) -> str:
-    """Return bad for a gap that is beyond the tolerance beyond doubt, a hint for one that is there beyond doubt."""
+    """Return bad where the whole interval lies beyond the tolerance, a hint where the gap does and zero is outside."""
     tolerance = thresholds.get("gap")
     if gap.low > tolerance or gap.high < -tolerance:
         return BAD

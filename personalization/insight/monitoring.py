@@ -195,7 +195,7 @@ def tell(reports: list[MonitoringReport], now: datetime) -> int:
     ]
     new = alerts.raise_new(wanted, now)
     for alert in new:
-        logger.warning("monitoring: %s", alert.key)
+        logger.warning("monitoring: %s (%s)", alert_text(alert.figures), alert.key)
     alerts.mail_waiting(now)
     return len(new)
 

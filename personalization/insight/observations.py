@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.utils.formats import number_format
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext, gettext_noop, override
 
+from personalization.features.labels import label
 from personalization.insight.findings import BAD, GOOD, HINT
+from personalization.learning.figures import is_number
 from personalization.learning.sentences import Sentence
 
 
@@ -52,9 +53,7 @@ def sentence(code: str, figures: Mapping[str, Any]) -> str:
 
 def said(code: str, figures: Mapping[str, Any]) -> Sentence:
     """Return a finding, to be worded by whoever reads it. Raises nothing: of another release its code is left."""
-    told = {name: _shown(value) for name, value in figures.items()}
-    if "measure" in told:
-        told["measure"] = measure_in_words(told["measure"])
+    told: dict[str, Any] = {name: _shown(name, value) for name, value in figures.items()}
     template = TEMPLATES.get(code, "")
     try:
         _unused = template % told
@@ -63,14 +62,45 @@ def said(code: str, figures: Mapping[str, Any]) -> Sentence:
     return Sentence(template, told) if template else Sentence(code.replace("_", " "))
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
+def _shown(name: str, value: Any) -> Any:
+    """Return a figure as the sentences put it in; what has a name for people as a sentence of its own."""
+    if name == "measure":
+        return Sentence(MEASURES.get(str(value), str(value)))
+    if name == "attribute":
+        return named(str(value))
+    if name == "names" and isinstance(value, list):
+        return [named(str(each)) for each in value]
+    if name in SHARES and is_number(value):
+        return str(number_format(round(value * 100, 1), 1))
     if isinstance(value, float):
         return str(number_format(value, 3 if abs(value) < 10 else 0))
     return str(value)
 
 
+def named(column: str) -> Sentence:
+    """Return what a feature, a profile attribute or a predicted effect is called in front of people."""
+    head = column.removeprefix("P(").removesuffix(")")
+    if head != column:
+        return Sentence(PROBABILITY, {"effect": Sentence(EFFECTS.get(head, head))})
+    with override(None, deactivate=True):
+        return Sentence(label(column))
+
+
+PROBABILITY = gettext_noop("the predicted probability (%(effect)s)")
+SHARES = {"value", "low", "high", "tolerance"}
+"""Figures that are told in percentage points."""
+MEASURES = {
+    "exposure": gettext_noop("Exposure"),
+    "response": gettext_noop("Response"),
+    "uplift": gettext_noop("Uplift"),
+    "price": gettext_noop("Discount"),
+}
+EFFECTS = {
+    "view": gettext_noop("looking at it"),
+    "click": gettext_noop("clicking on it"),
+    "redeem": gettext_noop("using it"),
+    "purchase": gettext_noop("buying something"),
+}
 TEMPLATES = {
     "drift": gettext_noop("What is scored has changed since the training: %(names)s (PSI up to %(worst)s)."),
     "drift_none": gettext_noop("What is scored is what the model was trained to score: %(columns)s columns compared."),
@@ -100,14 +130,18 @@ TEMPLATES = {
         "%(changed)s of %(rows)s scores come out differently with what has arrived since they were computed."
     ),
     "gap": gettext_noop(
-        "%(measure)s: %(attribute)s %(group)s differs from the others by %(value)s (from %(low)s to %(high)s)."
+        "%(measure)s, %(attribute)s %(group)s: %(value)s percentage points against the others, interval %(low)s to "
+        "%(high)s."
     ),
-    "no_gap": gettext_noop("No difference between groups is beyond doubt: %(comparisons)s compared."),
+    "no_gap": gettext_noop(
+        "%(comparisons)s comparisons between groups: in none is the difference both larger than %(tolerance)s "
+        "percentage points and larger than chance explains. The largest: %(measure)s, %(attribute)s %(group)s, "
+        "%(value)s, interval %(low)s to %(high)s."
+    ),
     "no_groups": gettext_noop("No group of the protected attributes has enough shoppers."),
 }
 
 
 def measure_in_words(measure: str) -> str:
     """Return the name of an audit's measure."""
-    words = {"exposure": _("Exposure"), "response": _("Response"), "uplift": _("Uplift"), "price": _("Discount")}
-    return words.get(measure, measure)
+    return gettext(MEASURES[measure]) if measure in MEASURES else measure

@@ -12,6 +12,8 @@ import numpy as np
 from personalization.features.frames import Floats
 
 BINS = 15
+ALLOWED = 2.0
+"""Up to how many times the error that chance alone shows is allowed: by the gate, the card and monitoring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +58,8 @@ def ece_null(p: Floats, *, seed: int = 0, draws: int = 100) -> float:
     ones = np.ones(len(p))
     found = [ece(p, (rng.random(len(p)) < p).astype(np.float64), ones) for _ in range(draws)]
     return float(np.quantile(found, 0.95)) if len(p) else float("nan")
+
+
+def allowed(null: float) -> float:
+    """Return up to which error predictions count as calibrated, from what chance alone shows (:func:`ece_null`)."""
+    return ALLOWED * null

@@ -17,6 +17,7 @@ from django.utils.translation import gettext_noop
 
 from personalization import conf
 from personalization.learning import jobs, registry
+from personalization.learning.calibration import allowed
 from personalization.learning.readiness import readiness
 from personalization.learning.sentences import Sentence, read_all
 from personalization.models import Exposure, Job
@@ -25,8 +26,6 @@ from personalization.types import JobKind, ModelTask
 logger = logging.getLogger(__name__)
 LOOK_SECONDS = 3600
 """How often the triggers that count rows are looked at."""
-WORSE = 2.0
-"""Calibration is worse than chance explains from this many times the error that chance alone would show."""
 
 AGE = gettext_noop("The last training was asked for %(hours).0f hours ago; %(allowed)d are allowed.")
 FIRST = gettext_noop("Nothing has been trained yet.")
@@ -150,7 +149,7 @@ def _calibration(population: str, last: datetime) -> list[Reason]:
     live = champion.metrics.get("live") if champion is not None and isinstance(champion.metrics, dict) else None
     if not isinstance(live, dict) or live.get("ece") is None or datetime.fromisoformat(live["until"]) <= last:
         return []
-    if live["ece"] <= WORSE * live["ece_null"]:
+    if live["ece"] <= allowed(live["ece_null"]):
         return []
     told = {"rows": f"{live['rows']:,}", "error": live["ece"], "null": live["ece_null"]}
     return [Reason("calibration", CALIBRATION, told)]

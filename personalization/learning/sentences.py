@@ -17,7 +17,9 @@ from personalization.exceptions import PersonalizationError
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """``template`` with ``params`` put in. A parameter may be a sentence itself, or a list of them."""
+    """``template`` with ``params`` put in. A parameter may be a sentence itself or a list, joined by commas where its
+    parts are no whole sentences.
+    """
 
     template: str
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -70,8 +72,9 @@ def worded(template: str, params: Mapping[str, Any]) -> str:
 
 def _shown(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        several = [_shown(each) for each in value]
-        return (" " if any(isinstance(each, Sentence | Mapping) for each in value) else ", ").join(map(str, several))
+        several = [str(_shown(each)) for each in value]
+        whole = bool(several) and all(text.endswith((".", "。")) for text in several)
+        return (" " if whole else ", ").join(several)
     if isinstance(value, Sentence | Mapping):
         found = read(value)
         return "" if found is None else str(found)

@@ -171,3 +171,21 @@ def test_segments_are_listed_with_their_sizes(client, marketer):
 def test_segments_need_their_permission(client, db):
     client.force_login(make_user("view_campaign"))
     assert client.get(reverse("admin:personalization_shoppersummary_changelist")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"audience_city": "x" * 101}, "audience_city"),
+        ({"audience_tier": ",".join(f"tier-{number}" for number in range(201))}, "audience_tier"),
+        ({"audience_age_min": "50", "audience_age_max": "20"}, "audience_age_max"),
+        ({"audience_more": json.dumps({"all": [BUYS] * 50}), "audience_tier": "gold"}, audience.MORE),
+        ({"audience_more": '{"field": "faith", "op": "in", "value": ["x"]}'}, audience.MORE),
+    ],
+)
+def test_an_error_stands_at_the_field_that_caused_it(client, marketer, values, field):
+    form = audience.AudienceForm({"audience_more": "", "audience_gender": "f", **values})
+    if form.is_valid():
+        form.rule([])
+    assert set(form.errors) == {field}
+    assert form.errors[field]

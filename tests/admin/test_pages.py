@@ -213,6 +213,62 @@ def test_a_decision_is_explained_in_words(client, superuser):
     assert "€1.23" in html
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "served by the shopper’s predictions"),
+        ({"model_version": None}, "served without a model"),
+        ({"fallback": "no_consent"}, "served, not personal: the shopper has not agreed to personalisation"),
+        ({"arm": "holdout", "chosen": []}, "held back: the shopper is in the holdout"),
+        ({"arm": "control", "chosen": []}, "held back: the shopper is in the control group"),
+        ({"fallback": "switched_off", "chosen": []}, "nothing served: everything was stopped"),
+        (
+            {"chosen": [], "excluded": {"1": "budget_used_up", "2": "not_in_audience", "3": "not_in_audience"}},
+            "nothing served; left out: the shopper is not in the audience (2), the campaign’s budget was used up",
+        ),
+        ({"chosen": [], "excluded": {}}, "nothing served: no running offer names this slot"),
+    ],
+)
+def test_every_decision_says_why_in_words(client, superuser, changes, told):
+    rows = make_everything()
+    Decision.objects.filter(pk=rows["decision"].pk).update(**changes)
+    for address in (list_url("decision"), change_url("decision", rows["decision"].pk)):
+        assert told in client.get(address).content.decode(), address
+
+
+def test_each_offer_of_a_decision_says_what_became_of_it(client, superuser):
+    rows = make_everything()
+    best = rows["campaign"].offers.get()
+    tried = make_offer(rows["campaign"], name="Tried out")
+    row = {"value_minor": 10, "heads": [], "reasons": ["by_priority"]}
+    Decision.objects.filter(pk=rows["decision"].pk).update(
+        eligible=[{"offer": best.pk, **row}, {"offer": tried.pk, **row}],
+        chosen=[{"offer": tried.pk, "position": 1, "propensity": 0.05}],
+    )
+    page = client.get(change_url("decision", rows["decision"].pk)).content.decode()
+    assert "by chance, to learn how it does; placed by the campaign’s priority" in page
+    assert "served: by chance, to learn how it does" in page
+    assert "not served: the places were taken" in page
+    Decision.objects.filter(pk=rows["decision"].pk).update(arm="holdout", chosen=[])
+    page = client.get(change_url("decision", rows["decision"].pk)).content.decode()
+    assert page.count("<td>held back: the shopper is in the holdout</td>") == 2
+
+
+def test_an_offer_that_the_shopper_cannot_get_says_so_and_is_not_explained(client, superuser):
+    rows = make_everything()
+    offer, scores = rows["campaign"].offers.get(), ShopperScores.objects.get()
+    scores.reasons = {"head": "redeem", "offers": {str(offer.pk): {"base": -2.0, "loyalty": 0.5}}}
+    scores.save()
+    page = client.get(change_url("shopper", rows["shopper"].pk)).content.decode()
+    assert f"Why “{offer.name}”" in page  # the control: they can get it
+    assert "<td>yes</td>" in page
+    offer.tiers = ["platinum"]
+    offer.save()
+    page = client.get(change_url("shopper", rows["shopper"].pk)).content.decode()
+    assert f"Why “{offer.name}”" not in page
+    assert "<td>no: for other loyalty tiers</td>" in page
+
+
 def test_feature_values_need_the_permission_to_view_shoppers(client):
     rows = make_everything()
     client.force_login(make_user("view_decision"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import datetime, timedelta
 from io import StringIO
@@ -18,8 +19,8 @@ from personalization.campaigns import alerts
 from personalization.insight import calibration, monitoring, service
 from personalization.insight.doctor import examine
 from personalization.insight.findings import BAD, GOOD, HINT, Finding
-from personalization.insight.observations import Observation, sentence
-from personalization.learning import handlers, jobs
+from personalization.insight.observations import Observation, said, sentence
+from personalization.learning import handlers, jobs, sentences
 from personalization.models import (
     Alert,
     Decision,
@@ -189,6 +190,17 @@ def test_a_batch_like_the_reference_is_said_to_be_one() -> None:
     assert codes(monitoring.health("shop", timezone.now()))["drift_none"] == GOOD
 
 
+def test_drift_is_told_by_the_names_that_people_know() -> None:
+    told = {"names": ["offer_gap_hours", "P(redeem)", "own_column"], "worst": 0.31}
+    names = "hours since the last offer, the predicted probability (using it), own column"
+    assert sentence("drift", told) == f"What is scored has changed since the training: {names} (PSI up to 0.310)."
+    with translation.override("zh-hans"):
+        stored = sentences.read(json.loads(json.dumps(said("drift", told).stored())))
+    assert str(stored) == sentence("drift", told)  # stored by a worker of another language
+    with translation.override("zh-hans"):
+        assert "距上次收到优惠的小时数" in str(stored)
+
+
 def test_old_scores_an_old_champion_and_no_coverage_are_told(settings: Settings) -> None:
     live = make_scores(published_at=timezone.now() - 4 * DAY)
     ModelVersion.objects.update(cutoff_at=timezone.now() - 40 * DAY)
@@ -234,7 +246,7 @@ def test_the_job_stores_reports_and_raises_alerts_once(settings: Settings, caplo
     alert = Alert.objects.get()
     assert (alert.kind, alert.campaign) == ("model", None)
     assert alerts.text(alert).startswith("What is scored has changed since the training: age (PSI up to ")
-    assert "monitoring: model:drift" in caplog.text
+    assert "monitoring: What is scored has changed since the training: age" in caplog.text
 
 
 def test_another_population_raises_no_alert() -> None:
@@ -263,7 +275,7 @@ def test_the_command_says_what_it_saw_and_fails_where_something_is_wrong() -> No
     call_command("monitor", stdout=out)
     assert "What is scored is what the model was trained to score: 2 columns compared." in out.getvalue()
     ScoreSet.objects.update(profile={"features": {"age": [0, 0, 900, 0]}, "scores": {}})
-    with pytest.raises(CommandError, match="1 findings need"):
+    with pytest.raises(CommandError, match="1 finding needs a look"):
         call_command("monitor", "--audit", stdout=out)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,18 @@ def test_a_scoring_at_the_cutoff_is_the_reference(trained: Population) -> None:
     assert {head: bins["counts"] for head, bins in reference["scores"].items()} == now["scores"]
     assert set(now["scores"]) == set(HEADS)
     assert not {"hour", "weekday"} & set(now["features"])  # the moment of a batch is the same for all
+    assert not [name for name in now["features"] if name.endswith(profile.CLOCKED)]
     assert all(shift.value == 0 for shift in drift.shifts(reference, now, hint=0.1, alert=0.25))
+
+
+def test_hours_that_pass_are_no_drift(trained: Population) -> None:
+    """Between a training and a scoring eight hours later every age has grown: that is told of nobody's behaviour."""
+    score.run(None, {"population": "shop"}, silent, until=population.END + timedelta(hours=8))
+    live = ScoreSet.objects.get(state=ScoreSet.State.LIVE)
+    assert live.response_version is not None
+    found = drift.shifts(live.response_version.card["reference"], live.profile, hint=0.1, alert=0.25)
+    assert found
+    assert [shift for shift in found if shift.level != GOOD] == []
 
 
 def test_every_version_of_a_training_can_be_watched(trained: Population) -> None:

@@ -30,9 +30,9 @@ class Command(BaseCommand):
             raise CommandError(job.error or f"The job ended as {job.state}.")
         bad = 0
         for report in MonitoringReport.objects.filter(pk__in=job.result["reports"]).order_by("pk"):
-            self.stdout.write(str(report.get_kind_display()))
+            self.stdout.write(str(report.get_kind_display()).capitalize())
             for observation in monitoring.observations(report):
                 bad += observation.level == BAD
                 self.stdout.write(f"  {observation.level:<6} {observation.text}")
         if bad:
-            raise CommandError(f"{bad} findings need somebody's eyes.")
+            raise CommandError("1 finding needs a look." if bad == 1 else f"{bad} findings need a look.")

@@ -25,6 +25,8 @@ ADAPTERS = {
     "CONTACTS": ("addresses",),
     "POINTS": ("grant",),
     "IMPERSONATION": ("__call__",),
+    "SENTIMENT": ("__call__",),
+    "IMAGES": ("image_vectors",),
 }
 CHOICES = {
     "UNKNOWN_EVENTS": ("reject", "keep", "drop"),

@@ -66,6 +66,12 @@ class Conf:
     """Purchase intent is how likely a shopper is to buy anything within so many days."""
     text_topics: int = 0
     """Topics that the words of product titles are divided into, for features of shoppers' interest; 0: none."""
+    images: str = ""
+    """Dotted path of the adapter of image vectors (:class:`personalization.ports.adapters.Images`)."""
+    review_sentiment: bool = False
+    """Whether features read the sentiment of shoppers' reviews: stars, and what the texts say."""
+    sentiment: str = ""
+    """Dotted path of a function of texts that returns the sentiment of each; empty: learnt from the shop's stars."""
     train_every_hours: int = 24
     """A training is due this long after the last one; 0: nothing is trained by itself."""
     retrain_exposures: int = 20_000

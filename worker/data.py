@@ -43,7 +43,7 @@ class Vocabularies:
         seen = _lasting(rows)
         offers = {str(int(frames.offers.ids[position])): code for code, position in enumerate(seen, start=1)}
         categories = {name: code for code, name in enumerate(frames.categories[:MAX_CODES], start=1)}
-        return cls(text, offers, categories, Tastes.fit(frames))
+        return cls(text, offers, categories, Tastes.fit(frames, int(rows.time.max()) if len(rows) else None))
 
     def sizes(self) -> dict[str, int]:
         """Return the number of codes per categorical feature, unknown included."""

@@ -1,4 +1,5 @@
-"""The columns of the group ``taste``: what the products that a shopper turned to of late are about.
+"""The columns of the group ``taste``: what the products that a shopper turned to of late are about and look like, and
+what reviews say.
 
 Computed from a version's own vocabularies, so that training and serving divide titles alike; every column is nan where
 nothing is known, and all of them where the shop does not ask for them.
@@ -15,41 +16,74 @@ from scipy import sparse
 from personalization import conf
 from personalization.features.compute import FeatureBuilder, Rows
 from personalization.features.frames import Floats, Frames
-from personalization.features.specification import INDEX
+from personalization.features.specification import IMAGE_DIRECTIONS, INDEX
 from personalization.features.turned import Pairs
+from worker import opinions
+from worker.looks import Looks
+from worker.sentiment import Sentiment
 from worker.text_topics import TextTopics
 
 
 @dataclass(slots=True)
 class Tastes:
-    """What was fitted on the catalogue, before anything is known of a shopper."""
+    """What was fitted on the catalogue, before anything is known of a shopper, and on the words of earlier reviews."""
 
     topics: TextTopics | None = None
+    sentiment: Sentiment | None = None
+    looks: Looks | None = None
 
     @classmethod
-    def fit(cls, frames: Frames) -> Self:
-        """Fit what the settings ask for."""
-        return cls(TextTopics.fit(frames.items.title, conf.get().text_topics))
+    def fit(cls, frames: Frames, until: int | None = None) -> Self:
+        """Fit what the settings ask for; on reviews from before ``until`` (milliseconds), by default on all."""
+        moment = frames.until + 1 if until is None else until
+        return cls(
+            TextTopics.fit(frames.items.title, conf.get().text_topics),
+            Sentiment.fit(frames.reviews, moment) if conf.get().review_sentiment else None,
+            Looks.fit(frames.items.image),
+        )
 
     def as_json(self) -> dict[str, Any]:
-        return {"topics": None if self.topics is None else self.topics.as_json()}
+        return {
+            "topics": None if self.topics is None else self.topics.as_json(),
+            "sentiment": None if self.sentiment is None else self.sentiment.as_json(),
+            "looks": None if self.looks is None else self.looks.as_json(),
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any] | None) -> Self:
         """Return what :meth:`as_json` told; of an artefact that tells nothing, nothing."""
-        return cls(TextTopics.from_json((data or {}).get("topics")))
+        told = data or {}
+        return cls(
+            TextTopics.from_json(told.get("topics")),
+            Sentiment.from_json(told.get("sentiment")),
+            Looks.from_json(told.get("looks")),
+        )
 
     def fill(self, builder: FeatureBuilder, rows: Rows, x: Floats) -> None:
         """Fill the columns of ``x`` [rows, features], in place, from what happened strictly before each moment."""
-        if self.topics is None or not len(builder.frames.items.ids):
+        if self.sentiment is not None:
+            opinions.fill(self.sentiment, builder, rows, x)
+        if not len(builder.frames.items.ids) or (self.topics is None and self.looks is None):
             return
         pairs = builder.turned.before(rows.shopper, rows.time)
-        shares = self.topics.shares(builder.frames.items.title)
-        mixed = weighted_mean(pairs, shares, len(rows))
-        for topic in range(shares.shape[1]):
-            x[:, INDEX[f"text_topic_{topic + 1}"]] = mixed[:, topic]
-        offered = of_categories(builder.frames, shares)[offered_category(builder.frames, rows)]
-        x[:, INDEX["text_match"]] = cosine(mixed, offered)
+        offered = offered_category(builder.frames, rows)
+        if self.topics is not None:
+            shares = self.topics.shares(builder.frames.items.title)
+            columns = [INDEX[f"text_topic_{topic + 1}"] for topic in range(shares.shape[1])]
+            _fill(x, columns, INDEX["text_match"], shares, builder.frames, pairs, offered)
+        if self.looks is not None and len(builder.frames.items.image):
+            along = self.looks.of(builder.frames.items.image)
+            columns = [INDEX[f"image_{at + 1}"] for at in range(min(IMAGE_DIRECTIONS, along.shape[1]))]
+            _fill(x, columns, INDEX["image_match"], along, builder.frames, pairs, offered)
+
+
+def _fill(
+    x: Floats, columns: list[int], match: int, values: Floats, frames: Frames, pairs: Pairs, offered: Any
+) -> None:
+    """Fill the mean of what each row turned to, ``values`` [items, d], its first into the columns, and its match."""
+    mixed = weighted_mean(pairs, values, len(x))
+    x[:, columns] = mixed[:, : len(columns)]
+    x[:, match] = cosine(mixed, of_categories(frames, values)[offered])
 
 
 def weighted_mean(pairs: Pairs, values: Floats, rows: int) -> Floats:

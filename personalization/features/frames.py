@@ -111,6 +111,26 @@ class Lines:
 
 
 @dataclass(slots=True)
+class Reviews:
+    """Reviews sorted by (shopper, time), of shops that ask for their sentiment; elsewhere there are none.
+
+    ``item`` and ``category`` are positions or -1; ``stars`` −1 (one star) to 1 (five), nan without; ``text`` may be
+    empty; ``hosted`` is the sentiment that the host gave the text, −1 to 1, nan where it gave none.
+    """
+
+    shopper: Ints = field(default_factory=_nothing)
+    time: Ints = field(default_factory=_nothing)
+    item: Ints = field(default_factory=_nothing)
+    category: Ints = field(default_factory=_nothing)
+    stars: Floats = field(default_factory=lambda: np.zeros(0))
+    text: list[str] = field(default_factory=list)
+    hosted: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+@dataclass(slots=True)
 class Exposures:
     """One row an exposure; ``offer`` is -1 for control and holdout. Outcomes after the cut-off read NEVER."""
 
@@ -162,7 +182,10 @@ class Offers:
 
 @dataclass(slots=True)
 class Items:
-    """Products: host ids, category positions, prices in major units (nan if unknown); brands and titles, or none."""
+    """Products: host ids, category positions, prices in major units (nan if unknown); brands and titles, or none.
+
+    ``image`` [items, d] holds the vectors that the host supplies, rows of zeros where it has none; d is 0 without any.
+    """
 
     ids: list[str]
     category: Ints
@@ -170,6 +193,7 @@ class Items:
     visible: NDArray[np.bool_]
     brand: list[str] = field(default_factory=list)
     title: list[str] = field(default_factory=list)
+    image: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
 
 @dataclass(slots=True)
@@ -192,3 +216,4 @@ class Frames:
     categories: list[str]
     digits: int = 2
     simulated: bool = False
+    reviews: Reviews = field(default_factory=Reviews)

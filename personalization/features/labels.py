@@ -6,7 +6,7 @@ from django.utils.functional import Promise
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from personalization.features.specification import TEXT_TOPICS
+from personalization.features.specification import IMAGE_DIRECTIONS, TEXT_TOPICS
 
 LABELS: dict[str, str | Promise] = {
     "offer_kind": _("kind of offer"),
@@ -62,6 +62,14 @@ LABELS: dict[str, str | Promise] = {
         for number in range(1, TEXT_TOPICS + 1)
     },
     "text_match": _("offer’s category reads like what was looked at"),
+    **{
+        f"image_{number}": format_lazy(_("interest in looks, direction {number}"), number=number)
+        for number in range(1, IMAGE_DIRECTIONS + 1)
+    },
+    "image_match": _("offer’s category looks like what was looked at"),
+    "review_given": _("sentiment of their reviews"),
+    "review_match": _("sentiment of their reviews of the offer’s category"),
+    "review_category": _("sentiment of all reviews of the offer’s category"),
 }
 
 

@@ -65,6 +65,9 @@ def _taste(name: str, purpose: str, unit: str = "share", *, flag: bool = False) 
 TEXT_TOPICS = 8
 """Columns for topics of the catalogue's words; a shop that asks for fewer leaves the last ones empty."""
 
+IMAGE_DIRECTIONS = 4
+"""Columns for the directions in which the shop's images differ most."""
+
 FEATURES: tuple[Feature, ...] = (
     _offer("offer_kind", "attractiveness: the kind of benefit", categorical=True),
     _offer("offer", "attractiveness: what this very offer did before", categorical=True),
@@ -128,6 +131,14 @@ FEATURES: tuple[Feature, ...] = (
         for number in range(1, TEXT_TOPICS + 1)
     ),
     _taste("text_match", "interest: the offer's category is about what they turn to", "cosine"),
+    *(
+        _taste(f"image_{number}", f"interest: what they turn to looks like, direction {number}", "−1 to 1")
+        for number in range(1, IMAGE_DIRECTIONS + 1)
+    ),
+    _taste("image_match", "interest: the offer's category looks like what they turn to", "cosine"),
+    _taste("review_given", "sentiment: of the reviews that they wrote", "−1 to 1"),
+    _taste("review_match", "sentiment: of the reviews that they wrote of the offer's category", "−1 to 1"),
+    _taste("review_category", "sentiment: of everybody's reviews of the offer's category (shrunk)", "−1 to 1"),
 )
 
 NAMES = tuple(feature.name for feature in FEATURES)
@@ -136,4 +147,6 @@ CATEGORICAL = tuple(position for position, feature in enumerate(FEATURES) if fea
 PROFILE = tuple(position for position, feature in enumerate(FEATURES) if feature.group == "profile")
 RATE_PRIOR = 2.0
 """Pseudo-exposures by which rates are shrunk towards one half."""
-VERSION = "3"
+REVIEW_PRIOR = 5.0
+"""Neutral pseudo-reviews by which a category's sentiment is shrunk."""
+VERSION = "4"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from personalization.features.specification import FEATURES, TEXT_TOPICS
+from personalization.features.specification import FEATURES, IMAGE_DIRECTIONS, TEXT_TOPICS
 from personalization.types import Purpose
 
 SEQUENCE, REMAINDER = "sequence", "remainder"
@@ -89,6 +89,18 @@ TOPICS: tuple[Topic, ...] = (
         _("What the products looked at are about"),
         _("What the products that you look at and buy are about"),
         (*(f"text_topic_{number}" for number in range(1, TEXT_TOPICS + 1)), "text_match"),
+    ),
+    Topic(
+        "looks",
+        _("What the products looked at look like"),
+        _("What the products that you look at and buy look like"),
+        (*(f"image_{number}" for number in range(1, IMAGE_DIRECTIONS + 1)), "image_match"),
+    ),
+    Topic(
+        "reviews",
+        _("What reviews say"),
+        _("What you and others say in reviews"),
+        ("review_given", "review_match", "review_category"),
     ),
     Topic(
         "fatigue",

@@ -22,7 +22,7 @@ from personalization.features.frames import (
     Offers,
     milliseconds,
 )
-from personalization.learning import people, stream
+from personalization.learning import images, people, reviews, stream
 from personalization.learning.stream import Progress
 from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper, ShopperAlias
 from personalization.pure.costs import nominal
@@ -76,6 +76,7 @@ def load(population: str, until: datetime, progress: Progress = _silent) -> Fram
     codes = stream.Codes.of(shoppers, items, category_code, offers, digits)
     events = stream.read(population, until, codes, exposures, progress)
     lines = stream.read_lines(population, until, codes, progress)
+    written = reviews.read(population, until, codes, progress)
     return Frames(
         population=population,
         until=cut,
@@ -89,6 +90,7 @@ def load(population: str, until: datetime, progress: Progress = _silent) -> Fram
         categories=categories,
         digits=digits,
         simulated=is_simulated(population),
+        reviews=written,
     )
 
 
@@ -112,6 +114,7 @@ def _items(population: str) -> tuple[Items, list[str]]:
             np.array(visible, dtype=bool),
             brand,
             title,
+            images.read(population, ids),
         ),
         categories,
     )

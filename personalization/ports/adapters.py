@@ -60,6 +60,13 @@ class Contacts(Protocol):
         """Return account primary key → address for a channel (``email``, …); who has none is left out."""
 
 
+class Images(Protocol):
+    """What the shop's products look like, as numbers: the output of an image model of the host's choice."""
+
+    def image_vectors(self, item_ids: Sequence[str]) -> Sequence[Sequence[float] | None]:
+        """Return a vector for each product, in their order, all of one width; None for who has no picture."""
+
+
 class Points(Protocol):
     """The shop's loyalty points."""
 
@@ -103,10 +110,22 @@ def impersonation() -> Callable[[HttpRequest], bool] | None:
     return cast(Callable[[HttpRequest], bool], import_string(path)) if path else None
 
 
+def sentiment() -> Callable[[Sequence[str]], Sequence[float | None]] | None:
+    """Return the host's function of texts to sentiments (−1 to 1, None where there is none), or None without one."""
+    path = conf.get().sentiment
+    return cast(Callable[[Sequence[str]], Sequence[float | None]], import_string(path)) if path else None
+
+
 def contacts() -> Contacts | None:
     """Return the adapter of addresses, or None where nothing can be pushed."""
     path = conf.get().contacts
     return cast(Contacts, _load(path)) if path else None
+
+
+def images() -> Images | None:
+    """Return the adapter of image vectors, or None where the shop supplies none."""
+    path = conf.get().images
+    return cast(Images, _load(path)) if path else None
 
 
 def points() -> Points | None:

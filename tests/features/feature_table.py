@@ -11,7 +11,7 @@ from django.utils import translation
 
 from personalization.features import turned
 from personalization.features.labels import label
-from personalization.features.specification import FEATURES, RATE_PRIOR, Feature
+from personalization.features.specification import FEATURES, RATE_PRIOR, REVIEW_PRIOR, Feature
 from personalization.features.topics import BY_CODE, OF_FEATURE
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "features.md"
@@ -43,12 +43,14 @@ the card and in the reasons that staff and shoppers are given.
 
 *Looks back* is the window before the moment; "all" is everything that is kept. Columns of the offer and of the moment
 need no consent; every other one reads shoppers who agreed to personalisation and nobody else. That the future changes
-nothing is tested for every column: `tests/features/test_compute.py`, and for the taste `tests/worker/test_tastes.py`.
+nothing is tested for every column: `tests/features/test_compute.py`, and for the taste `tests/worker/test_tastes.py`,
+`test_looks.py` and `test_sentiment.py` there.
 """
 OF_TASTE = """
-These columns are empty unless the shop asks for them ([settings](settings.md): `TEXT_TOPICS`). What a shopper turned to
-are products viewed, put into the basket and bought; a purchase counts thrice, and each counts half as much with every
-{days:g} days that it lies back.
+These columns are empty unless the shop asks for them ([settings](settings.md): `TEXT_TOPICS`, `IMAGES`,
+`REVIEW_SENTIMENT`). What a shopper turned to are products viewed, put into the basket and bought; a purchase counts
+thrice, and each counts half as much with every {days:g} days that it lies back. The sentiment of reviews is the mean of
+all that were written before the moment; a category's is shrunk towards neutral by {prior:g} pseudo-reviews.
 """
 
 
@@ -61,7 +63,7 @@ def render() -> str:
     for group, features in groupby(FEATURES, key=lambda feature: feature.group):
         parts.append(f"\n## {GROUPS[group]}\n")
         if group == "taste":
-            parts.append(OF_TASTE.format(days=turned.HALF_LIFE_DAYS))
+            parts.append(OF_TASTE.format(days=turned.HALF_LIFE_DAYS, prior=REVIEW_PRIOR))
         parts.append(HEADER)
         parts.extend(_line(feature) for feature in features)
     return "".join(parts)
@@ -76,7 +78,7 @@ def _line(feature: Feature) -> str:
 def _window(feature: Feature) -> str:
     if feature.group in {"offer", "profile", "context"}:
         return "–"
-    if feature.group == "taste":
+    if feature.group == "taste" and not feature.name.startswith("review_"):
         return f"the last {turned.MOST}"
     return "all" if feature.window_days is None else f"{feature.window_days} days"
 

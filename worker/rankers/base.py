@@ -91,7 +91,8 @@ def interactions(frames: Frames) -> Interactions:
     order = np.lexsort((time, shopper))
     items = frames.items
     blank = Catalogue.blank(len(items.ids))
-    catalogue = Catalogue(items.category, items.price, items.brand or blank.brand, items.title or blank.text)
+    image = items.image if items.image.size else None
+    catalogue = Catalogue(items.category, items.price, items.brand or blank.brand, items.title or blank.text, image)
     return Interactions(
         shopper[order], item[order], time[order], weight[order], len(items.ids), len(frames.shoppers), catalogue
     )

@@ -20,15 +20,20 @@ MOST_WORDS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Per product [items]: the category's position (−1 if none), price in major units (nan if unknown), texts ("")."""
+    """Per product [items]: the category's position (−1 if none), price in major units (nan if unknown), texts ("").
+
+    ``image`` [items, d] are vectors of pictures, rows of zeros where there is none.
+    """
 
     category: Ints
     price: Floats
     brand: Sequence[str]
     text: Sequence[str]
+    image: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        lengths = {len(column) for column in (self.category, self.price, self.brand, self.text)}
+        columns = [self.category, self.price, self.brand, self.text, *([] if self.image is None else [self.image])]
+        lengths = {len(column) for column in columns}
         if len(lengths) > 1:
             raise ValueError(f"The catalogue's columns have unequal lengths, {sorted(lengths)}: give one row an item.")
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from personalization.features.frames import Floats, Ints
+from worker.looks import reduced
 from worker.rankers.base import Interactions, Needs, Progress, Ranker, Reason, Scores, packed, unpacked
 from worker.rankers.catalogue import tf_idf
 from worker.rankers.neighbours import fashion, pulls, recent
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, eq=False)
 class Content(Ranker):
-    """Item vectors from category, brand, price band and words; a shopper is the recency-weighted sum of theirs.
+    """Item vectors from category, brand, price band, words and looks; a shopper is the recency-weighted sum of theirs.
 
     Each attribute is a block of length 1 (a rare category tells more than a common one: idf), weighed by the setting of
     its name; an item's vector [attributes], sparse, has length 1 again, and a score is Σ over the last fifty items of
@@ -29,13 +30,14 @@ class Content(Ranker):
     """
 
     name: ClassVar[str] = "content"
-    note: ClassVar[str] = "products like those turned to, by category, brand, price and words"
+    note: ClassVar[str] = "products like those turned to, by category, brand, price, words and looks"
     needs: ClassVar[Needs] = Needs(attributes=True)
     space: ClassVar[Space] = {
         "category": Range(0.0, 5.0),
         "brand": Range(0.0, 5.0),
         "price": Range(0.0, 5.0),
         "text": Range(0.0, 5.0),
+        "image": Range(0.0, 5.0),
         "bands": Range(2, 50, whole=True),
         "recency_decay": Range(0.5, 1.0),
     }
@@ -44,6 +46,7 @@ class Content(Ranker):
     brand: float = 0.7
     price: float = 0.4
     text: float = 1.0
+    image: float = 1.0
     bands: int = 8
     recency_decay: float = 0.9
     matrix: sparse.csr_matrix = field(init=False, repr=False)
@@ -55,11 +58,14 @@ class Content(Ranker):
         brands = np.unique(np.array(catalogue.brand, dtype=object).astype(str), return_inverse=True)
         no_brand = np.array([not name for name in catalogue.brand], dtype=bool)
         brand = np.where(no_brand, -1, brands[1])
+        image = reduced(catalogue.image)
+        looks = np.zeros((len(catalogue), 0)) if image is None else image
         blocks = (
             (self.category, one_hot(catalogue.category)),
             (self.brand, one_hot(brand)),
             (self.price, one_hot(price_bands(catalogue.price, self.bands))),
             (self.text, tf_idf(catalogue.text)),
+            (self.image, unit_rows(sparse.csr_matrix(looks))),
         )
         self.matrix = unit_rows(sparse.hstack([block * weight for weight, block in blocks], format="csr"))
 

@@ -29,6 +29,7 @@ from worker import device, intent, preference
 from worker.data import Samples, assemble
 from worker.estimators.four_part import ARMS, FourPartEstimator
 from worker.profile import RECOMPUTED, Profiler, recomputed, windows
+from worker.quick import student_of
 from worker.rankers import Ranker, Transitions, interactions, top_items
 from worker.reasons import Explainer
 from worker.response import Stage
@@ -299,4 +300,5 @@ def _defaults(scorer: Scorer) -> dict[str, Any]:
         "strategy": dict(zip(ARMS, _round(strategy.mean(axis=0)), strict=True)) if strategy.size else {},
         "basket_minor": round(usual * 10**frames.digits),
         "items": items,
+        "quick": student_of(scorer.response),
     }

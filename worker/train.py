@@ -25,7 +25,7 @@ from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.learning.sentences import Sentence, of_error, store_all
 from personalization.types import HEADS, JobKind, ModelTask, Purpose
-from worker import artifacts, cards, device, gate, intent, preference, response
+from worker import artifacts, cards, device, gate, intent, preference, quick, response
 from worker.data import Samples, Vocabularies
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
@@ -166,15 +166,21 @@ def _train_response(frames: Frames, job: Job | None, params: dict[str, Any], sta
         ship = final.get(item.name, item)
         vocabularies = test.vocabularies if item.name not in final else all_vocabularies
         cutoff = _moment(frames.until if item.name in final else found[0].origin)
+        champion = item.name == verdict.champion
+        taught = (
+            quick.teach(problem, item, ship, test, found[0].train, vocabularies, verdict.head, seed=seed)
+            if champion
+            else {}
+        )
         version = store_response(
             ship, vocabularies, task=ModelTask.RESPONSE, population=frames.population, job=job, cutoff_at=cutoff,
             metrics=_metrics(item, verdict), backtest=_backtest_arrays(item, test),
             card={**card, "note": REGISTRY[item.name].note,
                   "reference": profiler.reference(ship.estimator, ship.calibrator, vocabularies),
-                  **cards.facts(item, test, verdict.head, champion=item.name == verdict.champion)},
+                  **taught, **cards.facts(item, test, verdict.head, champion=champion)},
         )  # fmt: skip
         outcome.versions.append(version)
-        if item.name == verdict.champion:
+        if champion:
             outcome.promoted += [version] if verdict.promoted else []
             outcome.refused = version if reigning is not None and not verdict.promoted else None
     if FourPartEstimator.name in final:

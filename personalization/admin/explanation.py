@@ -203,6 +203,7 @@ def reason_in_words(code: Any) -> str:
         "predicted_loss": _("predicted to cost more than it brings"),
         "by_priority": _("placed by the campaign’s priority"),
         "predicted_for_shopper": _("predicted for this shopper"),
+        "predicted_from_recent": _("predicted from what the shopper did last"),
         "predicted_by_kind": _("predicted from this kind of offer"),
         "average_of_offer": _("the offer’s average"),
         "average_of_kind": _("the average of this kind of offer"),

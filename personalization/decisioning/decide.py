@@ -113,7 +113,7 @@ def judged(
     population = shopper.population if shopper is not None else conf.get().population
     eligible, excluded, held = eligibility.split(offers, shopper, personal=personal, recent=recent, now=now)
     predictions = scores.for_shopper(shopper if personal else None, population)
-    ranked = rank(eligible, predictions, recent.interest, held)
+    ranked = rank(eligible, predictions, recent.interest, held, recent.known)
     kept = [item for item in ranked if item.value_minor is None or item.value_minor > 0]
     excluded.update({item.offer.pk: "predicted_loss" for item in ranked if item not in kept})
     arm, how = _arm(shopper if personal else None), _assignment(limit)

@@ -2,7 +2,8 @@
 
 value = P(purchase) · basket · margin − P(redeem) · expected benefit, in minor units, over the outcome window. An
 offer that was launched after the last scoring borrows its kind's mean effect, scaled by how much more (or less) the
-strategy gives this kind to this shopper than to the average one.
+strategy gives this kind to this shopper than to the average one. For a shopper whom no batch has scored, or too long
+ago, the quick model moves each offer's mean by what they did last.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from dataclasses import dataclass, replace
 from personalization import conf
 from personalization.decisioning.scores import Scores
 from personalization.models import Offer
+from personalization.pure import quick
 from personalization.pure.costs import expected_benefit
 from personalization.types import HEADS
 
 REDEEM, PURCHASE = HEADS.index("redeem"), HEADS.index("purchase")
 FRESH_BOOST = 0.5
+MOMENTARY = frozenset({"not_scored", "stale_scores"})
+"""Why there may be no scores of a shopper who agreed to personalisation: their last events are known all the same."""
 HOLDS_COUPON = "holds_coupon"
 """Reason of an offer whose coupon waits for the shopper: to claim it again gives the same one."""
 
@@ -33,13 +37,18 @@ class Ranked:
 
 
 def rank(
-    offers: list[Offer], scores: Scores, fresh_interest: dict[str, float], held: Collection[int] = ()
+    offers: list[Offer],
+    scores: Scores,
+    fresh_interest: dict[str, float],
+    held: Collection[int] = (),
+    known: quick.Known | None = None,
 ) -> list[Ranked]:
     """Return the offers by falling value; without predictions by the campaigns' priority.
 
-    ``held``: offers whose coupon the shopper has already; it is said, and changes nothing else.
+    ``held``: offers whose coupon the shopper has already; it is said, and changes nothing else. ``known``: what
+    the page knows of a shopper who has no scores.
     """
-    ranked = [_judge(offer, scores, fresh_interest) for offer in offers]
+    ranked = [_judge(offer, scores, fresh_interest, known) for offer in offers]
     ranked = [
         replace(item, reasons=(*item.reasons, HOLDS_COUPON)) if item.offer.pk in held else item for item in ranked
     ]
@@ -54,8 +63,8 @@ def rank(
     )
 
 
-def _judge(offer: Offer, scores: Scores, fresh_interest: dict[str, float]) -> Ranked:
-    heads, source = _heads(offer, scores)
+def _judge(offer: Offer, scores: Scores, fresh_interest: dict[str, float], known: quick.Known | None) -> Ranked:
+    heads, source = _heads(offer, scores, known)
     if heads is None:
         return Ranked(offer, (), None, ("by_priority",))
     basket = float(scores.values.get("basket_minor") or scores.defaults.get("basket_minor") or 0.0)
@@ -72,10 +81,15 @@ def _judge(offer: Offer, scores: Scores, fresh_interest: dict[str, float]) -> Ra
     return Ranked(offer, tuple(heads), value, tuple(reasons))
 
 
-def _heads(offer: Offer, scores: Scores) -> tuple[list[float] | None, str]:
+def _heads(offer: Offer, scores: Scores, known: quick.Known | None) -> tuple[list[float] | None, str]:
     personal = scores.offers.get(str(offer.pk))
     if personal is not None:
         return personal, "predicted_for_shopper"
+    student = scores.defaults.get("quick")
+    if student and known is not None and scores.fallback in MOMENTARY:
+        moved = quick.predict(student, str(offer.pk), offer.kind, quick.features(known, offer.category))
+        if moved is not None:
+            return moved, "predicted_from_recent"
     average = scores.defaults.get("offers", {}).get(str(offer.pk))
     kind_mean = scores.defaults.get("kinds", {}).get(offer.kind)
     usual = scores.defaults.get("strategy", {}).get(offer.kind)

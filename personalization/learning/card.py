@@ -17,7 +17,7 @@ from django.utils.translation import ngettext
 
 from personalization.features.labels import label
 from personalization.features.topics import BY_CODE, OF_FEATURE, REMAINDER, SEQUENCE
-from personalization.learning import diversity_words
+from personalization.learning import diversity_words, quick_words
 from personalization.learning.calibration import allowed
 from personalization.learning.disclosure import weights_of
 from personalization.learning.figures import DASH, date, is_number, listed, mapping, moment, number, percent
@@ -98,6 +98,8 @@ class Card:
     cost: list[Row] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     rules: Rules | None = None
+    quick: list[Row] = field(default_factory=list)
+    quick_words: str = ""
 
     @property
     def calibration_points(self) -> list[tuple[float, float]]:
@@ -128,6 +130,8 @@ def build(version: ModelVersion) -> Card:
         warnings=diversity_words.warnings(diverse),
         diversity=[Row(*pair) for pair in diversity_words.figures(diverse)],
         rates=[Row(*pair) for pair in diversity_words.rates(diverse)],
+        quick=[Row(*line) for line in quick_words.figures(stored.get("quick"))],
+        quick_words=quick_words.verdict(stored.get("quick")),
         topics=_topics(stored),
         features=_features(stored),
         text_topics=_text_topics(stored),

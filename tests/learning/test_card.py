@@ -35,6 +35,11 @@ STORED: dict[str, Any] = {
     "importances": {"orders_28d": 0.6, "age_missing": 0.1},
     "calibration": {"bins": [[0.1, 0.12, 500], [0.4, 0.35, 500]], "ece": 0.02, "ece_by_chance": 0.03},
     "rules": {"r2": 0.83, "rows": 500, "held_out": 480, "tree": TREE},
+    "quick": {
+        "head": "redeem", "ships": True, "model": {},
+        "all": {"rows": 1000, "auc": {"student": [0.64, 0.62, 0.66], "champion": [0.71, 0.69, 0.73],
+                "mean": [0.6, 0.58, 0.62]}, "auc_lost": 0.07, "gain": [0.01, 0.005, 0.015]},
+    },
     "reasons": ["boosting: better than logistic"],
 }  # fmt: skip
 
@@ -91,6 +96,20 @@ def test_calibration_is_told_by_the_bound_of_the_gate(error: float, told: str) -
 def test_a_blend_says_of_what() -> None:
     card = cards.build(make_version(card={**STORED, "mixture": {"boosting": 0.7, "four_part": 0.3}}))
     assert ("Blended of", "70 % boosting, 30 % four_part, by their logits") in [(r.name, r.value) for r in card.about]
+
+
+def test_the_quick_model_states_what_it_loses() -> None:
+    card = cards.build(make_version(card=STORED))
+    assert [(row.name, row.value, row.interval) for row in card.quick] == [
+        ("AUC of the quick model, all rows", "0.640", "0.620 – 0.660"),
+        ("AUC of the champion, all rows", "0.710", "0.690 – 0.730"),
+        ("AUC of the offers’ averages, all rows", "0.600", "0.580 – 0.620"),
+        ("AUC lost, all rows", "0.070", ""),
+        ("Gain in log-loss over the averages, all rows", "0.010", "0.005 – 0.015"),
+    ]
+    assert card.quick_words.startswith("Used for")
+    refused = {**STORED, "quick": {**STORED["quick"], "ships": False}}
+    assert cards.build(make_version(card=refused)).quick_words.startswith("Not used")
 
 
 def test_it_warns_of_data_that_is_lopsided() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from personalization import api
@@ -14,6 +17,7 @@ from personalization.decisioning import scores, session
 from personalization.decisioning.ranking import Ranked, rank
 from personalization.decisioning.scores import Scores
 from personalization.models import CatalogItem, Decision, ItemNeighbours, Offer, ScoreSet, Shopper
+from personalization.pure.quick import NAMES, Known, Recent
 from tests.personalization import host
 from tests.personalization.builders import (
     DAY,
@@ -128,6 +132,54 @@ def test_an_offer_nobody_has_scored_borrows(predictions: Scores, heads: tuple[fl
     assert (found.value_minor is None) is (not heads)
 
 
+FOLLOWS = {"offers": {}, "kinds": {"coupon": KIND}, "bias": [0.0] * 4, "scale": [0.1] * 4,
+           "weights": [[10 if name == "same_category" else 0 for name in NAMES]] * 4}  # fmt: skip
+JUST_NOW = Known([Recent("product_viewed", "tea", 0.0)])
+
+
+@pytest.mark.parametrize("fallback", ["not_scored", "stale_scores"])
+def test_whom_no_batch_has_scored_is_predicted_from_what_they_did_last(fallback: str) -> None:
+    tea, coffee = make_offer(category="tea"), make_offer(category="coffee")
+    predictions = Scores(fallback, defaults={"quick": FOLLOWS, "kinds": {"coupon": KIND}, "basket_minor": 10_000})
+    first, second = rank([coffee, tea], predictions, {}, (), JUST_NOW)
+    assert (first.offer, second.offer) == (tea, coffee)
+    assert first.heads == pytest.approx([1 / (1 + (1 - p) / p * math.exp(-1)) for p in KIND])
+    assert second.heads == pytest.approx(KIND)
+    assert first.reasons[0] == "predicted_from_recent"
+
+
+@pytest.mark.parametrize("fallback", ["", "unknown_shopper", "no_scores"])
+def test_the_quick_model_is_asked_about_nobody_else(fallback: str) -> None:
+    offer = make_offer(category="tea")
+    (found,) = rank([offer], Scores(fallback, defaults={"quick": FOLLOWS, "kinds": {"coupon": KIND}}), {}, (), JUST_NOW)
+    assert found.reasons[0] == "average_of_kind"
+
+
+def test_a_kind_that_the_quick_model_has_not_seen_keeps_its_average() -> None:
+    offer = make_offer(kind="flash_sale", category="tea")
+    predictions = Scores("not_scored", defaults={"quick": FOLLOWS, "kinds": {"flash_sale": KIND}})
+    (found,) = rank([offer], predictions, {}, (), JUST_NOW)
+    assert found.reasons[0] == "average_of_kind"
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_newcomer_s_offers_follow_the_quick_model_within_the_same_queries(shopper: Shopper) -> None:
+    tea, coffee = make_offer(category="tea"), make_offer(category="coffee")
+    live = make_scores(defaults={"kinds": {"coupon": KIND}, "basket_minor": 10_000})
+    make_event(shopper, category="tea", item_id="p-1")
+    assert api.decide(SLOT, shopper=shopper).fallback == "not_scored"
+    with CaptureQueriesContext(connection) as without:
+        api.decide(SLOT, shopper=shopper)
+    ScoreSet.objects.filter(pk=live.pk).update(defaults={**live.defaults, "quick": FOLLOWS})
+    scores.forget()
+    api.decide(SLOT, shopper=shopper)
+    with CaptureQueriesContext(connection) as with_it:
+        result = api.decide(SLOT, shopper=shopper, limit=2)
+    assert [offer.offer_id for offer in result.offers] == [tea.pk, coffee.pk]
+    assert result.offers[0].reasons[0] == "predicted_from_recent"
+    assert len(with_it) == len(without)
+
+
 def test_interest_raises_a_value_and_says_so() -> None:
     offer = make_offer(category="tea")
     base = Scores("", offers={str(offer.pk): [1, 1, 0.1, 0.5]}, values={"basket_minor": 1000, "interest": {"tea": 0.4}})
@@ -201,15 +253,16 @@ def test_thin_scores_are_no_trouble(shopper: Shopper, offer: Offer, rows: dict[s
 def test_the_last_clicks_weigh_by_their_age() -> None:
     now = timezone.now()
     rows = [
-        ("p-1", "tea", now),
-        ("p-2", "tea", now - 30 * MINUTE),
-        ("p-1", "tea", now - 60 * MINUTE),
-        ("", "", now + MINUTE),
+        ("p-1", "tea", now, "product_viewed", None),
+        ("p-2", "tea", now - 30 * MINUTE, "basket_changed", 700),
+        ("p-1", "tea", now - 60 * MINUTE, "product_viewed", None),
+        ("", "", now + MINUTE, "order_placed", None),
     ]
     found = session.summarise(rows, now)
+    assert found.known.recent[1] == Recent("basket_changed", "tea", 30.0, 700)
     assert found.items == pytest.approx({"p-1": 1.0, "p-2": 0.5})
     assert found.interest == pytest.approx({"tea": 1.75 / 3})
-    many = [("p", "tea", now)] * 20
+    many = [("p", "tea", now, "product_viewed", None)] * 20
     assert session.summarise(many, now).interest == {"tea": 1.0}
 
 

@@ -45,8 +45,8 @@ class Judged:
     @property
     def name(self) -> str:
         """What tables and files call it: an estimator's name, with its task where that is not the response."""
-        task = self.version.task
-        return self.version.estimator if task == ModelTask.RESPONSE else f"{self.version.estimator} ({task})"
+        own, task = self.version.estimator, self.version.task
+        return f"{own} ({task})" if task == ModelTask.INTENT else own
 
 
 def latest_versions(population: str, task: ModelTask = ModelTask.RESPONSE) -> list[ModelVersion]:

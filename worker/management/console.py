@@ -186,12 +186,12 @@ def print_all(*items: Any) -> None:
 
     A terminal that is too narrow wraps the lines itself: a figure that is cut off says nothing.
     """
-    terminal = Console(file=sys.stdout, highlight=False)
+    on_terminal = sys.stdout.isatty()
     for item in items:
-        needed = Measurement.get(_WIDE, _WIDE.options, item)
-        least = needed.minimum if sys.stdout.isatty() else needed.maximum
-        width = max(terminal.width if sys.stdout.isatty() else 0, least)
-        Console(file=sys.stdout, highlight=False, width=width).print(item)
+        keeps_columns = isinstance(item, Table) and all(column.no_wrap for column in item.columns)
+        needed = Measurement.get(_WIDE, _WIDE.options, item).maximum if keeps_columns or not on_terminal else 0
+        own = Console(file=sys.stdout).width if on_terminal else 0
+        Console(file=sys.stdout, highlight=False, width=max(own, needed)).print(item)
 
 
 _WIDE = Console(width=MOST_COLUMNS)

@@ -119,6 +119,8 @@ FEW_TESTED = gettext_noop(
     "%(positives)s of %(samples)s samples to test on have a purchase: at least %(need)d with one and %(need)d without "
     "are needed."
 )
+NO_RESPONSE_YET = gettext_noop("Nobody has responded to any of the %(have)d launches yet.")
+ALL_ALIKE = gettext_noop("Everybody responded to all of the %(have)d launches: nothing tells them apart.")
 FEW_LAUNCHES = gettext_noop(
     "Not enough launches yet (%(have)d of %(need)d): %(tested)d must have begun after the outcomes of %(taught)d "
     "others were known; %(begun)d have."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from django.db.models import F
 
 from personalization.exceptions import ArtifactCorrupt, NotEnoughData
 from personalization.features import launches as features
@@ -297,6 +299,19 @@ def test_too_few_launches_make_no_version(shop: Population) -> None:
         train.run(None, PARAMS, silent, until=population.wave(3) - DAY)
     said = str(of_error(refused.value))
     assert said.startswith("No attractiveness of campaigns: Not enough launches yet (6 of 12): ")
+    assert not ModelVersion.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("everybody", "sentence"),
+    [(False, "Nobody has responded to any of the 18 launches yet."), (True, "Everybody responded to all of the")],
+)
+def test_launches_that_all_went_alike_tell_nothing(shop: Population, everybody: bool, sentence: str) -> None:
+    shown = Exposure.objects.exclude(offer=None)
+    shown.update(redeemed_at=F("exposed_at") + timedelta(hours=1) if everybody else None)
+    with pytest.raises(NotEnoughData) as refused:
+        train.run(None, PARAMS, silent, until=population.END)
+    assert sentence in str(refused.value)
     assert not ModelVersion.objects.exists()
 
 

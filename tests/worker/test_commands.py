@@ -32,7 +32,10 @@ from tests.worker.population import DAY, Population
 from worker import train as training
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("models", "in_one_transaction")]
-QUICK = ("--estimators", "offer_mean", "logistic", "--rankers", "popularity", "frequency", "transitions")
+QUICK = (
+    *("--estimators", "offer_mean", "logistic", "--rankers", "popularity", "frequency", "transitions"),
+    *("--parts", "response", "preference", "intent"),
+)
 COLUMNS = {
     "shopper": polars.String,
     "offer": polars.String,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,16 @@ def test_two_processes_learn_what_one_does() -> None:
         assert one == pytest.approx(other, rel=1e-4)
     assert told == sorted(told)
     assert told[-1] > 0
+
+
+def test_pre_training_goes_on_as_one_too() -> None:
+    training = replace(TRAINING, epochs=1, pretraining=2)
+    together, alone = untrained(), untrained()  # the last of them leaves the seed as a process finds it
+    curves = train(alone, histories(), training, device=CPU, seed=0)
+    same = train_apart(together, histories(), training, 2, 0)
+    assert ["contrast" in row for row in same[:3]] == [True, True, False]
+    np.testing.assert_allclose(weights(together), weights(alone), atol=1e-4)
+    assert same[:2] == [pytest.approx(row, rel=1e-4) for row in curves[:2]]
 
 
 def gradients(group: Group) -> tuple[np.ndarray, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from personalization.exceptions import ArtifactCorrupt
+from personalization.exceptions import ArtifactCorrupt, NotEnoughData
 from personalization.features import launches as features
 from personalization.features.frames import Frames
 from personalization.features.launches import COLUMNS, STEPS, TOPICS, Launches
@@ -41,6 +41,9 @@ def train(
     """
     started = time.monotonic()
     launches = features.past(frames, plans(frames))
+    if len(launches) and launches.responded.sum() in (0, launches.shown.sum()):
+        told = {"have": len(launches)}
+        raise NotEnoughData(words.ALL_ALIKE if launches.responded.any() else words.NO_RESPONSE_YET, params=told)
     race = racing.judge(racing.run(launches, seed=seed, stage=stage), reigning)
     mine = {}
     for item in race.entries:

@@ -127,11 +127,6 @@ class Trainer:
             self._of_batch = torch.compile(self._batch_loss, dynamic=False)
         self._graph: _Graph | None = None
 
-    @property
-    def _recording(self) -> bool:
-        """Whether a step is one CUDA graph: a sum over processes is none of what a graph here records."""
-        return self.training.graph and self.device.type == "cuda" and self.group.size == 1
-
     def pretrain(self, kept_back: NDArray[np.bool_] | None, tell: Callable[[float], None]) -> list[dict[str, float]]:
         """Bring views of one shopper together, for as many epochs as the settings say; return a row an epoch."""
         how = self.training
@@ -140,8 +135,13 @@ class Trainer:
         return pretrain(
             self.encoder, self.histories, kept_back, epochs=how.pretraining, share=how.view_share,
             temperature=how.temperature, batch=how.batch, learning_rate=how.learning_rate, device=self.device,
-            rng=self.rng, progress=tell,
+            rng=self.rng, progress=tell, group=self.group,
         )  # fmt: skip
+
+    @property
+    def _recording(self) -> bool:
+        """Whether a step is one CUDA graph: a sum over processes is none of what a graph here records."""
+        return self.training.graph and self.device.type == "cuda" and self.group.size == 1
 
     def learn_from(self, counted: NDArray[np.bool_]) -> None:
         """Name the flat positions whose items count as targets."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker import device as devices
+from worker.parallel import ALONE, Group
 from worker.rankers.sequence.histories import Histories, Resident, Windows
 from worker.rankers.sequence.network import SequenceEncoder
 from worker.rankers.training import within
@@ -148,10 +149,12 @@ def pretrain(
     device: torch.device,
     rng: np.random.Generator,
     progress: Callable[[float], None],
+    group: Group = ALONE,
 ) -> list[dict[str, float]]:
     """Bring the last states of two views of one shopper together, and apart from others'; return ``contrast`` an epoch.
 
     Nothing is read of what is kept back to find the best epoch. A batch of one has nobody to be told from: it is left.
+    In a ``group`` every process sees the whole batch, since a row is told from all others; they go on as one.
     """
     read = beginnings(histories, kept_back, encoder.shape.length)
     rows = Resident(histories, device, length=encoder.shape.length, times=encoder.shape.times)
@@ -169,9 +172,10 @@ def pretrain(
             loss = info_nce(one, other, temperature)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            loss = group.average(encoder, loss.detach(), torch.ones((), device=device))
             torch.nn.utils.clip_grad_norm_(encoder.parameters(), MOST_NORM)
             optimiser.step()
-            total += loss.detach()
+            total += loss
             tell((place + 1) / len(batches))
         curves.append({"contrast": float(total) / max(len(batches), 1)})
     return curves

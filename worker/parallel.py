@@ -90,7 +90,7 @@ def launch(module: str, folder: Path, processes: int, progress: Callable[[float]
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += ["-m", module, str(folder)]
-    path = os.pathsep.join([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
+    path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path, PARENT: str(os.getpid())}
     furthest = 0.0
     with tempfile.TemporaryFile() as said:

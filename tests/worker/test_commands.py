@@ -30,6 +30,7 @@ from tests.support import build
 from tests.worker import population
 from tests.worker.population import DAY, Population
 from worker import train as training
+from worker.parts import preference
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("models", "in_one_transaction")]
 QUICK = (
@@ -315,13 +316,13 @@ def test_a_forecast_needs_its_campaign_and_a_model(shop: Population) -> None:
 
 
 def test_a_job_that_is_cancelled_meanwhile_is_said(shop: Population, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = training._train_preference
+    real = preference.train
 
     def cancelled(*args: Any) -> None:
         real(*args)
         jobs.cancel(Job.objects.get(kind=JobKind.TRAIN.value))
 
-    monkeypatch.setattr(training, "_train_preference", cancelled)
+    monkeypatch.setattr(preference, "train", cancelled)
     with pytest.raises(CommandError, match="ended as cancelled"):
         train()
     assert not ModelVersion.objects.exists()

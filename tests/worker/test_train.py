@@ -23,6 +23,7 @@ from worker import artifacts, data, gate, rankers, response, train
 from worker.attractiveness.race import REGISTRY as ATTRACTIVENESS
 from worker.estimators.four_part import FourPartEstimator
 from worker.estimators.nets import Net
+from worker.parts import preference
 from worker.response import LINE_UP
 from worker.train import Outcome, population_of
 from worker.versions import Loaded
@@ -273,7 +274,7 @@ def test_a_crash_halfway_leaves_nothing(shop: Population, models: Path, monkeypa
     def broken(*args: Any, **kwargs: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(train, "_train_preference", broken)
+    monkeypatch.setattr(preference, "train", broken)
     with pytest.raises(MemoryError):
         run()
     assert not ModelVersion.objects.exists()

@@ -62,11 +62,13 @@ class Student:
         return np.where(inside, sigmoid(moved), base)
 
     def as_json(self, frames: Frames) -> dict[str, Any]:
-        """Return it as :func:`personalization.pure.quick.predict` reads it."""
+        """Return it as :func:`personalization.pure.quick.read` takes it."""
         ids = frames.offers.ids
         seen = np.flatnonzero(~np.isnan(self.offers).any(axis=1))
         known = np.flatnonzero(~np.isnan(self.kinds).any(axis=1))
         return {
+            "features": list(quick.NAMES),
+            "heads": list(HEADS),
             "offers": {str(int(ids[o])): [round(float(p), 6) for p in self.offers[o]] for o in seen},
             "kinds": {KINDS[k]: [round(float(p), 6) for p in self.kinds[k]] for k in known},
             "bias": [round(float(each), 6) for each in self.bias],
@@ -89,14 +91,13 @@ def recent_features(builder: FeatureBuilder, rows: Rows) -> Floats:
     wanted = np.append(builder.frames.offers.category, -1)[rows.offer]
     spent, orders = np.zeros(count), np.zeros(count)
     age = {name: np.full(count, np.inf) for name in ("any", "same", *quick.HALF_LIVES_DAYS)}
-    viewed, named = np.zeros(count), np.full((count, quick.LAST_EVENTS), -1, dtype=np.int64)
+    viewed = np.zeros(count)
     for back in range(1, quick.LAST_EVENTS + 1):
         has = np.flatnonzero(length >= back)
         at = kept[end[has] - back]
         days = (rows.time[has] - events.time[at]) / 86_400_000
         kind, category = events.type[at], events.category[at]
         viewed[has] += kind == codes["product_viewed"]
-        named[has, back - 1] = category
         ordered = kind == codes["order_placed"]
         orders[has] += ordered
         spent[has] += np.where(ordered, np.nan_to_num(events.value[at]), 0.0) * 10.0**builder.frames.digits
@@ -116,7 +117,6 @@ def recent_features(builder: FeatureBuilder, rows: Rows) -> Floats:
         faded["order_placed"],
         _logarithmic(spent / np.maximum(orders, 1), quick.MOST_SPENT_MINOR),
         faded["same"],
-        _distinct(named) / some,
         *_of_people(builder, rows),
     )
     return np.stack([column.astype(np.float64) for column in columns], axis=1)
@@ -132,14 +132,6 @@ def _of_people(builder: FeatureBuilder, rows: Rows) -> tuple[Floats | NDArray[np
 def _logarithmic(amount: Floats, most: float) -> Floats:
     found: Floats = np.clip(np.log1p(np.maximum(amount, 0.0)) / np.log1p(most), 0.0, 1.0)
     return found
-
-
-def _distinct(named: Ints) -> Ints:
-    """Return how many different values other than -1 each row holds."""
-    ordered = np.sort(named, axis=1)
-    fresh = np.concatenate([np.ones((len(named), 1), dtype=bool), np.diff(ordered, axis=1) != 0], axis=1)
-    count: Ints = (fresh & (ordered >= 0)).sum(axis=1)
-    return count
 
 
 def learn(x: Floats, offer: Ints, target: Floats, frames: Frames) -> Student:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,8 @@ def test_the_page_predicts_what_the_student_says(problem: response.Problem) -> N
     x, offer = quick.recent_features(problem.builder, problem.shown), problem.shown.offer
     target = np.repeat(sigmoid(x[:, SAME] - 1)[:, None], len(HEADS), axis=1)
     student = quick.learn(x, offer, target, problem.frames)
-    stored, p = student.as_json(problem.frames), student.score(x, offer)
+    stored, p = page.read(json.loads(json.dumps(student.as_json(problem.frames)))), student.score(x, offer)
+    assert stored is not None
     for row in range(0, len(offer), 97):
         key = str(int(problem.frames.offers.ids[offer[row]]))
         assert page.predict(stored, key, "", x[row].tolist()) == pytest.approx(p[row], abs=1e-5)

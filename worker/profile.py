@@ -43,10 +43,10 @@ WATCHED = tuple(
     and feature.name not in SCHEDULED
     and not feature.name.endswith(CLOCKED)
 )
-"""All columns but those that tell the moment or the shop's own plan: every row of a batch has the same hour and weekday,
-between a training and a scoring hours after it all ages grow alike, and which offers run, on what terms, and how many
-somebody has received is decided by the campaigns. Who buys, visits or responds less than before is seen in the counts
-of 7 and 28 days and in the rates."""
+"""All columns but those that tell the moment or the shop's own plan: every row of a batch has the same hour and
+weekday, between a training and a scoring hours after it all ages grow alike, and which offers run, on what terms, and
+how many somebody has received is decided by the campaigns. Who buys, visits or responds less than before is seen in the
+counts of 7 and 28 days and in the rates."""
 
 
 def windows(frames: Frames) -> Ints:

@@ -19,7 +19,7 @@ from personalization.campaigns import alerts
 from personalization.insight import calibration, monitoring, service
 from personalization.insight.doctor import examine
 from personalization.insight.findings import BAD, GOOD, HINT, Finding
-from personalization.insight.observations import Observation, named, said, sentence
+from personalization.insight.observations import Observation, said, sentence
 from personalization.learning import handlers, jobs, sentences
 from personalization.models import (
     Alert,
@@ -284,12 +284,6 @@ def test_an_unknown_population_is_not_looked_at() -> None:
     with pytest.raises(CommandError, match=r"no shoppers in the population nope\. Known: shop\."):
         call_command("monitor", "--population", "nope")
     assert not MonitoringReport.objects.exists()
-
-
-def test_naming_a_column_leaves_the_readers_language_alone() -> None:
-    with translation.override("zh-hans"):
-        named("orders_7d")
-        assert translation.get_language() == "zh-hans"
 
 
 def test_doctor_tells_the_last_report() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -86,14 +87,19 @@ def test_a_search_from_settings_that_stay_is_gone_on_with(settled: Bowl) -> None
     assert (found.pk, found.state) == (waiting.pk, "judged")
 
 
-def test_a_job_that_died_does_not_go_on_from_settings_that_were_withdrawn(settled: Bowl) -> None:
+def test_a_job_that_died_does_not_go_on_from_settings_that_were_withdrawn(
+    settled: Bowl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its new search is on the data of the day, not on those of the old one."""
     before = make_run(settings={"x": 2.0, "kind": "plain"}, seed=7)
     job = leased()
     waiting = interrupted(settled, job)
     assert waiting.start["x"] == 2.0
     tuning.withdraw(before)
+    today = population.END + timedelta(days=3)
+    monkeypatch.setattr(tune.reading, "last_moment", lambda who: today)
     found = resumed(6, job=job)
-    assert (found.pk == waiting.pk, found.start["x"]) == (False, 1.0)
+    assert (found.pk == waiting.pk, found.start["x"], found.cutoff_at) == (False, 1.0, today)
     waiting.refresh_from_db()
     assert waiting.state == "outdated"
 

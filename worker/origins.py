@@ -32,6 +32,18 @@ LEAST_ROWS = 500
 FEW_TESTED = 20
 
 
+def space_of(kind: type[Any]) -> Space:
+    """Return what of an estimator is searched: the space that it declares, without what makes it another estimator."""
+    identity: frozenset[str] = getattr(kind, "identity", frozenset())
+    return {key: found for key, found in getattr(kind, "space", {}).items() if key not in identity}
+
+
+def whole_start(kind: type[Any], start: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a search begins from: ``start``, and as shipped what it leaves out of the space."""
+    shipped = kind(**start).settings
+    return {**{key: shipped[key] for key in space_of(kind)}, **start}
+
+
 class Target(ABC):
     """One estimator to be searched for, with its folds in the past and the last one."""
 
@@ -44,12 +56,10 @@ class Target(ABC):
 
     def __init__(self, name: str, kind: type[Any], start: Mapping[str, Any], *, seed: int) -> None:
         self.name, self.seed = name, seed
-        identity: frozenset[str] = getattr(kind, "identity", frozenset())
-        self.space: Space = {key: found for key, found in getattr(kind, "space", {}).items() if key not in identity}
+        self.space: Space = space_of(kind)
         if not self.space:
             raise NotEnoughData(words.NO_SETTINGS, params={"estimator": name})
-        shipped = kind(**start).settings
-        self.start: dict[str, Any] = {**{key: shipped[key] for key in self.space}, **start}
+        self.start: dict[str, Any] = whole_start(kind, start)
 
     @abstractmethod
     def figure(self, settings: Mapping[str, Any], fold: int, progress: Progress) -> float:

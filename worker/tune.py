@@ -24,12 +24,12 @@ from personalization.learning.jobs import Job
 from personalization.learning.tuning import TuningRun, TuningTrial
 from personalization.types import ModelTask
 from worker import metrics
-from worker.origins import PreferenceTarget, ResponseTarget, Target, task_of
+from worker.origins import PreferenceTarget, ResponseTarget, Target, task_of, whole_start
 from worker.response import Stage
 from worker.search import Past, propose
 from worker.space import Space, around, check
 from worker.train import population_of
-from worker.tuned import starting_point
+from worker.tuned import KINDS, starting_point
 
 SEED = 0
 State = TuningTrial.State
@@ -69,26 +69,34 @@ class Budget:
 
 
 def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetime | None = None) -> TuningRun:
-    """Search, judge, and finish the job. A job that died before goes on with the search it had begun."""
+    """Search, judge, and finish the job. A job that died before goes on with the search it had begun.
+
+    Unless other settings are in force by now: then a new search begins, which compares with those.
+    """
     population, name = population_of(params.get("population")), str(params.get("estimator"))
     seed, task = int(params.get("seed", SEED)), task_of(name)
     if task is None:
         raise NotEnoughData(words.NO_SETTINGS, params={"estimator": name})
-    begun = (tuning.run_of(job) if job is not None else None) or (
-        None if until is not None or params.get("anew") else tuning.unfinished(population, task, name, seed)
-    )
+    # Before the start: what comes into force in between is then one that the verdict is not about.
+    against = tuning.reigning(population, task, name)
+    start = starting_point(population, task, name)
+    whole = whole_start(KINDS[task][name], start)
+    tuning.end_outdated(population, task, name, whole)
+    begun = tuning.run_of(job) if job is not None else None
+    if begun is None or not tuning.began_from(begun, whole):
+        fresh = until is not None or params.get("anew")
+        begun = None if fresh else tuning.unfinished(population, task, name, seed)
     until = begun.cutoff_at if begun is not None else until or reading.last_moment(population)
     if until is None:
         raise NotEnoughData(words.NO_EVENTS, params={"population": population})
     stage("reading", 0.02)
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
-    start = begun.start if begun is not None else starting_point(population, task, name)
     target = aim(task, name, frames, start, seed=seed, min_exposures=params.get("min_exposures"))
     space = around(target.space, target.start)
     found = tuning.begin(job, _key(target, population, space, until), _facts(target, space))
     budget = Budget(params, tuning.seconds_spent(found, job))
     _search(target, space, found, job, budget, lambda what, done: stage(what, 0.1 + 0.75 * done))
-    return _judged(target, found, job, lambda what, done: stage(what, 0.86 + 0.12 * done))
+    return _judged(target, found, against, job, lambda what, done: stage(what, 0.86 + 0.12 * done))
 
 
 def aim(
@@ -196,7 +204,7 @@ def _past(target: Target, done: list[TuningTrial]) -> list[Past]:
     return [Past(each.settings, _behind(target, done[0], each), each.state == State.FINISHED) for each in done]
 
 
-def _judged(target: Target, found: TuningRun, job: Job | None, stage: Stage) -> TuningRun:
+def _judged(target: Target, found: TuningRun, against: int | None, job: Job | None, stage: Stage) -> TuningRun:
     """Hold the best trial against the start on the last fold, unless it is the start, or was judged before."""
     done = tuning.trials(found)
     best = tuning.ranked(found, done)[0]
@@ -207,6 +215,6 @@ def _judged(target: Target, found: TuningRun, job: Job | None, stage: Stage) -> 
         gain, shopper = target.gains(settings, stage)
         level = tuning.next_level(found)
         interval = metrics.mean_gain(gain, shopper, level=level, seed=target.seed)
-        verdict = tuning.Verdict(best.number, settings, interval, level, len(gain))
+        verdict = tuning.Verdict(best.number, settings, interval, level, len(gain), against)
     result = {"search": found.pk, "estimator": target.name, "trials": len(done), "best": best.number}
     return tuning.judge(job, found, verdict, result)

@@ -107,7 +107,11 @@ def _expected(row: Any) -> Expected | None:
     parts = [
         Part(str(NAMES[part[0]]), float(part[1]))
         for part in listed(row.get("parts"))
-        if isinstance(part, list) and len(part) == 2 and part[0] in NAMES and is_number(part[1])
+        if isinstance(part, list)
+        and len(part) == 2
+        and isinstance(part[0], str)
+        and part[0] in NAMES
+        and is_number(part[1])
     ]
     return Expected(int(row["offer"]), str(row.get("name", "")), mean, low, high, precision, parts)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -191,13 +191,21 @@ def _about_the_log(stored: Mapping[str, Any]) -> Iterator[str]:
     gap, days = time.get("longest_gap_days"), time.get("days")
     if is_number(gap) and is_number(days) and gap >= max(GAP_DAYS, GAP_SHARE * days):
         begun = moment(time.get("longest_gap_from"))
-        told = {"days": number(gap, 1), "from": date(begun), "to": date(begun + timedelta(days=gap) if begun else None)}
+        told = {"days": number(gap, 1), "from": date(begun), "to": date(_after(begun, gap))}
         yield _("Nothing happened for %(days)s days, from %(from)s to %(to)s: was anything recorded?") % told
     twice, events = stored.get("duplicates"), counts.get("events")
     if is_number(twice) and is_number(events) and events > 0 and twice / events >= TWICE:
         yield _("%(share)s of the events equal another one in everything: was something sent twice?") % {
             "share": percent(twice / events, 1)
         }
+
+
+def _after(begun: datetime | None, days: float) -> datetime | None:
+    """Return the moment so many days later; None without a beginning, or beyond the calendar."""
+    try:
+        return begun + timedelta(days=days) if begun is not None else None
+    except OverflowError:
+        return None
 
 
 def _about_the_new(new: Mapping[str, Any]) -> Iterator[str]:

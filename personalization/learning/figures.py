@@ -31,9 +31,12 @@ def percent(share: Any, decimals: int = 0) -> str:
 
 
 def date(value: Any) -> str:
-    """Return a moment, or ISO text, as a date of the page's language; a dash for what is none."""
+    """Return a moment, or ISO text, as a date of the page's language; a dash for what is none, or no date there."""
     found = moment(value)
-    return DASH if found is None else date_format(localtime(found), "DATE_FORMAT")
+    try:
+        return DASH if found is None else date_format(localtime(found), "DATE_FORMAT")
+    except (OverflowError, ValueError):
+        return DASH
 
 
 def moment(value: Any) -> datetime | None:

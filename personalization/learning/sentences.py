@@ -6,6 +6,7 @@ failed) is therefore never a finished text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,11 @@ from typing import Any
 from django.utils.translation import gettext
 
 from personalization.exceptions import PersonalizationError
+
+PLAIN = re.compile(r"%(?:%|\(\w+\)(?:[sdg]|\.\d[fg]))")
+"""What may stand in a template. Widths may not: they make a text of any length out of nothing."""
+MOST_NESTED, MOST_LONG = 10, 10_000
+"""Sentences and lists within each other, and characters of a sentence: more was stored by nobody who meant it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +68,34 @@ def store_all(sentences: Iterable[Sentence]) -> list[dict[str, Any]]:
 
 
 def worded(template: str, params: Mapping[str, Any]) -> str:
-    """Return a msgid in the reader's language with its parameters; the bare text where they are of another version."""
+    """Return a msgid in the reader's language with its parameters; the bare text where they are of another version.
+
+    Never raises: what is stored may be of any shape, nested or written to grow without bound.
+    """
+    return _worded(template, params, 0)
+
+
+def _worded(template: str, params: Mapping[str, Any], depth: int) -> str:
     text = gettext(template) if template else ""
-    try:
-        return text % {name: _shown(value) for name, value in params.items()} if params else text
-    except (KeyError, TypeError, ValueError):
+    if not params or depth > MOST_NESTED or len(text) > MOST_LONG or "%" in PLAIN.sub("", text):
         return text
+    try:
+        found = text % {name: _shown(value, depth + 1) for name, value in params.items()}
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return text
+    return found if len(found) <= MOST_LONG else text
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: Any, depth: int) -> Any:
     if isinstance(value, list | tuple):
-        several = [str(_shown(each)) for each in value]
+        if depth > MOST_NESTED:
+            return ""
+        several = [str(_shown(each, depth + 1)) for each in value]
         whole = bool(several) and all(text.endswith((".", "。")) for text in several)
         return (" " if whole else ", ").join(several)
     if isinstance(value, Sentence | Mapping):
         found = read(value)
-        return "" if found is None else str(found)
+        return "" if found is None else _worded(found.template, found.params, depth)
     return value
 
 

@@ -6,13 +6,14 @@ an estimator is open at a time (the job's word), and a trial is written under th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet, Sum
+from django.db.models import F, QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -29,6 +30,8 @@ RISING = frozenset({"ndcg@10"})
 """Metrics of which more is better."""
 MINUTES, MOST_MINUTES = 10, 300
 """How long a search takes when nobody says, and at most: a job that runs longer than six hours is killed."""
+MOST_SEED = 2**31 - 1
+"""The largest seed that a run's row holds; the least is 0."""
 
 
 class NothingInForce(PersonalizationError):
@@ -53,13 +56,17 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the unseen fold says of the best trial's settings: their gain over the start, mean and interval."""
+    """What the unseen fold says of the best trial's settings: their gain over the start, mean and interval.
+
+    ``against``: the search whose settings were in force when the start was read, None where the shipped ones were.
+    """
 
     trial: int
     settings: dict[str, Any]
     gain: tuple[float, float, float]
     level: float
     rows: int
+    against: int | None
 
     @property
     def better(self) -> bool:
@@ -89,16 +96,34 @@ def unfinished(population: str, task: ModelTask, estimator: str, seed: int) -> T
     return runs.filter(state=TuningRun.State.SEARCHING).order_by("-created_at", "-pk").first()
 
 
+def began_from(run: TuningRun, start: Mapping[str, Any]) -> bool:
+    """Return whether a search holds what it tries against these settings."""
+    return bool(run.start == json.loads(json.dumps(start)))
+
+
+def end_outdated(population: str, task: ModelTask, estimator: str, start: Mapping[str, Any]) -> int:
+    """End the unjudged searches of this estimator that began from other settings than ``start``; return how many."""
+    runs = TuningRun.objects.filter(population=population, task=task.value, estimator=estimator)
+    waiting = runs.filter(state=TuningRun.State.SEARCHING)
+    outdated = [run.pk for run in waiting if not began_from(run, start)]
+    return waiting.filter(pk__in=outdated).update(state=TuningRun.State.OUTDATED)
+
+
 def run_of(job: Job) -> TuningRun | None:
     """Return the search that this job has begun, before whoever held it died."""
     return TuningRun.objects.filter(job=job).order_by("-created_at", "-pk").first()
 
 
 def begin(job: Job | None, key: Mapping[str, Any], facts: Mapping[str, Any]) -> TuningRun:
-    """Return the search under this key, made if there is none yet."""
+    """Return the search under this key, made if there is none yet; one that was outdated is not any more."""
     found, _made = TuningRun.objects.get_or_create(**key, defaults={**facts, "job": job})
+    changes: dict[str, Any] = {}
     if job is not None and found.job_id != job.pk:
-        TuningRun.objects.filter(pk=found.pk).update(job=job)
+        changes["job"] = job
+    if found.state == TuningRun.State.OUTDATED:
+        changes["state"] = TuningRun.State.SEARCHING
+    if changes:
+        TuningRun.objects.filter(pk=found.pk).update(**changes)
     return found
 
 
@@ -137,17 +162,19 @@ def record(job: Job | None, trial: TuningTrial) -> None:
 
 
 def looks(run: TuningRun) -> int:
-    """Return how often settings of this estimator have been judged on the same unseen fold."""
-    same = TuningRun.objects.filter(
-        population=run.population, task=run.task, estimator=run.estimator, held_from=run.held_from
-    )
-    return int(same.aggregate(total=Sum("looks"))["total"] or 0)
+    """Return how often settings of this estimator have been judged on an unseen fold that shares time with this run's.
+
+    Not on the same fold alone: where it begins moves with every event, and what it holds is nearly the same.
+    """
+    ours = TuningRun.objects.filter(population=run.population, task=run.task, estimator=run.estimator)
+    shared = ours.filter(held_from__lt=run.cutoff_at, cutoff_at__gt=run.held_from)
+    return int(shared.aggregate(total=Sum("looks"))["total"] or 0)
 
 
 def next_level(run: TuningRun) -> float:
-    """Return the level of the next interval: 95 %, and half as much chance left with every further look at a fold.
+    """Return the level of the next interval: 95 %, and half as much chance left with every further look at a time.
 
-    So however often a fold is asked, settings that are no better are adopted in at most one of twenty cases.
+    So however often a time is asked, settings that are no better are adopted in at most one of twenty cases.
     """
     return float(1 - (1 - FIRST_LEVEL) / 2 ** looks(run))
 
@@ -156,32 +183,56 @@ def judge(job: Job | None, run: TuningRun, verdict: Verdict | None, result: Mapp
     """End a search: store the verdict, adopt what is better beyond chance, finish the job, all in one transaction.
 
     ``verdict`` is None where the unseen fold was not asked: no trial did better than the start, or the one that does
-    best has been judged before. What is in force is replaced by something better only.
+    best has been judged before. What is in force is replaced by something better only: where it is not what the trial
+    was compared with (adopted or withdrawn meanwhile), the verdict is kept and nothing is adopted.
     """
     now = timezone.now()
-    changes: dict[str, Any] = {"state": TuningRun.State.JUDGED, "judged_at": now}
-    if verdict is not None:
-        changes["looks"] = run.looks + 1
-        if verdict.better or not run.in_force:
-            gain, low, high = verdict.gain
-            changes |= {
-                "best": verdict.trial, "settings": verdict.settings, "gain": gain, "low": low, "high": high,
-                "level": verdict.level, "judged_on": verdict.rows, "adopted_at": now if verdict.better else None,
-                "withdrawn_at": None, "withdrawn_by": None,
-            }  # fmt: skip
     with transaction.atomic():
+        held = _locked(run)
+        reigning = next((each.pk for each in held.values() if each.in_force), None)
+        adopts = verdict is not None and verdict.better and verdict.against == reigning
         if job is not None:
-            jobs.finish(job, {**result, "adopted": verdict is not None and verdict.better})
-        if verdict is not None and verdict.better:
-            _in_force(run.population, ModelTask(run.task)).filter(estimator=run.estimator).update(withdrawn_at=now)
+            jobs.finish(job, {**result, "adopted": adopts})
+        if adopts and reigning is not None:
+            TuningRun.objects.filter(pk=reigning).update(withdrawn_at=now)
+        changes: dict[str, Any] = {"state": TuningRun.State.JUDGED, "judged_at": now}
+        if verdict is not None:
+            changes["looks"] = F("looks") + 1
+            if adopts or not held[run.pk].in_force:
+                changes |= _told(verdict, now if adopts else None)
         TuningRun.objects.filter(pk=run.pk).update(**changes)
     run.refresh_from_db()
     return run
 
 
+def _locked(run: TuningRun) -> dict[int, TuningRun]:
+    """Return the searches of a run's estimator by number, locked, and so one judge at a time. Needs a transaction.
+
+    All of them: where none is in force, there is no other row that two judges would meet at.
+    """
+    ours = TuningRun.objects.filter(population=run.population, task=run.task, estimator=run.estimator)
+    return {each.pk: each for each in ours.select_for_update().order_by("pk")}
+
+
+def _told(verdict: Verdict, adopted_at: datetime | None) -> dict[str, Any]:
+    """Return what a run's row keeps of a verdict."""
+    gain, low, high = verdict.gain
+    return {
+        "best": verdict.trial, "settings": verdict.settings, "gain": gain, "low": low, "high": high,
+        "level": verdict.level, "judged_on": verdict.rows, "adopted_at": adopted_at,
+        "withdrawn_at": None, "withdrawn_by": None,
+    }  # fmt: skip
+
+
 def _in_force(population: str, task: ModelTask) -> QuerySet[TuningRun]:
     adopted = TuningRun.objects.filter(adopted_at__isnull=False, withdrawn_at=None)
     return adopted.filter(population=population, task=task.value)
+
+
+def reigning(population: str, task: ModelTask, estimator: str) -> int | None:
+    """Return the number of the search whose settings of an estimator are in force, whether or not it takes them."""
+    found = _in_force(population, task).filter(estimator=estimator).values_list("pk", flat=True).first()
+    return None if found is None else int(found)
 
 
 def in_force(population: str, task: ModelTask) -> dict[str, Adopted]:
@@ -225,6 +276,8 @@ def sentence(run: TuningRun) -> str:
     """Return in a sentence what came of a search."""
     if run.state == TuningRun.State.SEARCHING:
         return _("Not judged yet: the search has not come to its end.")
+    if run.state == TuningRun.State.OUTDATED:
+        return _("Ended without a verdict: the settings that it started from are no longer in force.")
     if not run.best or run.gain is None:
         return _("No trial did better than the settings in force: they stay.")
     told = {
@@ -233,7 +286,12 @@ def sentence(run: TuningRun) -> str:
         "level": number(100 * (run.level or FIRST_LEVEL), 1),
     }  # fmt: skip
     found = _("%(metric)s gain %(gain)s, %(level)s %% interval %(low)s to %(high)s, %(rows)s rows.") % told
-    if run.adopted_at is None:
+    if run.adopted_at is None and (run.low or 0.0) > 0:
+        verdict = _(
+            "Trial %(trial)s is better than the settings that the search started from, but those are no longer in "
+            "force: nothing changes. A new search compares with what is."
+        )
+    elif run.adopted_at is None:
         verdict = _("Trial %(trial)s is not better beyond chance on the unseen fold: the settings in force stay.")
     else:
         verdict = _("Trial %(trial)s is better on the unseen fold: the next training uses its settings.")

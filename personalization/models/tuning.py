@@ -14,14 +14,16 @@ from personalization.models.learning import Job, ModelVersion
 class TuningRun(models.Model):
     """One search: an estimator, a seed, data until a moment. It goes on where it stopped, from the trials it has.
 
-    ``start``: the settings in force when it began. ``gain``, ``low``, ``high``: by how much the best trial's settings
-    do better than those on a fold that the search has never seen, with the interval at ``level``. Settings are adopted
-    only where ``low`` is above zero: the database refuses anything else.
+    ``start``: the settings in force when it began; once others are, it is outdated, and nobody goes on with it.
+    ``gain``, ``low``, ``high``: by how much the best trial's settings do better than those on a fold that the search
+    has never seen, with the interval at ``level``. Settings are adopted only where ``low`` is above zero: the database
+    refuses anything else.
     """
 
     class State(models.TextChoices):
         SEARCHING = "searching", _("searching")
         JUDGED = "judged", _("judged")
+        OUTDATED = "outdated", _("outdated")
 
     class Split(models.TextChoices):
         TIME = "time", _("earlier moments")

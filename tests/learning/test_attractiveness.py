@@ -72,6 +72,22 @@ def test_a_row_that_makes_no_sense_is_left_out(offer: Offer, change: dict[str, A
     assert found.offers == []
 
 
+@pytest.mark.parametrize("part", [[["benefit"], 0.1], [{}, 0.1], [None, 0.1], ["unheard", 0.1], ["benefit", "x"]])
+def test_a_part_that_makes_no_sense_is_left_out(offer: Offer, part: Any) -> None:
+    found = attractiveness.read(Forecast(attractiveness=told(offer, parts=[part, ["channel", 0.02]])))
+    assert found is not None
+    assert [part.name for part in found.offers[0].parts] == ["How it is sent"]
+
+
+@pytest.mark.parametrize(
+    ("change", "held"), [({"mean": 1e-300}, False), ({"precision": 1e308}, False), ({"precision": 1e-320}, True)]
+)
+def test_the_most_extreme_forecast_is_held_against_its_launch(offer: Offer, change: dict[str, Any], held: bool) -> None:
+    found = attractiveness.read(Forecast(attractiveness=told(offer, **change)))
+    assert found is not None
+    assert found.offers[0].held(Outcome(1000, 900, True)) is held
+
+
 def test_missing_launches_are_told() -> None:
     found = attractiveness.read(Forecast(attractiveness={"launches": 3, "needed": 12}))
     assert found is not None

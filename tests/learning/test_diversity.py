@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.utils import timezone
 
 from personalization.features.compute import FeatureBuilder, Rows
 from personalization.features.frames import TYPE_CODE, Events, Frames, Items, Lines
@@ -201,6 +202,28 @@ def test_a_shop_where_nothing_happened_has_a_report_without_warnings() -> None:
     empty = with_events([], [], [])
     assert told(empty) == []
     assert diversity_words.figures(diversity.describe(empty, TEST_FROM))
+
+
+@pytest.mark.parametrize(
+    ("begun", "gap", "told"),
+    [
+        ("2026-01-01T00:00:00+00:00", 1e308, "from Jan. 1, 2026 to –"),
+        ("2026-01-01T00:00:00+00:00", 5e6, "from Jan. 1, 2026 to –"),
+        ("9999-12-31T23:59:59+00:00", 50, "to –"),
+        ("0001-01-01T00:00:00+14:00", 50, "from – to"),
+        ("2026-01-01T00:00:00+00:00", 50, "from Jan. 1, 2026 to Feb. 20, 2026"),
+    ],
+)
+def test_a_hole_that_leaves_the_calendar_is_told_without_that_date(begun: str, gap: float, told: str) -> None:
+    (warning,) = diversity_words.warnings({"time": {"days": 100, "longest_gap_days": gap, "longest_gap_from": begun}})
+    assert told in warning
+
+
+@pytest.mark.parametrize("day", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_a_rate_beyond_the_calendar_is_told_without_its_day(day: str) -> None:
+    stored = {"outcome": {"rows": 9, "positives": 3, "over_time": [[day, 9, 3]]}}
+    with timezone.override("Asia/Tokyo" if day.startswith("9") else "America/New_York"):
+        assert diversity_words.rates(stored)[-1] == ("From –", "33.3 % of 9")
 
 
 @pytest.mark.parametrize(

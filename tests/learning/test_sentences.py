@@ -56,10 +56,38 @@ def test_checks_keep_sentences_as_parameters() -> None:
         ({"template": "%(missing)s", "params": {"other": 1}}, "%(missing)s"),
         ({"template": "100 % of it", "params": []}, "100 % of it"),
         ({"template": "%(n)d", "params": {"n": "x"}}, "%(n)d"),
+        ({"template": "%(n)d", "params": {"n": float("inf")}}, "%(n)d"),
+        ({"template": "%(n).4f", "params": {"n": 10**400}}, "%(n).4f"),
+        ({"template": "%(n)c", "params": {"n": 65}}, "%(n)c"),
+        ({"template": "%(n)20s", "params": {"n": "x"}}, "%(n)20s"),
+        ({"template": "%(n).200000000f", "params": {"n": 1.0}}, "%(n).200000000f"),
+        ({"template": "%(n).2f of %(m)s, 5 %%", "params": {"n": 1.0, "m": "x"}}, "1.00 of x, 5 %"),
     ],
 )
 def test_what_another_version_stored_is_shown_as_it_is(stored: object, told: str) -> None:
     assert list(map(str, sentences.read_all([stored, 3, None, "", {}, {"template": 5}]))) == [told]
+
+
+def test_sentences_within_sentences_end_somewhere() -> None:
+    """A thousand deep, or doubled at every level: neither is stored by anybody who means it."""
+    deep: dict[str, object] = {"template": "end", "params": {}}
+    doubled: dict[str, object] = {"template": "x" * 40, "params": {}}
+    listed: object = "end"
+    for _level in range(5000):
+        deep = {"template": "(%(a)s)", "params": {"a": deep}}
+        doubled = {"template": "%(a)s" * 10, "params": {"a": doubled}}
+        listed = [listed]
+    assert str(sentences.read(deep)).startswith("((((")
+    assert len(str(sentences.read(doubled))) <= sentences.MOST_LONG
+    assert str(Sentence("(%(a)s)", {"a": listed})) == "()"
+    three = Sentence("%(a)s!", {"a": Sentence("%(a)s?", {"a": ["x", Sentence("y")]})})
+    assert str(three) == "x, y?!"
+
+
+def test_no_sentence_of_ours_is_refused_as_not_plain() -> None:
+    ours = [value for name, value in vars(wordings).items() if name.isupper() and isinstance(value, str)]
+    assert len(ours) > 50
+    assert [text for text in ours if "%" in sentences.PLAIN.sub("", text)] == []
 
 
 def test_an_error_raised_with_any_parameters_can_be_stored() -> None:

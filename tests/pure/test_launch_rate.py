@@ -7,7 +7,7 @@ from math import comb, exp, lgamma
 import numpy as np
 import pytest
 
-from personalization.pure.launch_rate import ENOUGH, interval
+from personalization.pure.launch_rate import ENOUGH, LEAST, MOST, interval
 
 
 def chance(k: int, n: int, a: float, b: float) -> float:
@@ -42,7 +42,33 @@ def test_few_shoppers_make_it_wider_and_very_many_change_nothing() -> None:
     assert interval(0.2, 50.0, ENOUGH) == interval(0.2, 50.0, 50 * ENOUGH)
 
 
-@pytest.mark.parametrize("given", [(0.0, 1.0, 5), (1.0, 1.0, 5), (0.5, 0.0, 5), (0.5, 1.0, 0)])
+def binomial(p: float, n: int, tail: float) -> int:
+    """Return the binomial quantile by its definition."""
+    below = 0.0
+    for k in range(n + 1):
+        below += comb(n, k) * p**k * (1 - p) ** (n - k)
+        if below >= tail:
+            return k
+    return n
+
+
+@pytest.mark.parametrize("precision", [MOST, 1e12, 1e308, float("inf")])
+def test_launches_that_all_have_the_same_rate_stray_as_chance_has_it(precision: float) -> None:
+    assert interval(0.2, precision, 500) == (binomial(0.2, 500, 0.1) / 500, binomial(0.2, 500, 0.9) / 500)
+    assert interval(0.2, 400.0, 500) != interval(0.2, precision, 500)
+
+
+@pytest.mark.parametrize("precision", [5e-324, 1e-320, LEAST, 40.0, 1e308])
+def test_the_most_extreme_means_and_precisions_are_computed(precision: float) -> None:
+    assert interval(5e-324, precision, ENOUGH) == (0.0, 0.0)
+    assert interval(1e-300, precision, 50) == (0.0, 0.0)
+    assert interval(1 - 2**-53, precision, ENOUGH) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [(0.0, 1.0, 5), (1.0, 1.0, 5), (0.5, 0.0, 5), (0.5, 1.0, 0), (float("nan"), 1.0, 5), (0.5, float("nan"), 5)],
+)
 def test_what_is_no_launch_is_refused(given: tuple[float, float, int]) -> None:
     with pytest.raises(ValueError, match="There is no launch"):
         interval(*given)

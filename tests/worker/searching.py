@@ -9,7 +9,7 @@ import numpy as np
 from django.utils import timezone
 
 from personalization.features.frames import Floats, Ints
-from personalization.learning import tuning
+from personalization.learning import jobs, tuning
 from personalization.models import Job, TuningRun
 from personalization.types import ModelTask
 from tests.worker import population
@@ -25,9 +25,9 @@ def silent(what: str, done: float) -> None:
 
 
 class Bowl:
-    """A stand-in for an estimator: the loss is the distance of ``x`` from ``best``, with a level of its own a fold."""
+    """A stand-in for ``logistic``: the loss is the distance of ``x`` from ``best``, with a level of its own a fold."""
 
-    task, metric, split, name, seed = ModelTask.RESPONSE, "log_loss", "time", "bowl", 0
+    task, metric, split, name, seed = ModelTask.RESPONSE, "log_loss", "time", "logistic", 0
     space: Space = {"x": Range(0.1, 100.0, log=True), "kind": Choice(("plain", "odd"))}
     held_from = 1_770_000_000_000
     folds = 3
@@ -59,6 +59,14 @@ def ends(at: int, ending: type[BaseException]) -> Callable[[int], None]:
             raise ending
 
     return stop
+
+
+def leased() -> Job:
+    """Return a search of ``logistic`` that this process holds."""
+    assert tuning.ask({"population": "shop", "estimator": "logistic"}) is not None
+    job = jobs.lease("one")
+    assert job is not None
+    return job
 
 
 def search(trials: int = 12, job: Job | None = None, **params: Any) -> TuningRun:

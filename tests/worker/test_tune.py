@@ -20,7 +20,7 @@ from personalization.models import Job, TuningRun, TuningTrial
 from personalization.types import JobKind, ModelTask
 from tests.worker import population
 from tests.worker.population import Population
-from tests.worker.searching import HELD, Bowl, ends, make_run, search, silent, tried
+from tests.worker.searching import HELD, Bowl, ends, leased, make_run, search, silent, tried
 from worker import metrics, tune
 
 pytestmark = pytest.mark.django_db
@@ -31,6 +31,7 @@ def bowl(db: None, monkeypatch: pytest.MonkeyPatch) -> Bowl:
     """Let a search of ``logistic`` fall on the stand-in."""
     found = Bowl()
     monkeypatch.setattr(tune, "aim", lambda *args, **kwargs: found)
+    monkeypatch.setattr(tune, "whole_start", lambda kind, start: found.start)
     monkeypatch.setattr(tune.reading, "load", lambda *args: SimpleNamespace())
     monkeypatch.setattr(tune, "population_of", lambda wanted: "shop")
     return found
@@ -51,9 +52,7 @@ def test_a_search_finds_what_is_better_and_adopts_it(bowl: Bowl) -> None:
     assert run.in_force
     assert run.low is not None
     assert run.low > 0
-    assert (
-        tuning.in_force("shop", ModelTask.RESPONSE)["logistic" if run.estimator == "logistic" else "bowl"].run == run.pk
-    )
+    assert tuning.in_force("shop", ModelTask.RESPONSE)["logistic"].run == run.pk
     assert "is better on the unseen fold" in tuning.sentence(run)
 
 
@@ -98,6 +97,31 @@ def test_a_search_goes_on_and_asks_again_only_of_something_new(bowl: Bowl) -> No
     assert further.looks == 2
     assert further.level == pytest.approx(0.975)
     assert tuning.next_level(further) == pytest.approx(0.9875)
+
+
+def test_looks_at_folds_that_share_time_are_counted_together(bowl: Bowl) -> None:
+    """The fold begins a millisecond later with every event: it is asked again all the same."""
+    levels = []
+    for seed in range(3):
+        bowl.seed, bowl.held_from = seed, Bowl.held_from + seed
+        levels.append(search(6, seed=seed).level)
+    assert levels == pytest.approx([0.95, 0.975, 0.9875])
+
+
+@pytest.mark.parametrize(
+    ("change", "counted"),
+    [
+        ({"held_from": HELD + timedelta(hours=1)}, 3),
+        ({"held_from": HELD - timedelta(days=9), "cutoff_at": HELD + timedelta(days=1)}, 3),
+        ({"held_from": HELD - timedelta(days=9), "cutoff_at": HELD}, 1),
+        ({"held_from": population.END, "cutoff_at": population.END + timedelta(days=9)}, 1),
+        ({"estimator": "boosting"}, 1),
+        ({"population": "other"}, 1),
+    ],
+)
+def test_only_looks_at_the_same_time_count(db: None, change: dict[str, Any], counted: int) -> None:
+    make_run(**{"looks": 2, "seed": 1, "adopted_at": None, **change})
+    assert tuning.looks(make_run()) == counted
 
 
 def test_the_same_seed_tries_the_same_and_another_does_not(bowl: Bowl) -> None:
@@ -147,13 +171,6 @@ def test_a_start_that_cannot_be_fitted_fails_the_search(bowl: Bowl) -> None:
 # -- who may write
 
 
-def leased() -> Job:
-    assert tuning.ask({"population": "shop", "estimator": "logistic"}) is not None
-    job = jobs.lease("one")
-    assert job is not None
-    return job
-
-
 def test_one_search_of_an_estimator_is_open(db: None) -> None:
     job = leased()
     assert tuning.ask({"population": "shop", "estimator": "logistic", "trials": 9}) is None
@@ -174,7 +191,7 @@ def test_who_has_lost_the_lease_stores_nothing(bowl: Bowl) -> None:
         search(6, job)
     assert TuningTrial.objects.count() == 1, "the second trial began with the fourth figure"
     with pytest.raises(LeaseLost):
-        tuning.judge(job, TuningRun.objects.get(), tuning.Verdict(1, {"x": 2}, (1.0, 0.5, 2.0), 0.95, 9), {})
+        tuning.judge(job, TuningRun.objects.get(), tuning.Verdict(1, {"x": 2}, (1.0, 0.5, 2.0), 0.95, 9, None), {})
     assert tuning.in_force("shop", ModelTask.RESPONSE) == {}
 
 
@@ -192,7 +209,7 @@ def test_a_job_goes_on_with_its_own_search(bowl: Bowl) -> None:
     job.refresh_from_db()
     assert job.state == "succeeded"
     assert job.result == {
-        "search": run.pk, "estimator": "bowl", "trials": 6, "best": run.best, "adopted": run.in_force
+        "search": run.pk, "estimator": "logistic", "trials": 6, "best": run.best, "adopted": run.in_force
     }  # fmt: skip
 
 
@@ -212,7 +229,7 @@ def test_one_find_of_an_estimator_is_in_force(db: None) -> None:
 
 
 def test_a_better_find_replaces_what_is_in_force(bowl: Bowl) -> None:
-    before = make_run(estimator="bowl", seed=7, held_from=HELD - timedelta(days=90))
+    before = make_run(seed=7, held_from=HELD - timedelta(days=90))
     run = search(12)
     before.refresh_from_db()
     assert run.in_force
@@ -241,10 +258,13 @@ def test_the_command_refuses_in_words(shop: Population) -> None:
         (("offer_mean",), "nothing to search for in offer_mean"),
         (("logistic", "--trials", "1"), "Two trials at least"),
         (("logistic", "--minutes", "900"), "at most 300 minutes"),
+        (("logistic", "--seed", "-1"), "from 0 to 2147483647"),
+        (("logistic", "--seed", "2147483648"), "from 0 to 2147483647"),
         (("--withdraw", "77"), "not in force"),
     ):
         with pytest.raises(CommandError, match=told):
             call_command("tune", *arguments)
+    assert not Job.objects.exists(), "refused before anything is queued or read"
     leased()
     with pytest.raises(CommandError, match="is being searched for already"):
         call_command("tune", "logistic")

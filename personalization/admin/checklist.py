@@ -127,8 +127,8 @@ def _of_forecast(campaign: Campaign, now: datetime) -> list[Check]:
     if newest is None:
         return []
     fitting = forecast_terms.fits(newest)
-    hint = _("It is more than seven days old.") if fitting else forecasts.UNFIT
-    return [Check(fitting and now - newest.created_at <= FRESH, _("Its forecast is up to date"), str(hint))]
+    hint = _("It is more than seven days old.") if fitting else str(forecasts.UNFIT)
+    return [Check(fitting and now - newest.created_at <= FRESH, _("Its forecast is up to date"), hint)]
 
 
 def _of_conflicts(campaign: Campaign) -> Check:

@@ -268,8 +268,8 @@ def _begun(frames: Frames, plans: Sequence[Plan]) -> tuple[Ints, Ints]:
             if len(firsts) >= MIN_SHOWN:
                 begun = int(exposures.time[wave[firsts[MIN_SHOWN - 1]]])
                 found.append((begun, _end(frames, plan, int(exposures.time[wave[0]]))))
-    begun, end = np.array(found, dtype=np.int64).reshape(len(found), 2).T
-    return begun, end
+    moments = np.array(found, dtype=np.int64).reshape(len(found), 2)
+    return moments[:, 0], moments[:, 1]
 
 
 def _fill_others(launches: Launches, begun: Ints, end: Ints) -> None:

@@ -73,6 +73,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         figures=figures,
         assumptions=assumptions,
         attractiveness=attractiveness,
+        made_for=campaign.digest,
     )
 
 

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from django.utils.translation import gettext as _
 
 from personalization import conf
-from personalization.admin import conflicts
+from personalization.admin import conflicts, forecasts
 from personalization.admin.display import words_of
 from personalization.campaigns import channels
 from personalization.exceptions import InvalidAudience
 from personalization.features import audiences
+from personalization.learning import forecast_terms
 from personalization.models import Campaign, Job, Offer
 from personalization.pure.costs import worst_case
 from personalization.types import JobKind, JobState, OfferKind
@@ -113,7 +114,7 @@ def _of_sending(campaign: Campaign) -> list[Check]:
 
 
 def _of_forecast(campaign: Campaign, now: datetime) -> list[Check]:
-    """A forecast of another moment, or one still in the making, is no forecast of this campaign."""
+    """A forecast of other terms, of long ago, or one still in the making, is no forecast of this campaign."""
     running = Job.objects.filter(
         kind=JobKind.FORECAST.value,
         params__campaign=campaign.pk,
@@ -125,10 +126,9 @@ def _of_forecast(campaign: Campaign, now: datetime) -> list[Check]:
     newest = campaign.forecasts.order_by("-created_at").first()
     if newest is None:
         return []
-    edited = campaign.revisions.order_by("-number").values_list("at", flat=True).first()
-    outdated = edited is not None and edited > newest.created_at
-    hint = _("The campaign was changed after it was computed.") if outdated else _("It is more than seven days old.")
-    return [Check(not outdated and now - newest.created_at <= FRESH, _("Its forecast is up to date"), hint)]
+    fitting = forecast_terms.fits(newest)
+    hint = _("It is more than seven days old.") if fitting else str(forecasts.UNFIT)
+    return [Check(fitting and now - newest.created_at <= FRESH, _("Its forecast is up to date"), hint)]
 
 
 def _of_conflicts(campaign: Campaign) -> Check:

@@ -14,13 +14,14 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from personalization.admin import attractiveness
 from personalization.admin.display import badge, plain, pretty, progress
 from personalization.admin.intervals import Chart, Figure, draw, metric_label, read_figures
 from personalization.exceptions import PersonalizationError
 from personalization.insight import forecast as forecasting
-from personalization.learning import jobs
+from personalization.learning import forecast_terms, jobs
 from personalization.models import Campaign, Forecast, Job
 from personalization.ports.messages import explain
 from personalization.types import JobKind, JobState
@@ -31,11 +32,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 OPEN_STATES = {JobState.QUEUED.value, JobState.RUNNING.value}
 STARTED = {Campaign.Status.RUNNING, Campaign.Status.PAUSED, Campaign.Status.ENDED, Campaign.Status.ARCHIVED}
+UNFIT = gettext_lazy(
+    "The campaign’s offers, audience, budget or dates have changed since it was computed, so a launch does not freeze "
+    "it. Compute it again."
+)
+NOT_FROZEN = gettext_lazy(
+    "Nothing was frozen at the launch: no forecast had been computed for what was launched. This one does not count in "
+    "how well forecasts did. Next time, compute it again before the launch."
+)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """All that the panel's template shows."""
+    """All that the panel's template shows; ``unfit``: why the forecast is not, or would not be, frozen."""
 
     forecast: Forecast | None
     figures: list[Figure]
@@ -47,6 +56,7 @@ class Panel:
     attractiveness: attractiveness.Table | None
     can_compute: bool
     why_not: str = ""
+    unfit: str = ""
 
     @property
     def job_is_open(self) -> bool:
@@ -89,7 +99,17 @@ def panel(request: HttpRequest, campaign: Campaign) -> Panel:
         attractiveness=attractiveness.table(campaign, forecast, started=started),
         can_compute=may_compute(request) and not started,
         why_not=_("The forecast was frozen at the launch.") if started else "",
+        unfit=unfit(forecast, started=started),
     )
+
+
+def unfit(forecast: Forecast | None, *, started: bool) -> str:
+    """Return why a launch did not, or would not, freeze a forecast, and what to do; empty where it did, or would."""
+    if forecast is None or forecast.frozen_at is not None:
+        return ""
+    if started:
+        return str(NOT_FROZEN)
+    return "" if forecast_terms.fits(forecast) else str(UNFIT)
 
 
 def may_compute(request: HttpRequest) -> bool:

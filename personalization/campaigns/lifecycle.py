@@ -16,7 +16,7 @@ from personalization import conf
 from personalization.campaigns import snapshots, triggers
 from personalization.exceptions import ApprovalRefused, InvalidTerms, InvalidTransition, PersonalizationError
 from personalization.features import audiences
-from personalization.learning import jobs
+from personalization.learning import forecast_terms, jobs
 from personalization.models import Campaign, CampaignRevision, CampaignTransition, Forecast, ModelVersion
 from personalization.types import JobKind
 
@@ -67,8 +67,8 @@ def transition(campaign: Campaign, to_status: str, by: Any = None, note: str = "
 
     ``by`` is a user whose permissions are checked, or None for the system. Before it is scheduled or runs for the
     first time its offers and audience are validated (InvalidTerms); where approval is required, it is scheduled and
-    runs only in the revision that was approved. When it first runs its latest forecast is frozen, a scoring job
-    is queued, and so is the sending of its launch.
+    runs only in the revision that was approved. When it first runs, the latest forecast that was made for it as it is
+    now is frozen, a scoring job is queued, and so is the sending of its launch.
     """
     from_status, to_status = str(campaign.status), str(to_status)
     words = {"before": _word(from_status), "after": _word(to_status)}
@@ -192,7 +192,10 @@ def _validate(campaign: Campaign, now: datetime) -> None:
 
 
 def _freeze_forecast(campaign: Campaign) -> None:
-    latest = Forecast.objects.filter(campaign=campaign).order_by("-created_at").first()
-    frozen = Forecast.objects.filter(campaign=campaign, frozen_at__isnull=False).exists()
-    if latest is not None and not frozen:
-        Forecast.objects.filter(pk=latest.pk).update(frozen_at=timezone.now())
+    """Freeze the newest forecast that was made for what is launched; without one the launch goes on."""
+    forecasts = Forecast.objects.filter(campaign=campaign)
+    if forecasts.filter(frozen_at__isnull=False).exists():
+        return
+    fitting = forecasts.filter(made_for=forecast_terms.digest(campaign.pk)).order_by("-created_at").first()
+    if fitting is not None:
+        forecasts.filter(pk=fitting.pk).update(frozen_at=timezone.now())

@@ -1,7 +1,8 @@
 """The button *Less like this* on a rendered offer, and taking it back: each counts from the next decision on.
 
 Only what the shopper was shown can be dismissed. A second press changes nothing, also one at the same moment: both
-carry the key of the wish that was the latest before.
+carry the key of the showing and of the wish that was the latest before. The showing is in it because a key is taken for
+long after its wish is deleted: whoever is shown the offer again then can dismiss it again.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
+from django.db import connection
 from django.http import HttpRequest
 
 from personalization.exceptions import PersonalizationError
-from personalization.models import Event, Exposure, Shopper
+from personalization.models import Event, EventClaim, Exposure, Shopper, claim_key
 from personalization.models.events import WISHES
 from personalization.tracking.event_types import LESS, NEITHER
 from personalization.tracking.ingest import track
 
+SOURCE = "server"
 NAMESPACE = uuid.UUID("5b0f7a3e-6d0c-4f2e-9a35-1f0f2c8f7d61")
 """Of the keys of wishes."""
 SESSION_DISMISSED = "pz_dismissed"
@@ -33,8 +36,9 @@ class NotShown(PersonalizationError):
 
 @dataclass(frozen=True, slots=True)
 class Showing:
-    """Where the shopper saw the offer: the card that was pressed, or the latest one."""
+    """Where the shopper saw the offer: the card that was pressed, or the latest one; ``exposure_id`` is its row."""
 
+    exposure_id: int
     offer_id: int
     headline: str
     decision_id: str
@@ -46,49 +50,57 @@ def showing(shopper: Shopper, offer_id: int, decision_id: str = "") -> Showing:
     rows = list(
         Exposure.objects.filter(shopper=shopper, offer_id=offer_id)
         .order_by("-exposed_at", "-pk")
-        .values_list("decision_id", "decision__slot", "offer__headline")[:MOST_SHOWN]
+        .values_list("pk", "decision_id", "decision__slot", "offer__headline")[:MOST_SHOWN]
     )
     if not rows:
         raise NotShown
-    found = next((row for row in rows if str(row[0]) == decision_id), rows[0])
-    return Showing(offer_id, found[2], str(found[0] or ""), found[1] or "")
+    key, decision, slot, headline = next((row for row in rows if str(row[1]) == decision_id), rows[0])
+    return Showing(key, offer_id, headline, str(decision or ""), slot or "")
 
 
 def dismiss(request: HttpRequest, shopper: Shopper, seen: Showing) -> bool:
-    """Note that the shopper wants less like the offer; False: not kept, for want of consent."""
-    key, wish = _latest(shopper, seen.offer_id)
+    """Note that the shopper wants less like the offer; False: not kept, for want of consent or otherwise."""
+    last, wish = _latest(shopper, seen.offer_id)
     if wish == LESS:
         return True
     about = {"decision_id": seen.decision_id} if seen.decision_id else {}
-    return track(
-        "offer_dismissed",
-        request=request,
-        shopper=shopper,
-        offer_id=seen.offer_id,
-        properties=about,
-        event_id=key,
-    )
+    return _note(request, shopper, seen, last, "offer_dismissed", about)
 
 
 def take_back(request: HttpRequest, shopper: Shopper, seen: Showing) -> bool:
-    """Note that the shopper has no wish about the offer any more; False: not kept, for want of consent."""
-    key, wish = _latest(shopper, seen.offer_id)
+    """Note that the shopper has no wish about the offer any more; False: not kept, for want of consent or otherwise."""
+    last, wish = _latest(shopper, seen.offer_id)
     if wish != LESS:
         return True
-    return track(
-        "feedback_given",
-        request=request,
-        shopper=shopper,
-        offer_id=seen.offer_id,
-        properties={"wish": NEITHER},
-        event_id=key,
-    )
+    return _note(request, shopper, seen, last, "feedback_given", {"wish": NEITHER})
 
 
-def _latest(shopper: Shopper, offer_id: int) -> tuple[str, str]:
-    """Return the key of a wish about the offer that would follow now, and the one that holds; empty: none."""
+def _latest(shopper: Shopper, offer_id: int) -> tuple[int, str]:
+    """Return the key of the latest event that wishes about the offer (0: none), and the wish; empty: none."""
     wishes = Event.objects.filter(shopper=shopper, offer_id=offer_id, type__in=WISHES)
     last = wishes.order_by("-occurred_at", "-pk").values_list("pk", "type", "properties").first()
     pk, kind, properties = last or (0, "", {})
-    wish = LESS if kind == "offer_dismissed" else str(properties.get("wish", ""))
-    return uuid.uuid5(NAMESPACE, f"{shopper.pk}:{offer_id}:{pk}").hex, wish
+    return pk, LESS if kind == "offer_dismissed" else str(properties.get("wish", ""))
+
+
+def _note(
+    request: HttpRequest, shopper: Shopper, seen: Showing, last: int, kind: str, properties: dict[str, str]
+) -> bool:
+    """Store what follows the wish ``last``; return whether it is there, by this press or by one at the same moment.
+
+    Inside a transaction it comes with the commit: then True means that its key is free.
+    """
+    key = uuid.uuid5(NAMESPACE, f"{shopper.pk}:{seen.offer_id}:{seen.exposure_id}:{last}").hex
+    if not track(
+        kind,
+        request=request,
+        shopper=shopper,
+        offer_id=seen.offer_id,
+        properties=properties,
+        event_id=key,
+        source=SOURCE,
+    ):
+        return False
+    if Event.objects.filter(shopper=shopper, offer_id=seen.offer_id, type=kind, event_id=key).exists():
+        return True
+    return connection.in_atomic_block and not EventClaim.objects.filter(key=claim_key(SOURCE, key)).exists()

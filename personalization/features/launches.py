@@ -6,7 +6,8 @@ redeemed it within their windows. An announcement has nothing to redeem and is l
 
 A launch is described by a matrix: ``STEPS`` equal parts of its planned duration, one row each, and a column for each
 name in ``COLUMNS``. Nothing in it is later than the launch: orders and other launches count that came before it, and
-the end is the one that was planned at that moment, whatever it was moved to afterwards. How earlier launches did is not
+the end is the one that was planned at that moment, whatever it was moved to afterwards. Another launch counts from the
+moment when ``MIN_SHOWN`` shoppers had seen it, whether or not its outcomes are known. How earlier launches did is not
 in it: an estimator learns that from the launches that it is given.
 """
 
@@ -120,19 +121,22 @@ class Launches:
 
 def past(frames: Frames, plans: Sequence[Plan]) -> Launches:
     """Return every launch whose outcomes are all known at the frames' cut-off."""
-    found = [row for plan in plans if _counts(frames, plan) for row in _of_offer(frames, plan)]
+    found = [_row(frames, plan, wave) for plan in plans if _counts(frames, plan) for wave in _waves(frames, plan)]
     found = sorted(row for row in found if row[3] <= frames.until and row[4] >= MIN_SHOWN)
     launches = _rows(frames, found)
-    _describe(frames, plans, launches, launches)
+    _describe(frames, plans, launches, plans)
     return launches
 
 
 def planned(frames: Frames, plans: Sequence[Plan], offers: Iterable[int], start: int) -> Launches:
-    """Return launches of these offers (positions) that would begin at a moment, with what was known by then."""
+    """Return launches of these offers (positions) that would begin at a moment, with what was known by then.
+
+    An offer on the pages is launched once: shown before that moment already, it is no other offer.
+    """
     of = {plan.offer: plan for plan in plans}
     wanted = [of[offer] for offer in offers if offer in of and _counts(frames, of[offer])]
     launches = _rows(frames, [(start, plan.offer, _end(frames, plan, start), int(NEVER), 0, 0) for plan in wanted])
-    _describe(frames, plans, launches, past(frames, plans))
+    _describe(frames, plans, launches, [plan for plan in plans if plan.sent or plan not in wanted])
     return launches
 
 
@@ -144,8 +148,8 @@ def _counts(frames: Frames, plan: Plan) -> bool:
     return frames.offers.kinds[plan.offer] in CODE
 
 
-def _of_offer(frames: Frames, plan: Plan) -> list[Row]:
-    """Return an offer's launches with what came of them, by shopper: shown twice in one launch counts once."""
+def _waves(frames: Frames, plan: Plan) -> list[Ints]:
+    """Return the exposures of each of an offer's launches, in order of time."""
     exposures = frames.exposures
     mine = np.flatnonzero(exposures.offer == plan.offer)
     mine = mine[np.argsort(exposures.time[mine], kind="stable")]
@@ -153,16 +157,18 @@ def _of_offer(frames: Frames, plan: Plan) -> list[Row]:
         return []
     time = exposures.time[mine]
     if plan.sent:
-        waves = np.split(mine, np.flatnonzero(np.diff(time) >= PAUSE) + 1)
-        return [_row(frames, plan, wave, int(exposures.time[wave[-1]]) + PAUSE) for wave in waves]
-    start = int(time[0])
-    over = min(max(plan.end_at(start), start), start + LONGEST)
-    return [_row(frames, plan, mine[time <= start + LONGEST], over)]
+        return np.split(mine, np.flatnonzero(np.diff(time) >= PAUSE) + 1)
+    return [mine[time <= time[0] + LONGEST]]
 
 
-def _row(frames: Frames, plan: Plan, rows: Ints, over: int) -> Row:
+def _row(frames: Frames, plan: Plan, rows: Ints) -> Row:
+    """Return a launch with what came of it, by shopper: shown twice in one launch counts once."""
     exposures = frames.exposures
     start = int(exposures.time[rows[0]])
+    if plan.sent:
+        over = int(exposures.time[rows[-1]]) + PAUSE
+    else:
+        over = min(max(plan.end_at(start), start), start + LONGEST)
     redeemed = exposures.redeemed[rows] <= exposures.window_end[rows]
     return (
         start,
@@ -193,11 +199,11 @@ def _rows(frames: Frames, rows: Sequence[Row]) -> Launches:
     )  # fmt: skip
 
 
-def _describe(frames: Frames, plans: Sequence[Plan], launches: Launches, everything: Launches) -> None:
-    """Fill in the launches' matrices; each counts the others among ``everything`` that has been."""
+def _describe(frames: Frames, plans: Sequence[Plan], launches: Launches, others: Sequence[Plan]) -> None:
+    """Fill in the launches' matrices; each counts what had begun before it of ``others``."""
     _fill_terms(frames, {plan.offer: plan for plan in plans}, launches)
     _fill_calendar(launches)
-    _fill_others(launches, everything)
+    _fill_others(launches, *_begun(frames, others))
 
 
 def _fill_terms(frames: Frames, plans: Mapping[int, Plan], launches: Launches) -> None:
@@ -250,9 +256,25 @@ def _fill_calendar(launches: Launches) -> None:
     x[:, :, AT["time_left"]] = np.log1p((launches.end[:, None] - steps) / DAY)
 
 
-def _fill_others(launches: Launches, everything: Launches) -> None:
+def _begun(frames: Frames, plans: Sequence[Plan]) -> tuple[Ints, Ints]:
+    """Return of every launch when ``MIN_SHOWN`` shoppers had seen it, and the end that was planned at its start.
+
+    Both are known at that moment: what is asked of an earlier one answers alike, whenever it is asked.
+    """
+    exposures, found = frames.exposures, []
+    for plan in plans:
+        for wave in _waves(frames, plan) if _counts(frames, plan) else []:
+            firsts = np.sort(np.unique(exposures.shopper[wave], return_index=True)[1])
+            if len(firsts) >= MIN_SHOWN:
+                begun = int(exposures.time[wave[firsts[MIN_SHOWN - 1]]])
+                found.append((begun, _end(frames, plan, int(exposures.time[wave[0]]))))
+    moments = np.array(found, dtype=np.int64).reshape(len(found), 2)
+    return moments[:, 0], moments[:, 1]
+
+
+def _fill_others(launches: Launches, begun: Ints, end: Ints) -> None:
     """Fill in how many launches that had begun before are still to run at each step, as log(1 + n)."""
     steps = _steps(launches)
     for row, start in enumerate(launches.start):
-        ends = np.sort(everything.end[everything.start < start])
+        ends = np.sort(end[begun < start])
         launches.x[row, :, AT["others"]] = np.log1p(len(ends) - np.searchsorted(ends, steps[row], side="right"))

@@ -22,7 +22,7 @@ from personalization.features.frames import (
     Offers,
     milliseconds,
 )
-from personalization.learning import images, people, reviews, stream
+from personalization.learning import forecast_terms, images, people, reviews, stream
 from personalization.learning.stream import Progress
 from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper, ShopperAlias
 from personalization.pure.costs import nominal
@@ -195,7 +195,10 @@ def _exposures(population: str, position: dict[int, int], offers: Offers, cut: i
 
 @dataclass(frozen=True, slots=True)
 class CampaignBrief:
-    """What a forecast needs to know of a campaign. ``tiers``: offer → loyalty tiers that may have it (empty: all)."""
+    """What a forecast needs to know of a campaign. ``tiers``: offer → loyalty tiers that may have it (empty: all).
+
+    ``digest`` is of what was read (:mod:`personalization.learning.forecast_terms`).
+    """
 
     id: int
     name: str
@@ -208,6 +211,7 @@ class CampaignBrief:
     budget_minor: int | None
     tiers: dict[int, frozenset[str]]
     audience: list[int]
+    digest: str
 
 
 def _budget_left(campaign: Campaign) -> int | None:
@@ -218,6 +222,7 @@ def _budget_left(campaign: Campaign) -> int | None:
 
 def campaign_brief(campaign_id: int, now: datetime) -> CampaignBrief | None:
     """Return a campaign with the shoppers it may address at this moment; None if it is gone."""
+    digest = forecast_terms.digest(campaign_id)  # first: what is edited from here on does not fit any more
     campaign = Campaign.objects.filter(pk=campaign_id).first()
     if campaign is None:
         return None
@@ -234,6 +239,7 @@ def campaign_brief(campaign_id: int, now: datetime) -> CampaignBrief | None:
         budget_minor=_budget_left(campaign),
         tiers={pk: frozenset(tiers) for pk, tiers in offers},
         audience=list(audiences.reachable(campaign, now).order_by("pk").values_list("pk", flat=True)),
+        digest=digest,
     )
 
 

@@ -258,11 +258,13 @@ def store_forecast(
     figures: dict[str, list[float]],
     assumptions: dict[str, Any],
     attractiveness: dict[str, Any] | None = None,
+    made_for: str = "",
 ) -> Forecast:
     """Store a forecast and finish its job in one transaction. A frozen forecast stays: this one stands beside it.
 
     ``version`` is the response model's; without one there are no figures. ``attractiveness`` is what
-    :mod:`personalization.learning.attractiveness` reads.
+    :mod:`personalization.learning.attractiveness` reads. ``made_for`` is the digest of what was forecast: without it no
+    launch freezes the forecast.
     """
     with transaction.atomic():
         forecast = Forecast.objects.create(
@@ -271,6 +273,7 @@ def store_forecast(
             figures=figures,
             assumptions=assumptions,
             attractiveness=attractiveness or {},
+            made_for=made_for,
         )
         if job is not None:
             jobs.finish(job, {"forecast": forecast.pk, **figures})

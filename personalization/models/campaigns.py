@@ -171,7 +171,7 @@ class CampaignCreation(models.Model):
 
 
 class Forecast(models.Model):
-    """What a campaign was predicted to do. Frozen at launch, it is scored against what happened."""
+    """What a campaign was predicted to do. Frozen at launch if it was made for it, it is scored against the outcome."""
 
     campaign = models.ForeignKey(
         Campaign, verbose_name=_("campaign"), on_delete=models.CASCADE, related_name="forecasts"
@@ -191,6 +191,13 @@ class Forecast(models.Model):
         blank=True,
         # xgettext:no-python-format
         help_text=_("Of each offer: the share that will respond, its 80 % interval, and what carries it."),
+    )
+    made_for = models.CharField(
+        _("made for"),
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text=_("A digest of the dates, the audience, the budget and the offers that it was computed for."),
     )
     created_at = models.DateTimeField(_("computed"), default=timezone.now)
     frozen_at = models.DateTimeField(_("frozen"), null=True, blank=True)

@@ -11,6 +11,7 @@ from django.contrib.auth.models import Permission
 from django.utils import timezone
 
 from personalization.campaigns import codes
+from personalization.learning.forecast_terms import digest
 from personalization.models import (
     Campaign,
     CatalogItem,
@@ -159,11 +160,9 @@ def make_search(**fields: Any) -> TuningRun:
 
 
 def make_forecast(campaign: Campaign, **fields: Any) -> Forecast:
-    """Return a forecast with the usual figures."""
-    return Forecast.objects.create(
-        campaign=campaign,
-        **{"figures": FIGURES, "assumptions": {"window_hours": 168, "draws": 2000}, **fields},
-    )
+    """Return a forecast with the usual figures, made for the campaign as it is."""
+    given = {"figures": FIGURES, "assumptions": {"window_hours": 168, "draws": 2000}}
+    return Forecast.objects.create(campaign=campaign, **given | {"made_for": digest(campaign.pk)} | fields)
 
 
 def make_coupon(offer: Offer, shopper: Shopper | None, code: str = "") -> Coupon:

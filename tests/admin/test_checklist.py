@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from datetime import timedelta
 
 import pytest
@@ -9,8 +10,10 @@ from django.template import Context, Template
 from django.urls import reverse
 from django.utils import timezone
 
+from personalization.admin import forecasts
 from personalization.admin.checklist import further
 from personalization.admin.lifecycle import consequence
+from personalization.campaigns import lifecycle as campaigns
 from personalization.models import Campaign, Job, Trigger
 from tests.admin.builders import make_campaign, make_forecast, make_offer, make_shopper, make_user
 from tests.admin.test_campaigns import MARKETER, change_url, messages_of, posted
@@ -35,6 +38,24 @@ def test_an_old_forecast_is_not_up_to_date():
     campaign = make_campaign()
     make_forecast(campaign, created_at=timezone.now() - timedelta(days=8))
     assert lines(campaign)["Its forecast is up to date"] is False
+
+
+def test_a_forecast_of_other_terms_is_told_before_and_after_the_launch(client):
+    client.force_login(make_user(*MARKETER, "launch_campaign"))
+    campaign = make_campaign(starts_at=timezone.now() - timedelta(minutes=1))
+    offer = make_offer(campaign)
+    make_forecast(campaign)
+    unfit, not_frozen = str(forecasts.UNFIT), str(forecasts.NOT_FROZEN)
+    assert unfit not in html.unescape(client.get(change_url(campaign)).content.decode())  # the negative control
+    offer.percent += 5
+    offer.save()
+    (check,) = (each for each in further(campaign, [offer], timezone.now()) if "up to date" in each.text)
+    assert (check.ok, check.hint) == (False, unfit)
+    assert unfit in html.unescape(client.get(change_url(campaign)).content.decode())
+    campaigns.launch(campaign)
+    page = html.unescape(client.get(change_url(campaign)).content.decode())
+    assert not_frozen in page
+    assert "Frozen at launch" not in page
 
 
 def test_an_audience_of_likely_buyers_waits_for_scores():

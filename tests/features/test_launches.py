@@ -141,6 +141,49 @@ def test_others_count_while_they_run(people: list[Shopper]) -> None:
     assert not column(found, "others", 0).any()
 
 
+@pytest.mark.parametrize("delivery", ["sent", "on_page"])
+@pytest.mark.parametrize("days", [3, 20])
+def test_others_count_alike_before_and_after(people: list[Shopper], delivery: str, days: int) -> None:
+    """Asked for a launch to come, others count whose outcomes are open still: as for the launch that has been."""
+    other = offer(campaign(days=20, delivery=delivery))
+    for day in range(days):
+        show(other, people, START + day * DAY)
+    one = offer(campaign(START + 5 * DAY, days=10, delivery=delivery))
+    begins = START + 5 * DAY
+    show(one, people, begins)
+    found = frames(begins)
+    place = found.offers.ids.tolist().index(one.pk)
+    asked = features.planned(found, plans(found), [place], milliseconds(begins))
+    been = past()
+    row = been.offer.tolist().index(frames().offers.ids.tolist().index(one.pk))
+    assert np.expm1(column(asked, "others")).round(6).tolist() == [1.0] * STEPS
+    np.testing.assert_array_equal(column(been, "others", row), column(asked, "others"))
+
+
+def test_another_begins_when_enough_have_seen_it(people: list[Shopper]) -> None:
+    """Eight had seen it when the first launch began, all the others by the second (the control)."""
+    other = offer(campaign(START - DAY, delivery="on_page"))
+    show(other, people[:8], START - DAY)
+    first = offer(campaign())
+    show(first, people, START)
+    show(other, people[8:], START + DAY)
+    show(offer(campaign(START + 2 * DAY)), people, START + 2 * DAY)
+    found = past()
+    asked = frames(START)
+    place = asked.offers.ids.tolist().index(first.pk)
+    planned = features.planned(asked, plans(asked), [place], milliseconds(START))
+    assert [round(float(np.expm1(column(found, "others", row)[0])), 6) for row in (1, 2)] == [0.0, 2.0]
+    assert not column(planned, "others").any()
+
+
+def test_an_offer_on_the_pages_is_not_another_to_itself(people: list[Shopper]) -> None:
+    one = offer(campaign(delivery="on_page"))
+    show(one, people, START)
+    found = frames(START + DAY)
+    asked = features.planned(found, plans(found), [0], milliseconds(START + DAY))
+    assert not column(asked, "others").any()
+
+
 def meddle(people: list[Shopper], after: datetime) -> None:
     """Change what a moment cannot know: outcomes, orders, campaigns and ends that came later."""
     Exposure.objects.filter(exposed_at__gt=after).update(redeemed_at=None)

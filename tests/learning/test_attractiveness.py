@@ -6,10 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from personalization.campaigns import lifecycle
-from personalization.learning import attractiveness
+from personalization.learning import attractiveness, forecast_terms
 from personalization.learning.attractiveness import Outcome
 from personalization.models import Campaign, Exposure, Forecast, Job, Offer, Shopper
 from tests.support import build
@@ -139,12 +141,76 @@ def test_what_was_frozen_is_scored(offer: Offer, people: list[Shopper]) -> None:
     assert attractiveness.hindsight("another") is None
 
 
+def test_hindsight_asks_as_often_for_many_as_for_one(people: list[Shopper]) -> None:
+    def freeze(delivery: str) -> None:
+        now = timezone.now()
+        made = build.campaign(delivery=delivery, starts_at=now - 90 * DAY, ends_at=now - 50 * DAY)
+        offers = [build.offer(made) for _ in range(3)]
+        for one in offers:
+            show(one, people[:12], redeem=2, ago=80 * DAY)
+        rows = [row for one in offers for row in told(one)["offers"]]
+        Forecast.objects.create(campaign=made, figures={}, attractiveness={"offers": rows}, frozen_at=now - 80 * DAY)
+
+    def asked() -> tuple[int, int]:
+        with CaptureQueriesContext(connection) as queries:
+            found = attractiveness.hindsight("shop")
+        return len(queries), found.launches if found is not None else 0
+
+    freeze("sent")
+    alone = asked()
+    for place in range(8):
+        freeze(("sent", "on_page")[place % 2])
+    assert (alone[1], asked()) == (3, (alone[0], 27))
+
+
+@pytest.mark.parametrize("edited", ["", "offer", "offers", "audience", "dates", "budget", "words"])
+def test_only_a_forecast_of_what_is_launched_is_frozen(edited: str) -> None:
+    """The launch goes on without; words, which no forecast reads, change nothing (the control, as is no edit)."""
+    now = timezone.now()
+    campaign = build.campaign(status="draft", starts_at=now - DAY, ends_at=now + DAY)
+    mine = build.offer(campaign)
+    row = Forecast.objects.create(
+        campaign=campaign, figures={}, attractiveness=told(mine), made_for=forecast_terms.digest(campaign.pk)
+    )
+    changes: dict[str, Any] = {
+        "offer": lambda: Offer.objects.update(amount_minor=9000),
+        "offers": lambda: build.offer(campaign),
+        "audience": lambda: Campaign.objects.update(
+            audience={"all": [{"field": "tier", "op": "in", "value": ["gold"]}]}
+        ),
+        "dates": lambda: Campaign.objects.update(ends_at=now + 2 * DAY),
+        "budget": lambda: Campaign.objects.update(budget_minor=100_000),
+        "words": lambda: Offer.objects.update(headline="Another"),
+    }
+    if edited:
+        changes[edited]()
+    assert forecast_terms.fits(row) is (edited in {"", "words"})
+    launched = lifecycle.launch(Campaign.objects.get(pk=campaign.pk))
+    assert launched.status == "running"
+    assert Forecast.objects.filter(frozen_at__isnull=False).exists() is (edited in {"", "words"})
+
+
+def test_the_newest_that_fits_is_frozen_and_one_without_digest_never() -> None:
+    now = timezone.now()
+    campaign = build.campaign(status="draft", starts_at=now - DAY, ends_at=now + DAY)
+    build.offer(campaign)
+    fitting = forecast_terms.digest(campaign.pk)
+    made = [
+        Forecast.objects.create(campaign=campaign, figures={}, made_for=made_for, created_at=now - hours * DAY / 24)
+        for hours, made_for in enumerate(["", "0" * 64, fitting, fitting])
+    ]
+    lifecycle.launch(campaign)
+    assert list(Forecast.objects.filter(frozen_at__isnull=False)) == [made[2]]
+
+
 def test_a_launch_freezes_what_was_told(offer: Offer) -> None:
     """A forecast that is computed afterwards stands beside it, and is not what is scored."""
     now = timezone.now()
     campaign = build.campaign(status="draft", starts_at=now - DAY, ends_at=now + DAY)
     mine = build.offer(campaign)
-    first = Forecast.objects.create(campaign=campaign, figures={}, attractiveness=told(mine))
+    first = Forecast.objects.create(
+        campaign=campaign, figures={}, attractiveness=told(mine), made_for=forecast_terms.digest(campaign.pk)
+    )
     lifecycle.launch(campaign)
     Forecast.objects.create(campaign=campaign, figures={}, attractiveness=told(mine, mean=0.9))
     (frozen,) = Forecast.objects.filter(campaign=campaign, frozen_at__isnull=False)

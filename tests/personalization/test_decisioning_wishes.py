@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
@@ -15,6 +16,7 @@ from django.utils import timezone
 from personalization import api
 from personalization.decisioning import session, wishes
 from personalization.models import Decision, Event, Offer, Shopper
+from personalization.tracking import retention
 from personalization.tracking.catalog import upsert_items
 from personalization.tracking.event_types import LESS, MORE, NEITHER
 from personalization.types import ProductData
@@ -23,6 +25,7 @@ from tests.personalization.conftest import Configure
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain")]
 Wish = Callable[..., None]
+NOTED = "Noted: you will see less like this."
 
 
 @pytest.fixture
@@ -154,7 +157,7 @@ def test_the_cards_button_takes_the_offer_away_without_a_script(offer: Offer) ->
     assert offered(browser.shopper()) == {offer.pk}
     answer = press(browser, offer.pk, decision=decision)
     assert answer.redirect_chain == [(reverse("shop:privacy"), 302)]
-    assert told(answer) == ["Noted: you will see less like this."]
+    assert told(answer) == [NOTED]
     stored = Event.objects.get(type="offer_dismissed")
     assert (stored.offer_id, stored.properties) == (offer.pk, {"decision_id": str(decision)})
     assert offered(browser.shopper()) == set()
@@ -203,9 +206,36 @@ def test_presses_at_one_moment_carry_one_key(offer: Offer, monkeypatch: pytest.M
     browser.get(reverse("shop:home"))
     stale = wishes._latest(browser.shopper(), offer.pk)
     monkeypatch.setattr(wishes, "_latest", lambda *_: stale)  # both read before either wrote
-    press(browser, offer.pk)
-    press(browser, offer.pk)
+    assert told(press(browser, offer.pk)) == told(press(browser, offer.pk)) == [NOTED]
     assert Event.objects.filter(type="offer_dismissed").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_retention_has_deleted_can_be_dismissed_again(offer: Offer, configure: Configure) -> None:
+    configure(RETENTION_DAYS={"offer_dismissed": 30})
+    browser = agreed()
+    browser.get(reverse("shop:home"))
+    press(browser, offer.pk)
+    retention.delete_old(timezone.now() + timedelta(days=31))
+    assert offered(browser.shopper()) == {offer.pk}
+    assert told(press(browser, offer.pk)) == [NOTED]
+    assert Event.objects.filter(type="offer_dismissed").count() == 1
+    assert offered(browser.shopper()) == set()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_what_is_not_stored_is_not_said_to_be(offer: Offer, configure: Configure, in_transaction: bool) -> None:
+    """A page that was open all the while, and no showing since: its press has the key of the deleted wish."""
+    configure(RETENTION_DAYS={"offer_dismissed": 30})
+    browser = agreed()
+    browser.get(reverse("shop:home"))
+    with transaction.atomic() if in_transaction else nullcontext():
+        assert told(press(browser, offer.pk)) == [NOTED]  # the negative control
+    retention.delete_old(timezone.now() + timedelta(days=31))
+    with transaction.atomic() if in_transaction else nullcontext():
+        assert told(press(browser, offer.pk)) == ["This could not be noted. Please try again."]
+    assert not Event.objects.filter(type="offer_dismissed").exists()
 
 
 @pytest.mark.django_db(transaction=True)

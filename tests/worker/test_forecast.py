@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from personalization.exceptions import LeaseLost, NotEnoughData
-from personalization.learning import attractiveness, jobs
+from personalization.learning import attractiveness, forecast_terms, jobs
+from personalization.learning import frames as reading
 from personalization.learning.attractiveness import Attractiveness
 from personalization.models import Campaign, Exposure, Forecast, ModelVersion, Shopper
 from personalization.types import HEADS, JobKind
@@ -216,6 +217,18 @@ def test_a_cancelled_forecast_is_not_kept(campaign: Campaign) -> None:
     with pytest.raises(LeaseLost):
         run(campaign, job=job)
     assert not Forecast.objects.exists()
+
+
+def test_a_forecast_keeps_what_it_was_made_for(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert forecast_terms.fits(run(campaign))
+    load = reading.load
+
+    def edited_meanwhile(*given: Any) -> Any:
+        campaign.offers.update(amount_minor=700)
+        return load(*given)
+
+    monkeypatch.setattr(reading, "load", edited_meanwhile)
+    assert not forecast_terms.fits(run(campaign))
 
 
 def told(campaign: Campaign) -> Attractiveness:

@@ -11,6 +11,7 @@ from typing import Any
 from personalization import conf
 from personalization.models import Event, Shopper
 from personalization.models.events import WISHES
+from personalization.pure.numbers import is_number
 from personalization.pure.quick import Known, Person, Recent
 from personalization.tracking.event_types import LESS, MORE, NEITHER
 
@@ -87,11 +88,10 @@ def _subject_of(offer_id: int | None, item_id: str, category: str) -> tuple[str,
 def _person(shopper: Shopper, now: datetime) -> Person:
     """Return what the shopper's own row tells, as training reads it (:mod:`personalization.learning.people`)."""
     income = shopper.attributes.get("income")
-    number = isinstance(income, int | float) and not isinstance(income, bool)
     own = shopper.population == conf.get().population
     since = shopper.joined_at or (shopper.created_at if own else None)
     days = None if since is None else (now - since).total_seconds() / 86_400
-    return Person(float(income) if number else None, days)
+    return Person(float(income) if is_number(income) else None, days)
 
 
 def summarise(rows: Iterable[tuple[str, str, datetime, str, int | None]], now: datetime) -> Session:

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -25,6 +26,8 @@ LEAST_SHOPPERS = 20
 LEAST_REVIEWS = 100
 """Reviews with known words that each side, good and bad, needs."""
 MOST_WORDS = 5000
+BUCKETS = 2**21
+"""Size of the table in which phrases are counted before any is held: 24 MB."""
 
 
 @dataclass(eq=False)
@@ -106,10 +109,42 @@ def phrases(text: str) -> list[str]:
 
 
 def _vocabulary(texts: Sequence[str], shoppers: Sequence[int]) -> list[str]:
-    """Return the words and pairs that at least LEAST_SHOPPERS shoppers used, the MOST_WORDS commonest, in order."""
-    users: dict[str, set[int]] = {}
-    for text, shopper in zip(texts, shoppers, strict=True):
-        for phrase in set(phrases(text)):
-            users.setdefault(phrase, set()).add(shopper)
-    common = sorted((-len(who), phrase) for phrase, who in users.items() if len(who) >= LEAST_SHOPPERS)
+    """Return the words and pairs that at least LEAST_SHOPPERS shoppers used, the MOST_WORDS commonest, in order.
+
+    What few use is nearly all there is, and one shopper can write as much of it as they please. So phrases are counted
+    twice: first by the bucket that they fall into, in a table of fixed size, then by themselves where enough shoppers
+    used the bucket. A bucket's count is never below that of a phrase in it: the result is exact.
+    """
+    order = np.argsort(np.array(shoppers, dtype=np.int64), kind="stable").tolist()
+    by_shopper = [(texts[at], shoppers[at]) for at in order]
+    users = _users(by_shopper, _full_buckets(by_shopper))
+    common = sorted((-count, phrase) for phrase, count in users.items() if count >= LEAST_SHOPPERS)
     return sorted(phrase for _count, phrase in common[:MOST_WORDS])
+
+
+def _full_buckets(by_shopper: Sequence[tuple[str, int]]) -> NDArray[np.bool_]:
+    """Return which of BUCKETS at least LEAST_SHOPPERS shoppers used; texts and shoppers, one shopper's in a row."""
+    count, last = np.zeros(BUCKETS, dtype=np.int32), np.full(BUCKETS, -1, dtype=np.int64)
+    for text, shopper in by_shopper:
+        used = np.unique(np.array([_bucket(phrase) for phrase in phrases(text)], dtype=np.int64))
+        used = used[last[used] != shopper]
+        count[used] += 1
+        last[used] = shopper
+    return count >= LEAST_SHOPPERS
+
+
+def _users(by_shopper: Sequence[tuple[str, int]], full: NDArray[np.bool_]) -> dict[str, int]:
+    """Return phrase → how many shoppers used it, of phrases in full buckets; one shopper's texts in a row."""
+    users: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for text, shopper in by_shopper if full.any() else ():
+        for phrase in phrases(text):
+            if full[_bucket(phrase)] and last.get(phrase) != shopper:
+                users[phrase] = users.get(phrase, 0) + 1
+                last[phrase] = shopper
+    return users
+
+
+def _bucket(phrase: str) -> int:
+    # Python's own hash differs from process to process: nobody can aim at a bucket, and the result does not hang on it.
+    return hash(phrase) % BUCKETS

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from personalization import conf
 from personalization.learning.fairness import hidden_from_offers
-from personalization.learning.figures import is_number
 from personalization.models import CatalogItem, Event, Shopper
+from personalization.pure.numbers import is_number
 from personalization.pure.quick import LAST_EVENTS, TYPES, Known, Person, Recent
 
 

@@ -18,6 +18,7 @@ from personalization.features.frames import NEVER, TYPE_CODE, Floats, Frames, In
 from personalization.features.series import Series
 from personalization.features.specification import INDEX, NAMES, RATE_PRIOR
 from personalization.features.turned import Turned
+from personalization.pure.numbers import number_or_nan
 from personalization.types import OfferKind
 
 HOUR = 3_600_000
@@ -105,7 +106,8 @@ class FeatureBuilder:
         shoppers = self.frames.shoppers
         rows = [*shoppers.attributes, *shoppers.earlier.attributes]
         numbers = {
-            name: np.array([_number(row.get(name)) for row in rows], dtype=np.float64) for name in NUMBER_ATTRIBUTES
+            name: np.array([number_or_nan(row.get(name)) for row in rows], dtype=np.float64)
+            for name in NUMBER_ATTRIBUTES
         }
         texts = {name: np.array([str(row.get(name) or "") for row in rows], dtype=object) for name in TEXT_ATTRIBUTES}
         return numbers, texts
@@ -238,9 +240,3 @@ def _rate(part: Floats, whole: Floats) -> Floats:
     """Return part / whole, shrunk towards one half by RATE_PRIOR pseudo-exposures."""
     shrunk: Floats = (part + RATE_PRIOR / 2) / (whole + RATE_PRIOR)
     return shrunk
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return float("nan")
-    return float(value)

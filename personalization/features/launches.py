@@ -21,7 +21,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from numpy.typing import NDArray
 
-from personalization.features.compute import DAY, effective_benefit
+from personalization.features.compute import DAY, HOUR, effective_benefit
 from personalization.features.frames import NEVER, TYPE_CODE, Floats, Frames, Ints
 from personalization.types import OfferKind
 
@@ -182,11 +182,11 @@ def _row(frames: Frames, plan: Plan, rows: Ints) -> Row:
 
 def _end(frames: Frames, plan: Plan, start: int) -> int:
     """Return when a launch was to end: with its campaign, or as many hours after it began as the offer says."""
-    hours = frames.offers.hours[plan.offer]
+    hours = float(frames.offers.hours[plan.offer])
     end = plan.end_at(start)
-    if np.isfinite(hours):
-        end = min(end, start + round(float(hours) * 3_600_000))
-    return max(end, start + 3_600_000)
+    if hours < (end - start) / HOUR:  # false of nan, and of what would multiply to more than a float holds
+        end = start + round(max(hours, 0.0) * HOUR)
+    return max(end, start + HOUR)
 
 
 def _rows(frames: Frames, rows: Sequence[Row]) -> Launches:

@@ -12,6 +12,7 @@ from math import nan
 from typing import Any
 
 from personalization.features.specification import RATE_PRIOR
+from personalization.pure.numbers import number_or_nan
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -81,13 +82,9 @@ def profile_at(history: History, time: int) -> Mapping[str, Any]:
 
 def _profile(history: History, time: int) -> dict[str, float]:
     attributes = profile_at(history, time)
-
-    def number(name: str) -> float:
-        value = attributes.get(name)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else nan
-
     tenure = nan if history.joined is None else (time - history.joined) / DAY
-    return {"age": number("age"), "income": number("income"), "tenure_days": tenure}
+    numbers = {name: number_or_nan(attributes.get(name)) for name in ("age", "income")}
+    return {**numbers, "tenure_days": tenure}
 
 
 def _behaviour(past: list[PastEvent], history: History, time: int, start: int) -> dict[str, float]:

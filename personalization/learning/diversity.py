@@ -6,7 +6,8 @@ JSON, kept on the model card; ``diversity_words`` says it to people, and warns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,8 @@ PARTS = 6
 """Equal spans of time over which the outcome's rate is told."""
 MOST_TOLD = 12
 """Offers whose rates are told, those with the most rows."""
+MOST_GROUPS = 50
+"""Groups of a protected attribute whose rates are told, those with the most shoppers."""
 MOST_ROWS = 20_000
 """Rows, drawn at random, on which missing features are counted."""
 FEW = 100
@@ -184,31 +187,41 @@ def _outcome(frames: Frames, outcomes: Outcomes, protected: Sequence[str]) -> di
     if (rows.offer >= 0).any():
         names = [*frames.offers.names, ""]
         kinds = np.array([*frames.offers.kinds, ""], dtype=object)[rows.offer]
-        by_offer = _rates(((names[at], rows.offer == at) for at in np.unique(rows.offer)), happened)
+        by_offer = _rates_of(rows.offer, happened, lambda at: names[at])
         found["offers"] = sorted(by_offer, key=lambda rate: -rate[1])[:MOST_TOLD]
         found["largest_offer"] = max(by_offer, key=lambda rate: rate[2])
-        found["kinds"] = _rates(((kind, kinds == kind) for kind in sorted(set(kinds))), happened)
+        found["kinds"] = _rates_of(kinds, happened)
         channel = np.vstack([frames.offers.channels, np.zeros(3)])[rows.offer] > 0
         found["channels"] = _rates(((name, channel[:, at]) for at, name in enumerate(CHANNELS)), happened)
     return found
 
 
 def _of_group(frames: Frames, outcomes: Outcomes, name: str) -> list[list[Any]]:
-    """Return the rates of an attribute's groups; of those with few shoppers nothing, it would be about persons."""
-    group = np.array([fairness.group_of(name, own.get(name)) for own in frames.shoppers.attributes], dtype=object)
-    of_row, shopper = group[outcomes.rows.shopper], outcomes.rows.shopper
-    large = [
-        value
-        for value in sorted(set(of_row) - {fairness.UNKNOWN})
-        if len(np.unique(shopper[of_row == value])) >= fairness.LEAST
-    ]
-    return _rates(((value, of_row == value) for value in large), outcomes.happened)
+    """Return the rates of an attribute's groups; of those with few shoppers nothing, it would be about persons.
+
+    At most MOST_GROUPS, the largest: an attribute may have a value a shopper.
+    """
+    of_shopper = [fairness.group_of(name, own.get(name)) for own in frames.shoppers.attributes]
+    shoppers = Counter(of_shopper[at] for at in np.unique(outcomes.rows.shopper).tolist())
+    shoppers.pop(fairness.UNKNOWN, None)
+    large = {value for value, count in shoppers.most_common(MOST_GROUPS) if count >= fairness.LEAST}
+    group = np.array([value if value in large else fairness.UNKNOWN for value in of_shopper], dtype=object)
+    of_row = group[outcomes.rows.shopper]
+    told = of_row != fairness.UNKNOWN
+    return _rates_of(of_row[told], outcomes.happened[told])
 
 
 def _over_time(time: Ints, happened: NDArray[np.bool_]) -> list[list[Any]]:
     first, last = int(time.min()), int(time.max())
     part = np.minimum((time - first) * PARTS // max(last - first, 1), PARTS - 1)
     return _rates(((_iso(time[part == at].min()), part == at) for at in np.unique(part)), happened)
+
+
+def _rates_of(part: NDArray[Any], happened: NDArray[np.bool_], name: Callable[[Any], str] = str) -> list[list[Any]]:
+    """Return what :func:`_rates` does of the part that each row lies in, in the parts' order; in one pass."""
+    parts, place = np.unique(part, return_inverse=True)
+    rows, hits = np.bincount(place, minlength=len(parts)), np.bincount(place[happened], minlength=len(parts))
+    return [[name(each), *counts] for each, *counts in zip(parts, rows.tolist(), hits.tolist(), strict=True)]
 
 
 def _rates(parts: Iterable[tuple[str, NDArray[np.bool_]]], happened: NDArray[np.bool_]) -> list[list[Any]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeGuard
+from typing import Any
 
 from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format, number_format
 from django.utils.timezone import is_naive, localtime
+
+from personalization.pure.numbers import is_number
 
 DASH = "–"
 
@@ -48,16 +49,6 @@ def moment(value: Any) -> datetime | None:
     if not isinstance(found, datetime):
         return None
     return found.replace(tzinfo=UTC) if is_naive(found) else found
-
-
-def is_number(value: Any) -> TypeGuard[float]:
-    """Return whether a value is a finite number, and none too large to compute with."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -27,6 +27,7 @@ from personalization.learning.stream import Progress
 from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper, ShopperAlias
 from personalization.pure.costs import nominal
 from personalization.pure.money import exponent
+from personalization.pure.numbers import number_or_nan
 from personalization.tracking import secrets
 
 CHUNK = 20_000
@@ -137,7 +138,7 @@ def _offers(population: str, category_code: dict[str, int]) -> tuple[Offers, int
             max_discount=np.array(
                 [np.inf if offer.max_discount_minor is None else offer.max_discount_minor / scale for offer in found]
             ),
-            hours=np.array([float(offer.attributes.get("duration_hours", "nan")) for offer in found]),
+            hours=np.array([number_or_nan(offer.attributes.get("duration_hours")) for offer in found]),
             category=np.array([category_code.get(offer.category, -1) for offer in found], dtype=np.int64),
             channels=np.array(channels, dtype=np.float64).reshape(len(found), 3),
             members_only=np.array([float(bool(offer.tiers)) for offer in found]),

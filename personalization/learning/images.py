@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from personalization import conf
 from personalization.exceptions import PersonalizationError
-from personalization.ports import adapters
+from personalization.ports import adapters, answers
 
 BATCH = 1000
 """Products that the host is asked about at a time."""
@@ -27,9 +27,8 @@ def read(population: str, item_ids: Sequence[str]) -> NDArray[np.float32]:
     found: NDArray[np.float32] | None = None
     for start in range(0, len(item_ids), BATCH):
         asked = item_ids[start : start + BATCH]
-        given = adapter.image_vectors(asked)
-        if len(given) != len(asked):
-            raise _refused("%(given)s vectors for %(asked)s products", given=len(given), asked=len(asked))
+        answer = adapter.image_vectors(asked)
+        given = answers.one_each(answer, len(asked), "IMAGES", entries="vectors", of="products")
         for place, (item, vector) in enumerate(zip(asked, given, strict=True), start=start):
             if vector is None:
                 continue
@@ -48,7 +47,7 @@ def read(population: str, item_ids: Sequence[str]) -> NDArray[np.float32]:
 def _row(item: str, vector: Sequence[float]) -> NDArray[np.float32]:
     try:
         row = np.asarray(vector, dtype=np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         row = np.zeros((0, 0), dtype=np.float32)
     if row.ndim != 1 or not 1 <= len(row) <= MOST_WIDTH or not np.isfinite(row).all():
         raise _refused(

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from django.db.models import QuerySet
 
 from personalization import conf
 from personalization.features.frames import NEVER, EarlierProfiles, Shoppers, milliseconds
@@ -20,10 +21,15 @@ from personalization.models import ProfileVersion, Shopper
 CHUNK = 20_000
 
 
+def readable(population: str) -> QuerySet[Shopper]:
+    """Return the shoppers of whom a worker may read anything."""
+    return Shopper.objects.filter(population=population, merged_into=None, is_bot=False, consent_personalisation=True)
+
+
 def load(population: str, until: datetime) -> Shoppers:
     """Return the population's shoppers, ascending by key; nothing of a profile that came after ``until``."""
     rows = (
-        Shopper.objects.filter(population=population, merged_into=None, is_bot=False, consent_personalisation=True)
+        readable(population)
         .order_by("pk")
         .values_list("pk", "attributes", "joined_at", "created_at")
         .iterator(chunk_size=CHUNK)

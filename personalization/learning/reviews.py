@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -16,41 +18,62 @@ import numpy as np
 from personalization import conf
 from personalization.exceptions import PersonalizationError
 from personalization.features.frames import Floats, Reviews, milliseconds
+from personalization.learning import people
 from personalization.learning.stream import Codes, Progress
 from personalization.models import Event
-from personalization.ports import adapters
+from personalization.ports import adapters, answers
 from personalization.tracking import sealing
 
 CHUNK = 5000
-Row = tuple[int, datetime, str, Any]
+MOST_REVIEWS = 200
+"""Reviews read of one shopper, their first: what is written later changes nothing that was read before it."""
+MOST_LETTERS = 2000
+"""Letters read of one review, its title included."""
+Row = tuple[int, datetime, str, float, str]
+"""Shopper (primary key), moment, product, stars, text."""
 
 
 def read(population: str, until: datetime, codes: Codes, progress: Progress) -> Reviews:
-    """Return the reviews of the shoppers in ``codes`` up to ``until``; none unless REVIEW_SENTIMENT is on."""
+    """Return the reviews of the shoppers in ``codes`` up to ``until``; none unless REVIEW_SENTIMENT is on.
+
+    At most MOST_REVIEWS of each, and MOST_LETTERS of each of these: however much one shopper writes, memory holds no
+    more of it.
+    """
     if not conf.get().review_sentiment:
         return Reviews()
     progress("reading reviews")
-    written = Event.objects.filter(
-        shopper__population=population, type="review_submitted", is_bot=False, occurred_at__lte=until
-    )
-    rows: Iterator[Row] = written.values_list("shopper_id", "occurred_at", "item_id", "properties").iterator(CHUNK)
-    kept = list(rows)
+    kept = list(_kept(population, until))
     shopper = codes.shopper([row[0] for row in kept])
     time = np.array([milliseconds(row[1]) for row in kept], dtype=np.int64)
     order = np.lexsort((time, shopper))
     order = order[shopper[order] >= 0]
-    told = [_told(kept[at][3]) for at in order]
     item = np.array([codes.items.get(kept[at][2], -1) for at in order], dtype=np.int64)
-    text = [words for _stars, words in told]
+    text = [kept[at][4] for at in order]
     return Reviews(
         shopper=shopper[order],
         time=time[order],
         item=item,
         category=np.append(codes.item_category, -1)[item],
-        stars=np.array([stars for stars, _words in told], dtype=np.float64),
+        stars=np.array([kept[at][3] for at in order], dtype=np.float64),
         text=text,
         hosted=_hosted(text),
     )
+
+
+def _kept(population: str, until: datetime) -> Iterator[Row]:
+    """Yield what is read of each shopper who may be read; what is beyond it passes by unopened."""
+    written = Event.objects.filter(
+        shopper__in=people.readable(population), type="review_submitted", is_bot=False, occurred_at__lte=until
+    )
+    rows = (
+        written.order_by("shopper_id", "occurred_at", "pk")
+        .values_list("shopper_id", "occurred_at", "item_id", "properties")
+        .iterator(CHUNK)
+    )
+    for _shopper, own in groupby(rows, key=itemgetter(0)):
+        for pk, moment, item_id, properties in islice(own, MOST_REVIEWS):
+            stars, text = _told(properties)
+            yield pk, moment, item_id, stars, text[:MOST_LETTERS]
 
 
 def _told(properties: Any) -> tuple[float, str]:
@@ -70,14 +93,22 @@ def _hosted(texts: Sequence[str]) -> Floats:
     written = [at for at, text in enumerate(texts) if text]
     if function is None or not written:
         return found
-    given = list(function([texts[at] for at in written]))
-    if len(given) != len(written):
+    answer = function([texts[at] for at in written])
+    given = answers.one_each(answer, len(written), "SENTIMENT", entries="values", of="texts")
+    found[written] = [_judged(value) for value in given]
+    return found
+
+
+def _judged(value: Any) -> float:
+    """Return what the host says of one text; raises PersonalizationError where it is no sentiment."""
+    if value is None:
+        return math.nan
+    try:
+        found = math.inf if isinstance(value, bool | str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.inf
+    if abs(found) > 1:  # false of nan, which says nothing
         raise PersonalizationError(
-            'PERSONALIZATION["SENTIMENT"] returned %(given)s values for %(texts)s texts.',
-            params={"given": len(given), "texts": len(written)},
+            'PERSONALIZATION["SENTIMENT"] returned a value that is not between −1 and 1: give a number, or None.'
         )
-    values = np.array([math.nan if value is None else float(value) for value in given])
-    if (np.abs(values) > 1).any():
-        raise PersonalizationError('PERSONALIZATION["SENTIMENT"] returned a value that is not between −1 and 1.')
-    found[written] = values
     return found

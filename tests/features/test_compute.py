@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +54,17 @@ def test_every_feature_equals_the_reference(data: st.DataObject) -> None:
             assert (row[INDEX["offer_kind"]], row[INDEX["offer"]]) == (kind, pair[1])
         else:
             assert np.isnan(row[[INDEX[name] for name in ("offer_kind", "offer", "amount", "reach")]]).all()
+
+
+@pytest.mark.parametrize("value", [10**400, float("inf"), float("nan"), True, "40", None, [40]])
+def test_a_profile_s_number_that_is_none_is_missing(value: Any) -> None:
+    """A host's value stops nobody's training: the shopper's is missing, and everybody else's is read."""
+    people = [Person({"age": value, "income": value}), Person({"age": 40, "income": 2.5})]
+    shop = Shop(people, [OfferTerms(0, "coupon", amount=5)])
+    pairs = [(shopper, 0, ORIGIN, ORIGIN + DAY) for shopper in range(2)]
+    found = build(shop, pairs)[:, [INDEX["age"], INDEX["income"]]]
+    np.testing.assert_array_equal(found, [[np.nan, np.nan], [40, 2.5]])
+    assert np.isnan([expected(shop, pairs[0])[name] for name in ("age", "income")]).all()
 
 
 @given(data=st.data())

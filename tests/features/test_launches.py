@@ -132,6 +132,12 @@ def test_steps_run_from_the_start_to_the_planned_end(people: list[Shopper]) -> N
     assert np.expm1(column(found, "duration"))[0] == pytest.approx(14)
 
 
+@pytest.mark.parametrize(("hours", "days"), [(48, 2), (-5, 1 / 24), (1e308, 14), (10**400, 14), ("48", 14)])
+def test_an_offer_s_own_hours_end_a_launch_early(people: list[Shopper], hours: Any, days: float) -> None:
+    show(offer(campaign(days=14), attributes={"duration_hours": hours}), people, START)
+    assert np.expm1(column(past(), "duration"))[0] == pytest.approx(days)
+
+
 def test_others_count_while_they_run(people: list[Shopper]) -> None:
     show(offer(campaign(START - 7 * DAY, days=14)), people, START - 7 * DAY)
     show(offer(campaign(days=14)), people, START)

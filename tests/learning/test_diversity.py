@@ -173,6 +173,37 @@ def test_groups_of_few_shoppers_are_not_told() -> None:
     assert [name for name, _rows, _positives in groups] == ["f", "m"]
 
 
+def test_an_attribute_with_a_value_a_shopper_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are gone through a fixed number of times, not once a value; of many groups the largest are told."""
+    frames, given = balanced(), outcomes()
+    for place, attributes in enumerate(frames.shoppers.attributes):
+        attributes["birthday"] = f"day {place}"
+        attributes["city"] = ("large", "middle", "middle", "large", "large", "small")[place % 6]
+    compared: list[int] = []
+
+    class Counting(np.ndarray):
+        def __eq__(self, other: object) -> Any:
+            compared.append(1)
+            return super().__eq__(other)
+
+        def __ne__(self, other: object) -> Any:
+            compared.append(1)
+            return super().__ne__(other)
+
+    plain = np.array
+    with monkeypatch.context() as patched:
+        patched.setattr(diversity.np, "array", lambda *args, **kwargs: plain(*args, **kwargs).view(Counting))
+        assert diversity._of_group(frames, given, "birthday") == []
+    assert 1 <= len(compared) <= 3
+    monkeypatch.setattr(diversity.fairness, "LEAST", 60)
+    groups = diversity._of_group(frames, given, "city")
+    assert [(name, rows) for name, rows, _hits in groups] == [("large", 2000), ("middle", 1340), ("small", 660)]
+    mask = np.array([own["city"] == "middle" for own in frames.shoppers.attributes])[given.rows.shopper]
+    assert groups[1][2] == int(given.happened[mask].sum())
+    monkeypatch.setattr(diversity, "MOST_GROUPS", 2)
+    assert [name for name, _rows, _hits in diversity._of_group(frames, given, "city")] == ["large", "middle"]
+
+
 def test_the_rates_add_up() -> None:
     given = outcomes(rate=lambda offer, time: offer / 10)
     found = diversity.describe(balanced(), TEST_FROM, given)["outcome"]

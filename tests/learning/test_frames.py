@@ -180,6 +180,12 @@ def test_items_categories_offers_and_money(person: Shopper) -> None:
     assert found.events.value.tolist() == [0, 19.99]
 
 
+@pytest.mark.parametrize("hours", ["48", "long", None, [48], {}, True, 10**400, 48])
+def test_an_offer_s_hours_that_are_no_number_are_unknown(person: Shopper, hours: Any) -> None:
+    build.offer(attributes={"duration_hours": hours})
+    np.testing.assert_array_equal(load().offers.hours, [48.0 if type(hours) is int and hours == 48 else np.nan])
+
+
 def test_a_currency_without_cents() -> None:
     build.offer(build.campaign(currency="JPY"), amount_minor=500)
     found = load()

@@ -168,6 +168,26 @@ class Words:
         return ["a picture"] * len(item_ids)
 
 
+class Silent:
+    def image_vectors(self, item_ids: Sequence[str]) -> Any:
+        return None
+
+
+class Lazy:
+    def image_vectors(self, item_ids: Sequence[str]) -> Any:
+        return ([1.0] for _item in item_ids)
+
+
+class Named:
+    def image_vectors(self, item_ids: Sequence[str]) -> Any:
+        return {item: [1.0] for item in item_ids}
+
+
+class Huge:
+    def image_vectors(self, item_ids: Sequence[str]) -> Any:
+        return [[10**400]] * len(item_ids)
+
+
 def supplied(settings: Any, name: str) -> None:
     settings.PERSONALIZATION = {**settings.PERSONALIZATION, "IMAGES": f"{__name__}.{name}"}
 
@@ -196,11 +216,15 @@ def test_without_an_adapter_and_for_imported_sets_there_are_none(shop: Populatio
         ("Ragged", "2 numbers for the product shop-05, and 1 for those before"),
         ("Infinite", "finite numbers for the product shop-00"),
         ("Words", "finite numbers for the product shop-00"),
+        ("Huge", "finite numbers for the product shop-00"),
+        ("Silent", "must return a list: vectors, one for each of the products"),
+        ("Lazy", "must return a list: vectors"),
+        ("Named", "must return a list: vectors"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_refused_by_its_name(
     shop: Population, settings: Any, name: str, words: str
 ) -> None:
     supplied(settings, name)
-    with pytest.raises(PersonalizationError, match=words):
+    with pytest.raises(PersonalizationError, match=f'PERSONALIZATION."IMAGES".*{words}'):
         reading.load("shop", population.END)

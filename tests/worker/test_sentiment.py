@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from tests.features import shops
 from tests.features.shops import DAY, ORIGIN, OfferTerms, Person, Shop, ints
 from tests.worker import population
 from tests.worker.population import Population
+from worker import sentiment
 from worker.sentiment import Sentiment, phrases
 from worker.tastes import Tastes
 
@@ -174,6 +176,34 @@ def loud(texts: list[str]) -> list[float]:
     return [3.0] * len(texts)
 
 
+def silent(texts: list[str]) -> Any:
+    return None
+
+
+def prose(texts: list[str]) -> Any:
+    return "\n".join(texts)
+
+
+def lazy(texts: list[str]) -> Any:
+    return (0.0 for _text in texts)
+
+
+def unsized(texts: list[str]) -> Any:
+    return np.array(0.5)
+
+
+def echo(texts: list[str]) -> Any:
+    return texts
+
+
+def huge(texts: list[str]) -> Any:
+    return [10**400] * len(texts)
+
+
+def array(texts: list[str]) -> Any:
+    return np.array([0.5, np.nan][: len(texts)], dtype=np.float32)
+
+
 @pytest.fixture
 def asked(settings: Any) -> Any:
     settings.PERSONALIZATION = {**settings.PERSONALIZATION, "REVIEW_SENTIMENT": True}
@@ -208,9 +238,89 @@ def test_the_host_may_judge_the_texts(shop: Population, asked: Any) -> None:
     np.testing.assert_array_equal(found.hosted, [0.25, np.nan, 0.25])
 
 
-@pytest.mark.parametrize(("name", "words"), [("short", "2 values for 1 texts"), ("loud", "not between −1 and 1")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("short", "2 values for 1 texts"), ("loud", "not between −1 and 1"), ("echo", "not between −1 and 1"),
+        ("huge", "not between −1 and 1"), ("silent", "must return a list"), ("prose", "must return a list"),
+        ("lazy", "must return a list"), ("unsized", "must return a list"),
+    ],
+)  # fmt: skip
 def test_a_host_that_answers_nonsense_is_told_so(shop: Population, asked: Any, name: str, words: str) -> None:
     write(shop.shoppers[0], "fine", 3)
     asked.PERSONALIZATION = {**asked.PERSONALIZATION, "SENTIMENT": f"{__name__}.{name}"}
-    with pytest.raises(PersonalizationError, match=words):
+    with pytest.raises(PersonalizationError, match=f'PERSONALIZATION."SENTIMENT".*{words}') as refused:
         reading.load("shop", population.END)
+    assert "fine" not in "".join(traceback.format_exception(refused.value)), "the sentence tells nothing of a review"
+
+
+def test_a_host_may_answer_with_an_array(shop: Population, asked: Any) -> None:
+    for text in ("fine", "no idea"):
+        write(shop.shoppers[0], text, 3)
+    asked.PERSONALIZATION = {**asked.PERSONALIZATION, "SENTIMENT": f"{__name__}.array"}
+    np.testing.assert_array_equal(reading.load("shop", population.END).reviews.hosted, [0.5, np.nan])
+
+
+# --- However much one shopper writes ----------------------------------------------------------------------------------
+
+
+def test_of_each_shopper_so_many_reviews_and_letters_are_read(
+    shop: Population, asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading.reviews, "MOST_REVIEWS", 2)
+    monkeypatch.setattr(reading.reviews, "MOST_LETTERS", 4)
+    loud, quiet = shop.shoppers[:2]
+    for hour, text in enumerate(("third", "first", "second", "fourth")):
+        write(loud, text, 3, population.START + timedelta(hours=(3, 1, 2, 4)[hour]))
+    write(quiet, "short", 3)
+    assert reading.load("shop", population.END).reviews.text == ["firs", "seco", "shor"]
+
+
+def test_reviews_of_people_who_did_not_agree_do_not_leave_the_database(shop: Population, asked: Any) -> None:
+    kept, gone, robot, merged = shop.shoppers[:4]
+    for person in (kept, gone, robot, merged):
+        write(person, f"by {person.pk}", 3)
+    Shopper.objects.filter(pk=gone.pk).update(consent_personalisation=False)
+    Shopper.objects.filter(pk=robot.pk).update(is_bot=True)
+    Shopper.objects.filter(pk=merged.pk).update(merged_into=kept)
+    assert [row[4] for row in reading.reviews._kept("shop", population.END)] == [f"by {kept.pk}"]
+
+
+def plain_vocabulary(texts: list[str], shoppers: list[int]) -> list[str]:
+    """Return what ``_vocabulary`` promises, held whole in memory."""
+    users: dict[str, set[int]] = {}
+    for text, shopper in zip(texts, shoppers, strict=True):
+        for phrase in phrases(text):
+            users.setdefault(phrase, set()).add(shopper)
+    common = sorted((-len(who), phrase) for phrase, who in users.items() if len(who) >= sentiment.LEAST_SHOPPERS)
+    return sorted(phrase for _count, phrase in common[: sentiment.MOST_WORDS])
+
+
+@pytest.mark.parametrize("buckets", [7, 4096, sentiment.BUCKETS])
+@pytest.mark.parametrize("most", [10, sentiment.MOST_WORDS])
+def test_words_are_counted_exactly_however_many_share_a_bucket(
+    monkeypatch: pytest.MonkeyPatch, buckets: int, most: int
+) -> None:
+    monkeypatch.setattr(sentiment, "BUCKETS", buckets)
+    monkeypatch.setattr(sentiment, "MOST_WORDS", most)
+    rng = np.random.default_rng(4)
+    drawn = np.minimum(rng.zipf(1.3, (600, 12)), 500)
+    texts = [" ".join(f"w{chr(97 + word % 26)}{chr(97 + word // 26)}" for word in row) for row in drawn.tolist()]
+    shoppers = rng.integers(0, 80, len(texts)).tolist()
+    found = sentiment._vocabulary(texts, shoppers)
+    assert len(found) >= 10
+    assert found == plain_vocabulary(texts, shoppers)
+
+
+def test_what_one_shopper_writes_takes_no_memory() -> None:
+    """Next to a shop's reviews, one shopper's 100,000 words and pairs of their own are not held."""
+    rng = np.random.default_rng(5)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    own = [" ".join(map("".join, rng.choice(letters, (500, 5)))) for _ in range(100)]
+    rows = many()
+    texts, shoppers = [row[4] for row in rows] + own, [row[0] for row in rows] + [7] * len(own)
+    grouped = sorted(zip(texts, shoppers, strict=True), key=lambda pair: pair[1])
+    held = sentiment._users(grouped, sentiment._full_buckets(grouped))
+    assert len(set(phrases("\n".join(own)))) > 90_000, "the negative control: this many are there to be held"
+    assert len(held) < 500
+    assert sentiment._vocabulary(texts, shoppers) == plain_vocabulary(texts, shoppers)

@@ -88,13 +88,6 @@ def test_more_of_a_category_is_interest_in_it_and_less_is_none(shopper: Shopper,
     assert (found.unwanted_items, found.unwanted_categories) == ({"p-1"}, {"shoes"})
 
 
-@pytest.mark.parametrize(("income", "read"), [(30_000, 30_000), (10**400, None), (float("inf"), None), (True, None)])
-def test_an_income_that_is_no_number_is_unknown(income: Any, read: float | None) -> None:
-    one = make_shopper()
-    one.attributes = {"income": income}  # as a database holds it that takes numbers of any length
-    assert session.read(one, timezone.now()).known.person.income == read
-
-
 def test_a_glance_is_no_interest(shopper: Shopper) -> None:
     for number in range(30):
         make_event(shopper, "product_seen", item_id=f"p-{number}", category="tea")

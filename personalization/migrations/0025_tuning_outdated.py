@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('personalization', '0023_tuning'),
+        ('personalization', '0024_forecast_made_for'),
     ]
 
     operations = [

@@ -15,7 +15,7 @@ from personalization.learning import wordings as words
 from personalization.learning.jobs import Job
 from personalization.learning.sentences import Sentence, of_error
 from personalization.types import JobKind, JobState
-from worker import forecast, score, shadow, train, tune
+from worker import forecast, score, scratch, shadow, train, tune
 from worker.pulse import Pulse
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ def run_job(job: Job, progress: Show | None = None) -> Job:
 def work(job: Job, progress: Show | None = None) -> None:
     """Do a leased job's work and end it: succeeded, failed with a sentence, or left to whoever holds it now."""
     close_old_connections()
+    scratch.sweep()
     heart = Heart(job, progress)
     with heart:
         try:

@@ -1,10 +1,7 @@
-"""Two processes that train together, under a real torchrun, end with the weights of one on the whole batch."""
+"""Two processes that train together, started for real, end with the weights of one on the whole batch."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,12 +124,8 @@ def test_whoever_stops_the_launch_ends_the_processes() -> None:
         train_apart(untrained(), histories(), TRAINING, 2, 0, stop)
 
 
-def test_the_processes_end_with_the_one_that_launched_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    monkeypatch.setenv(parallel.PARENT, str(ended.pid))
-    with pytest.raises(SystemExit, match="is gone"):
-        parallel.teller(parallel.ALONE, tmp_path)(0.5)
-    monkeypatch.setenv(parallel.PARENT, str(os.getpid()))
-    parallel.teller(parallel.ALONE, tmp_path)(0.5)
+def test_the_first_process_tells_how_far_it_is(tmp_path: Path) -> None:
+    parallel.teller(Group(1, 2), tmp_path)(0.7)
+    assert parallel._told(tmp_path) == 0.0
+    parallel.teller(Group(0, 2), tmp_path)(0.5)
     assert parallel._told(tmp_path) == 0.5

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from personalization.exceptions import LeaseLost, NotEnoughData
 from personalization.learning import handlers, jobs
 from personalization.models import Job
 from personalization.types import JobKind
-from worker import pulse, runner
+from worker import pulse, runner, scratch
 from worker.runner import Heart, run_job, work
 
 pytestmark = pytest.mark.django_db
@@ -47,6 +49,18 @@ def test_a_job_that_finishes_itself_succeeds(doing: Callable[[Work], Job]) -> No
     assert runner.ended_well(job)
     assert told == [("halfway", 0.5)]
     assert job.lease_owner == jobs.owner()
+
+
+def test_a_job_begins_by_removing_what_a_killed_one_left(
+    doing: Callable[[Work], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / f"{scratch.PREFIX}left").mkdir()
+
+    def look(job: Job, stage: Any) -> None:
+        jobs.finish(job, {"found": [path.name for path in tmp_path.iterdir()]})
+
+    assert run_job(doing(look)).result == {"found": []}
 
 
 def test_progress_is_shown_but_not_too_often(doing: Callable[[Work], Job]) -> None:

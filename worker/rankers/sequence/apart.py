@@ -1,13 +1,13 @@
 """Train the encoder in several processes: what they need goes into a folder, the weights come back in it.
 
-``python -m worker.rankers.sequence.apart FOLDER`` is one of the processes; torchrun starts them (``worker.parallel``).
+``python -m worker.rankers.sequence.apart FOLDER`` is one of the processes; ``worker.parallel`` starts them.
+The folder is a private one (``worker.scratch``), and shoppers' histories lie in it until every process has read them.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from worker import device as devices
-from worker import parallel
+from worker import parallel, scratch
 from worker.rankers.sequence.fit import Training, train
 from worker.rankers.sequence.histories import Histories
 from worker.rankers.sequence.network import SequenceEncoder, Shape
@@ -39,8 +39,7 @@ def train_apart(
     progress: Callable[[float], None] = lambda done: None,
 ) -> list[dict[str, float]]:
     """Do what ``train`` does, in so many processes; ParallelFailed, with what they said, if they end badly."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch.folder() as folder:
         columns = {f"histories/{column}": np.ascontiguousarray(getattr(histories, column)) for column in COLUMNS}
         save_file({**columns, **_weights(encoder)}, folder / GIVEN)
         task = {"shape": asdict(encoder.shape), "training": asdict(training), "seed": seed}
@@ -59,6 +58,9 @@ def take_part(folder: Path) -> None:
     """Train as one of the processes; the first writes what was learnt."""
     task, given = json.loads((folder / TASK).read_text()), load_file(folder / GIVEN)
     with parallel.joined() as (group, device):
+        group.meet()
+        if group.rank == 0:
+            (folder / GIVEN).unlink()
         devices.seed_all(task["seed"])
         encoder = SequenceEncoder(Shape(**task["shape"]))
         load_weights(encoder, given)

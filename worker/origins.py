@@ -138,9 +138,7 @@ class PreferenceTarget(Target):
         self._block = int(frames.until) + 1 - self.held_from
         self._origins = [at for at in self._possible() if len(self._truth(at)) >= FEW_TESTED]
         if not self._origins or len(self._truth(self.held_from)) < FEW_TESTED:
-            raise NotEnoughData(
-                "Too few shoppers with a history bought anything in the blocks that settings are tried on."
-            )
+            raise NotEnoughData(words.FEW_IN_BLOCKS)
         self.folds = len(self._origins)
 
     @cached_property

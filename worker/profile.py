@@ -34,14 +34,19 @@ RECOMPUTED = 2000
 """Shoppers whose last scores are computed once more, at most."""
 CLOCKED = ("_gap_hours", "_per_day", "tenure_days")
 """Endings of columns that the clock alone moves: ages, and rates over the days observed, of everybody at once."""
+SCHEDULED = ("received_28d", "received_7d", "open_offers", "same_received_28d")
+"""Counts that the shop's own calendar moves: a wave leaves the last seven days for everybody within one morning."""
 WATCHED = tuple(
     position
     for position, feature in enumerate(FEATURES)
-    if feature.group != "context" and not feature.name.endswith(CLOCKED)
+    if feature.group not in {"context", "offer"}
+    and feature.name not in SCHEDULED
+    and not feature.name.endswith(CLOCKED)
 )
-"""All columns but those that tell the moment: every row of a batch has the same hour and weekday, and between a
-training and a scoring hours after it all ages grow alike. Who buys, visits or is offered less than before is seen in
-the counts of 7 and 28 days."""
+"""All columns but those that tell the moment or the shop's own plan: every row of a batch has the same hour and
+weekday, between a training and a scoring hours after it all ages grow alike, and which offers run, on what terms, and
+how many somebody has received is decided by the campaigns. Who buys, visits or responds less than before is seen in the
+counts of 7 and 28 days and in the rates."""
 
 
 def windows(frames: Frames) -> Ints:

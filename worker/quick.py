@@ -30,7 +30,7 @@ MOST_ROWS = 20_000
 NEWCOMER_MS = 86_400_000
 """A shopper first seen less than this before an exposure is one whom the last batch did not know."""
 FEWEST = 200
-"""Rows of newcomers from which their own figures are told."""
+"""Rows from which figures are told."""
 RIDGE, STEPS = 0.1, 25
 ROUNDS = 6
 """How often weights and the offers' levels are fitted in turn."""
@@ -44,29 +44,41 @@ _SILENT = KINDS.index(OfferKind.ANNOUNCEMENT)
 
 @dataclass(slots=True)
 class Student:
-    """``offers`` and ``kinds`` say what each is at features of 0, ``means`` what an offer is on the average: chances
-    [positions, heads]. ``weights`` are whole numbers [heads, features]."""
+    """``offers`` and ``kinds`` say what each is at features of 0, ``means`` and ``kind_means`` on the average: chances
+    [positions, heads], nan for what was never seen. ``kind_of`` is each offer's kind. ``weights`` are whole numbers
+    [heads, features]."""
 
     offers: Floats
     means: Floats
     kinds: Floats
+    kind_means: Floats
+    kind_of: Ints
     bias: Floats
     scale: Floats
     weights: Ints
 
     def score(self, x: Floats, offer: Ints) -> Floats:
-        """Return [rows, heads] for rows of features and offers (positions)."""
-        base = self.offers[offer]
+        """Return [rows, heads] for rows of features and offers (positions); nan where offer and kind are unknown."""
+        base = self._known(self.offers, self.kinds, offer)
         inside = (base > 0) & (base < 1)
         moved = _logit(np.where(inside, base, 0.5)) + self.bias + (x @ self.weights.T) * self.scale
         return np.where(inside, sigmoid(moved), base)
 
+    def average(self, offer: Ints) -> Floats:
+        """Return what would be used without the student [rows, heads]: the offer's mean, else its kind's."""
+        return self._known(self.means, self.kind_means, offer)
+
+    def _known(self, of_offer: Floats, of_kind: Floats, offer: Ints) -> Floats:
+        return np.where(np.isnan(of_offer[offer]), of_kind[self.kind_of[offer]], of_offer[offer])
+
     def as_json(self, frames: Frames) -> dict[str, Any]:
-        """Return it as :func:`personalization.pure.quick.predict` reads it."""
+        """Return it as :func:`personalization.pure.quick.read` takes it."""
         ids = frames.offers.ids
         seen = np.flatnonzero(~np.isnan(self.offers).any(axis=1))
         known = np.flatnonzero(~np.isnan(self.kinds).any(axis=1))
         return {
+            "features": list(quick.NAMES),
+            "heads": list(HEADS),
             "offers": {str(int(ids[o])): [round(float(p), 6) for p in self.offers[o]] for o in seen},
             "kinds": {KINDS[k]: [round(float(p), 6) for p in self.kinds[k]] for k in known},
             "bias": [round(float(each), 6) for each in self.bias],
@@ -89,14 +101,13 @@ def recent_features(builder: FeatureBuilder, rows: Rows) -> Floats:
     wanted = np.append(builder.frames.offers.category, -1)[rows.offer]
     spent, orders = np.zeros(count), np.zeros(count)
     age = {name: np.full(count, np.inf) for name in ("any", "same", *quick.HALF_LIVES_DAYS)}
-    viewed, named = np.zeros(count), np.full((count, quick.LAST_EVENTS), -1, dtype=np.int64)
+    viewed = np.zeros(count)
     for back in range(1, quick.LAST_EVENTS + 1):
         has = np.flatnonzero(length >= back)
         at = kept[end[has] - back]
         days = (rows.time[has] - events.time[at]) / 86_400_000
         kind, category = events.type[at], events.category[at]
         viewed[has] += kind == codes["product_viewed"]
-        named[has, back - 1] = category
         ordered = kind == codes["order_placed"]
         orders[has] += ordered
         spent[has] += np.where(ordered, np.nan_to_num(events.value[at]), 0.0) * 10.0**builder.frames.digits
@@ -116,7 +127,6 @@ def recent_features(builder: FeatureBuilder, rows: Rows) -> Floats:
         faded["order_placed"],
         _logarithmic(spent / np.maximum(orders, 1), quick.MOST_SPENT_MINOR),
         faded["same"],
-        _distinct(named) / some,
         *_of_people(builder, rows),
     )
     return np.stack([column.astype(np.float64) for column in columns], axis=1)
@@ -134,22 +144,15 @@ def _logarithmic(amount: Floats, most: float) -> Floats:
     return found
 
 
-def _distinct(named: Ints) -> Ints:
-    """Return how many different values other than -1 each row holds."""
-    ordered = np.sort(named, axis=1)
-    fresh = np.concatenate([np.ones((len(named), 1), dtype=bool), np.diff(ordered, axis=1) != 0], axis=1)
-    count: Ints = (fresh & (ordered >= 0)).sum(axis=1)
-    return count
-
-
 def learn(x: Floats, offer: Ints, target: Floats, frames: Frames) -> Student:
     """Return the student of these soft targets [rows, heads], pruned and rounded. An unknown target (nan) is passed
     over; of a head that is unknown throughout the mean is 0."""
     kind_of = np.array([KINDS.index(kind) for kind in frames.offers.kinds], dtype=np.int64)
     target = np.nan_to_num(target, nan=0.0)
     target[kind_of[offer] == _SILENT, HEADS.index("redeem")] = 0.0
-    kinds = _means(kind_of[offer], target, len(KINDS))
-    means = _means(offer, target, len(kind_of), towards=kinds[kind_of])
+    kind_means = _means(kind_of[offer], target, len(KINDS))
+    kinds = kind_means.copy()
+    means = _means(offer, target, len(kind_of), towards=kind_means[kind_of])
     offers, bias, weights = means.copy(), np.zeros(len(HEADS)), np.zeros((len(HEADS), x.shape[1]))
     for head in range(len(HEADS)):
         learnt = (means[:, head] > 0) & (means[:, head] < 1)
@@ -164,7 +167,9 @@ def learn(x: Floats, offer: Ints, target: Floats, frames: Frames) -> Student:
         kinds[known, head] = sigmoid(_logit(kinds[known, head]) + shift[known])
     scale = np.abs(weights).max(axis=1) / LARGEST
     scale[scale == 0] = 1.0
-    return Student(offers, means, kinds, bias, scale, np.round(weights / scale[:, None]).astype(np.int64))
+    return Student(
+        offers, means, kinds, kind_means, kind_of, bias, scale, np.round(weights / scale[:, None]).astype(np.int64)
+    )
 
 
 def _means(group: Ints, target: Floats, groups: int, towards: Floats | None = None) -> Floats:
@@ -267,20 +272,22 @@ def judge(
     """Return the student's figures on the test block, and whether it ships.
 
     AUC of student, champion and offers' means, what the student loses, and its gain in log-loss over the means, each
-    with its 95 % interval over shoppers; of all rows, and of newcomers where there are enough.
+    with its 95 % interval over shoppers; of all rows, and of newcomers where there are enough. An offer that was never
+    shown before is judged by its kind, as pages do. Where too little can be judged there are no figures, and it does
+    not ship.
     """
     column = HEADS.index(head)
     p = student.score(recent_features(problem.builder, test.rows), test.rows.offer)[:, column]
-    mean = student.means[test.rows.offer, column]
+    mean = student.average(test.rows.offer)[:, column]
     usable = ~np.isnan(test.y[:, column]) & ~np.isnan(mean)
     groups = {"all": usable, "newcomers": usable & _newcomers(problem.frames, test.rows)}
     told = {
         name: _figures(test.y[rows, column], p[rows], teacher.predicted[rows, column], mean[rows], test, rows, seed)
         for name, rows in groups.items()
-        if name == "all" or rows.sum() >= FEWEST
+        if rows.sum() >= FEWEST and len(np.unique(test.y[rows, column])) > 1
     }
     gains = [each["gain"] for each in told.values()]
-    ships = bool(gains[0][1] > 0 and all(high > 0 for _value, _low, high in gains))
+    ships = "all" in told and told["all"]["gain"][1] > 0 and all(high > 0 for _value, _low, high in gains)
     return {"head": head, **told, "ships": ships, "weights_kept": int((student.weights != 0).sum())}
 
 

@@ -60,7 +60,9 @@ def number(value: Any, decimals: int | None = None) -> str:
         return str(value)
     if decimals is None:
         decimals = 0 if isinstance(value, int) or abs(value) >= 100 else 2 if abs(value) >= 1 else 4
-    return number_format(value, decimals, force_grouping=True) if abs(value) != float("inf") else str(value)
+    if abs(value) == float("inf"):
+        return str(value)
+    return number_format(round(value, decimals), decimals, force_grouping=True)  # it cuts off and does not round
 
 
 def percent(share: Any, decimals: int = 1) -> str:

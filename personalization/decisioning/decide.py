@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from personalization import conf
 from personalization.campaigns import sites, switch
-from personalization.decisioning import candidates, eligibility, scores, session
+from personalization.decisioning import candidates, eligibility, momentary, scores, session
 from personalization.decisioning.ranking import HOLDS_COUPON, Ranked, rank
 from personalization.exceptions import UnknownSlot
 from personalization.models import Decision, Exposure, Offer, Shopper
@@ -113,7 +113,8 @@ def judged(
     population = shopper.population if shopper is not None else conf.get().population
     eligible, excluded, held = eligibility.split(offers, shopper, personal=personal, recent=recent, now=now)
     predictions = scores.for_shopper(shopper if personal else None, population)
-    ranked = rank(eligible, predictions, recent.interest, held, recent.known)
+    known = momentary.read(shopper, now) if shopper is not None and predictions.student is not None else None
+    ranked = rank(eligible, predictions, recent.interest, held, known)
     kept = [item for item in ranked if item.value_minor is None or item.value_minor > 0]
     excluded.update({item.offer.pk: "predicted_loss" for item in ranked if item not in kept})
     arm, how = _arm(shopper if personal else None), _assignment(limit)

@@ -20,8 +20,6 @@ from personalization.types import HEADS
 
 REDEEM, PURCHASE = HEADS.index("redeem"), HEADS.index("purchase")
 FRESH_BOOST = 0.5
-MOMENTARY = frozenset({"not_scored", "stale_scores"})
-"""Why there may be no scores of a shopper who agreed to personalisation: their last events are known all the same."""
 HOLDS_COUPON = "holds_coupon"
 """Reason of an offer whose coupon waits for the shopper: to claim it again gives the same one."""
 
@@ -85,9 +83,8 @@ def _heads(offer: Offer, scores: Scores, known: quick.Known | None) -> tuple[lis
     personal = scores.offers.get(str(offer.pk))
     if personal is not None:
         return personal, "predicted_for_shopper"
-    student = scores.defaults.get("quick")
-    if student and known is not None and scores.fallback in MOMENTARY:
-        moved = quick.predict(student, str(offer.pk), offer.kind, quick.features(known, offer.category))
+    if scores.student is not None and known is not None:
+        moved = quick.predict(scores.student, str(offer.pk), offer.kind, quick.features(known, offer.category))
         if moved is not None:
             return moved, "predicted_from_recent"
     average = scores.defaults.get("offers", {}).get(str(offer.pk))

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from personalization import conf
 from personalization.models import Event, Shopper
 from personalization.models.events import WISHES
-from personalization.pure.quick import Known, Person, Recent
 from personalization.tracking.event_types import LESS, MORE, NEITHER
 
 GLANCES = ("product_seen", "page_left")
@@ -34,7 +32,6 @@ class Session:
     dismissed: set[int] = field(default_factory=set)
     unwanted_items: set[str] = field(default_factory=set)
     unwanted_categories: set[str] = field(default_factory=set)
-    known: Known = field(default_factory=Known)
 
 
 def read(shopper: Shopper | None, now: datetime) -> Session:
@@ -45,10 +42,9 @@ def read(shopper: Shopper | None, now: datetime) -> Session:
         Event.objects.filter(shopper=shopper, is_bot=False, occurred_at__lte=now)
         .exclude(type__in=(*WISHES, *GLANCES))
         .order_by("-occurred_at")
-        .values_list("item_id", "category", "occurred_at", "type", "value_minor")[:LAST_EVENTS]
+        .values_list("item_id", "category", "occurred_at")[:LAST_EVENTS]
     )
     session = summarise(rows, now)
-    session.known.person = _person(shopper, now)
     # "Less like this" outlasts the session: however much was viewed since, it stays away.
     wishes = Event.objects.filter(shopper=shopper, type__in=WISHES).order_by("occurred_at", "pk")
     latest: dict[tuple[str, Any], tuple[str, str, str]] = {}
@@ -84,22 +80,11 @@ def _subject_of(offer_id: int | None, item_id: str, category: str) -> tuple[str,
     return ("unwanted_categories", category) if category else None
 
 
-def _person(shopper: Shopper, now: datetime) -> Person:
-    """Return what the shopper's own row tells, as training reads it (:mod:`personalization.learning.people`)."""
-    income = shopper.attributes.get("income")
-    number = isinstance(income, int | float) and not isinstance(income, bool)
-    own = shopper.population == conf.get().population
-    since = shopper.joined_at or (shopper.created_at if own else None)
-    days = None if since is None else (now - since).total_seconds() / 86_400
-    return Person(float(income) if number else None, days)
-
-
-def summarise(rows: Iterable[tuple[str, str, datetime, str, int | None]], now: datetime) -> Session:
-    """Weigh events (item, category, moment, type, value in minor units) by age."""
+def summarise(rows: Iterable[tuple[str, str, datetime]], now: datetime) -> Session:
+    """Weigh events (item, category, moment) by age."""
     session = Session()
-    for item_id, category, occurred_at, kind, value in rows:
+    for item_id, category, occurred_at in rows:
         minutes = max((now - occurred_at).total_seconds() / 60, 0.0)
-        session.known.recent.append(Recent(kind, category, minutes, value or 0))
         weight = math.pow(0.5, minutes / HALF_LIFE_MINUTES)
         if item_id:
             session.items[item_id] = max(session.items.get(item_id, 0.0), weight)

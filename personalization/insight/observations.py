@@ -73,7 +73,8 @@ def _shown(name: str, value: Any) -> Any:
     if name in SHARES and is_number(value):
         return str(number_format(round(value * 100, 1), 1))
     if isinstance(value, float):
-        return str(number_format(value, 3 if abs(value) < 10 else 0))
+        decimals = 3 if abs(value) < 10 else 0
+        return str(number_format(round(value, decimals), decimals))  # it cuts off and does not round
     return str(value)
 
 
@@ -82,7 +83,7 @@ def named(column: str) -> Sentence:
     head = column.removeprefix("P(").removesuffix(")")
     if head != column:
         return Sentence(PROBABILITY, {"effect": Sentence(EFFECTS.get(head, head))})
-    with override(None, deactivate=True):
+    with override(None):
         return Sentence(label(column))
 
 

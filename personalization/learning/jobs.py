@@ -121,7 +121,7 @@ def finish(job: Job, result: dict[str, Any]) -> None:
 def fail(job: Job, error: str | Sentence) -> None:
     """Mark the job failed with a sentence for people: worded for whoever reads it, in English for logs."""
     said = Sentence(error) if isinstance(error, str) else error
-    with override(None, deactivate=True):
+    with override(None):
         text = str(said)
     _end(job, JobState.FAILED, error=text[:4000], result={ERROR: said.stored()})
 

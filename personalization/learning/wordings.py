@@ -119,6 +119,9 @@ FEW_TESTED = gettext_noop(
     "%(positives)s of %(samples)s samples to test on have a purchase: at least %(need)d with one and %(need)d without "
     "are needed."
 )
+FEW_IN_BLOCKS = gettext_noop(
+    "Too few shoppers with a history bought anything in the blocks that settings are tried on."
+)
 NO_RESPONSE_YET = gettext_noop("Nobody has responded to any of the %(have)d launches yet.")
 ALL_ALIKE = gettext_noop("Everybody responded to all of the %(have)d launches: nothing tells them apart.")
 FEW_LAUNCHES = gettext_noop(

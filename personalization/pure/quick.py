@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from personalization.types import HEADS
+
 LAST_EVENTS = 20
 DAY_MINUTES = 1440.0
 NAMES = (
@@ -24,7 +26,6 @@ NAMES = (
     "ordered",
     "spent",
     "same_category",
-    "breadth",
     "income_known",
     "income",
     "tenure",
@@ -34,6 +35,8 @@ HALF_LIVES_DAYS = {"search_performed": 1.0, "basket_changed": 1.0, "order_placed
 MOST_SPENT_MINOR, MOST_INCOME = 1e6, 1e6
 """Amounts that count in full; what is less counts by its logarithm."""
 TENURE_HALF_LIFE_DAYS = 365.0
+LARGEST = 1e6
+"""No weight, scale or bias of a student comes near it."""
 _OF_EVENTS = NAMES.index("income_known")
 TYPES = ("product_viewed", "category_viewed", *HALF_LIVES_DAYS)
 """The events that count: what shoppers do by themselves, not what they are shown."""
@@ -77,7 +80,6 @@ def features(shopper: Known, category: str) -> list[float]:
     faded = {
         name: _latest([each for each in known if each.type == name], days) for name, days in HALF_LIVES_DAYS.items()
     }
-    named = {each.category for each in known if each.category}
     return [
         1.0,
         math.log1p(len(known)) / math.log1p(LAST_EVENTS),
@@ -88,7 +90,6 @@ def features(shopper: Known, category: str) -> list[float]:
         faded["order_placed"],
         _logarithmic(sum(orders) / len(orders), MOST_SPENT_MINOR) if orders else 0.0,
         _latest([each for each in known if each.category == category], 1.0) if category else 0.0,
-        len(named) / len(known),
         *_of_person(shopper.person),
     ]
 
@@ -114,14 +115,49 @@ def _latest(events: Sequence[Recent], half_life_days: float) -> float:
     return math.pow(0.5, min(each.minutes for each in events) / (half_life_days * DAY_MINUTES))
 
 
-def predict(model: Mapping[str, Any], offer: str, kind: str, values: Sequence[float]) -> list[float] | None:
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A student as it is stored, checked and ready: chances by offer (its key as text) and by kind, bias and weights
+    of every head."""
+
+    offers: Mapping[str, Sequence[float]]
+    kinds: Mapping[str, Sequence[float]]
+    bias: Sequence[float]
+    weights: Sequence[Sequence[float]]
+
+
+def read(stored: Any) -> Model | None:
+    """Return what a training stored; None for what is none, broken, or of a release with other features or heads."""
+    try:
+        if list(stored["features"]) != list(NAMES) or list(stored["heads"]) != list(HEADS):
+            return None
+        scales = _numbers(stored["scale"], len(HEADS))
+        rows = zip(stored["weights"], scales, strict=True)
+        return Model(
+            offers={str(key): _numbers(chances, len(HEADS)) for key, chances in stored["offers"].items()},
+            kinds={str(key): _numbers(chances, len(HEADS)) for key, chances in stored["kinds"].items()},
+            bias=_numbers(stored["bias"], len(HEADS)),
+            weights=[[scale * weight for weight in _numbers(row, len(NAMES))] for row, scale in rows],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return None
+
+
+def _numbers(values: Any, count: int) -> list[float]:
+    found = [float(value) for value in values]
+    if len(found) != count or not all(abs(value) <= LARGEST for value in found):  # NaN is in no range
+        raise ValueError(values)
+    return found
+
+
+def predict(model: Model, offer: str, kind: str, values: Sequence[float]) -> list[float] | None:
     """Return the heads' probabilities of an offer (its key as text, its kind); None where the model knows neither."""
-    means = model["offers"].get(offer) or model["kinds"].get(kind)
-    if means is None:
+    chances = model.offers.get(offer) or model.kinds.get(kind)
+    if chances is None:
         return None
     return [
-        _moved(mean, float(bias) + scale * math.fsum(w * value for w, value in zip(weights, values, strict=True)))
-        for mean, bias, scale, weights in zip(means, model["bias"], model["scale"], model["weights"], strict=True)
+        _moved(chance, bias + math.fsum(weight * value for weight, value in zip(weights, values, strict=True)))
+        for chance, bias, weights in zip(chances, model.bias, model.weights, strict=True)
     ]
 
 
@@ -129,4 +165,5 @@ def _moved(mean: float, by: float) -> float:
     """Return a probability whose logit is moved; what never or always happens stays so."""
     if not 0.0 < mean < 1.0:
         return mean
-    return 1.0 / (1.0 + math.exp(-(math.log(mean / (1.0 - mean)) + by)))
+    logit = math.log(mean / (1.0 - mean)) + by
+    return 1.0 / (1.0 + math.exp(-max(-60.0, min(logit, 60.0))))

@@ -138,3 +138,9 @@ def test_money_figures_are_shown_as_money():
     (figure,) = read_figures({"cost": [84000, 61000, 110000]}, "EUR")
     assert figure.mean_text == "€840.00"
     assert figure.interval_text == "€610.00 to €1,100.00"
+
+
+def test_numbers_are_rounded_and_not_cut_off() -> None:
+    assert number(368.6, 0) == "369"
+    assert number(-3.4519, 3) == "-3.452"
+    assert number(0.00067, 4) == "0.0007"

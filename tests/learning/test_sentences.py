@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-from django.utils.translation import override
+from django.utils.translation import get_language, override
 
 from personalization.exceptions import NotEnoughData
+from personalization.insight.observations import named
 from personalization.learning import gate, sentences, wordings
 from personalization.learning.gate import Check
 from personalization.learning.sentences import Sentence
@@ -91,3 +92,9 @@ def test_the_worker_refuses_in_words_of_the_catalogue() -> None:
         if call.func.id in {"NotEnoughData", "Sentence"} and isinstance(call.args[0], ast.Constant | ast.JoinedStr)
     ]
     assert written == []
+
+
+def test_naming_a_column_leaves_the_readers_language_alone() -> None:
+    with override("zh-hans"):
+        named("orders_7d")
+        assert get_language() == "zh-hans"

@@ -13,11 +13,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from personalization import api
-from personalization.decisioning import scores, session
+from personalization.decisioning import momentary, scores, session
 from personalization.decisioning.ranking import Ranked, rank
 from personalization.decisioning.scores import Scores
 from personalization.models import CatalogItem, Decision, ItemNeighbours, Offer, ScoreSet, Shopper
+from personalization.pure import quick
 from personalization.pure.quick import NAMES, Known, Recent
+from personalization.types import HEADS
 from tests.personalization import host
 from tests.personalization.builders import (
     DAY,
@@ -132,15 +134,22 @@ def test_an_offer_nobody_has_scored_borrows(predictions: Scores, heads: tuple[fl
     assert (found.value_minor is None) is (not heads)
 
 
-FOLLOWS = {"offers": {}, "kinds": {"coupon": KIND}, "bias": [0.0] * 4, "scale": [0.1] * 4,
-           "weights": [[10 if name == "same_category" else 0 for name in NAMES]] * 4}  # fmt: skip
+FOLLOWS: dict[str, Any] = {
+    "features": list(NAMES),
+    "heads": list(HEADS),
+    "offers": {},
+    "kinds": {"coupon": KIND},
+    "bias": [0.0] * 4,
+    "scale": [0.1] * 4,
+    "weights": [[10 if name == "same_category" else 0 for name in NAMES]] * 4,
+}
 JUST_NOW = Known([Recent("product_viewed", "tea", 0.0)])
 
 
-@pytest.mark.parametrize("fallback", ["not_scored", "stale_scores"])
-def test_whom_no_batch_has_scored_is_predicted_from_what_they_did_last(fallback: str) -> None:
+def test_whom_no_batch_has_scored_is_predicted_from_what_they_did_last() -> None:
     tea, coffee = make_offer(category="tea"), make_offer(category="coffee")
-    predictions = Scores(fallback, defaults={"quick": FOLLOWS, "kinds": {"coupon": KIND}, "basket_minor": 10_000})
+    defaults = {"kinds": {"coupon": KIND}, "basket_minor": 10_000}
+    predictions = Scores("not_scored", defaults=defaults, student=quick.read(FOLLOWS))
     first, second = rank([coffee, tea], predictions, {}, (), JUST_NOW)
     assert (first.offer, second.offer) == (tea, coffee)
     assert first.heads == pytest.approx([1 / (1 + (1 - p) / p * math.exp(-1)) for p in KIND])
@@ -148,25 +157,45 @@ def test_whom_no_batch_has_scored_is_predicted_from_what_they_did_last(fallback:
     assert first.reasons[0] == "predicted_from_recent"
 
 
-@pytest.mark.parametrize("fallback", ["", "unknown_shopper", "no_scores"])
-def test_the_quick_model_is_asked_about_nobody_else(fallback: str) -> None:
-    offer = make_offer(category="tea")
-    (found,) = rank([offer], Scores(fallback, defaults={"quick": FOLLOWS, "kinds": {"coupon": KIND}}), {}, (), JUST_NOW)
-    assert found.reasons[0] == "average_of_kind"
-
-
 def test_a_kind_that_the_quick_model_has_not_seen_keeps_its_average() -> None:
     offer = make_offer(kind="flash_sale", category="tea")
-    predictions = Scores("not_scored", defaults={"quick": FOLLOWS, "kinds": {"flash_sale": KIND}})
+    predictions = Scores("not_scored", defaults={"kinds": {"flash_sale": KIND}}, student=quick.read(FOLLOWS))
     (found,) = rank([offer], predictions, {}, (), JUST_NOW)
     assert found.reasons[0] == "average_of_kind"
 
 
+def test_the_quick_model_is_asked_of_shoppers_without_scores_alone(shopper: Shopper, configure: Configure) -> None:
+    live = make_scores(defaults={"quick": FOLLOWS})
+    score(live, shopper, {})
+    assert scores.for_shopper(shopper, "shop").student is None
+    assert scores.for_shopper(None, "shop").student is None
+    assert scores.for_shopper(make_shopper(), "shop").student == quick.read(FOLLOWS)
+    ScoreSet.objects.filter(pk=live.pk).update(published_at=timezone.now() - 400 * DAY)
+    scores.forget()
+    stale = scores.for_shopper(shopper, "shop")
+    assert (stale.fallback, stale.student) == ("stale_scores", quick.read(FOLLOWS))
+
+
 @pytest.mark.usefixtures("plain")
-def test_a_newcomer_s_offers_follow_the_quick_model_within_the_same_queries(shopper: Shopper) -> None:
+@pytest.mark.parametrize("stored", [FOLLOWS | {"features": ["present"]}, "nonsense", [1], {"kinds": {}}])
+def test_a_quick_model_of_another_release_is_left_alone(
+    shopper: Shopper, stored: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    offer = make_offer(category="tea")
+    make_scores(defaults={"kinds": {"coupon": KIND}, "basket_minor": 10_000, "quick": stored})
+    for _ in range(2):
+        result = api.decide(SLOT, shopper=shopper)
+        assert [found.offer_id for found in result.offers] == [offer.pk]
+        assert result.offers[0].reasons[0] == "average_of_kind"
+    assert caplog.text.count("of another release") == 1
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_newcomer_s_offers_follow_the_quick_model_at_two_queries_more(shopper: Shopper) -> None:
     tea, coffee = make_offer(category="tea"), make_offer(category="coffee")
     live = make_scores(defaults={"kinds": {"coupon": KIND}, "basket_minor": 10_000})
-    make_event(shopper, category="tea", item_id="p-1")
+    CatalogItem.objects.create(item_id="p-1", label="shop.product", title="Tea", category="tea", price_minor=1)
+    make_event(shopper, item_id="p-1")  # its category is told by the catalogue
     assert api.decide(SLOT, shopper=shopper).fallback == "not_scored"
     with CaptureQueriesContext(connection) as without:
         api.decide(SLOT, shopper=shopper)
@@ -177,7 +206,21 @@ def test_a_newcomer_s_offers_follow_the_quick_model_within_the_same_queries(shop
         result = api.decide(SLOT, shopper=shopper, limit=2)
     assert [offer.offer_id for offer in result.offers] == [tea.pk, coffee.pk]
     assert result.offers[0].reasons[0] == "predicted_from_recent"
-    assert len(with_it) == len(without)
+    assert len(with_it) == len(without) + 2
+
+
+@pytest.mark.parametrize("income", [10**400, float("inf"), True, "30000", None, [1]])
+def test_an_odd_income_is_unknown(shopper: Shopper, income: Any) -> None:
+    shopper.attributes = {"income": income}
+    assert momentary.read(shopper, timezone.now()).person.income is None
+    shopper.attributes = {"income": 30_000}
+    assert momentary.read(shopper, timezone.now()).person.income == 30_000.0
+
+
+def test_what_is_protected_is_hidden_from_the_quick_model_at_once(shopper: Shopper, configure: Configure) -> None:
+    shopper.attributes = {"income": 30_000}
+    configure(PROTECTED_ATTRIBUTES=["gender", "age", "income"])
+    assert momentary.read(shopper, timezone.now()).person.income is None
 
 
 def test_interest_raises_a_value_and_says_so() -> None:
@@ -253,16 +296,15 @@ def test_thin_scores_are_no_trouble(shopper: Shopper, offer: Offer, rows: dict[s
 def test_the_last_clicks_weigh_by_their_age() -> None:
     now = timezone.now()
     rows = [
-        ("p-1", "tea", now, "product_viewed", None),
-        ("p-2", "tea", now - 30 * MINUTE, "basket_changed", 700),
-        ("p-1", "tea", now - 60 * MINUTE, "product_viewed", None),
-        ("", "", now + MINUTE, "order_placed", None),
+        ("p-1", "tea", now),
+        ("p-2", "tea", now - 30 * MINUTE),
+        ("p-1", "tea", now - 60 * MINUTE),
+        ("", "", now + MINUTE),
     ]
     found = session.summarise(rows, now)
-    assert found.known.recent[1] == Recent("basket_changed", "tea", 30.0, 700)
     assert found.items == pytest.approx({"p-1": 1.0, "p-2": 0.5})
     assert found.interest == pytest.approx({"tea": 1.75 / 3})
-    many = [("p", "tea", now, "product_viewed", None)] * 20
+    many = [("p", "tea", now)] * 20
     assert session.summarise(many, now).interest == {"tea": 1.0}
 
 

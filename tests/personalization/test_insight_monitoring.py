@@ -279,6 +279,13 @@ def test_the_command_says_what_it_saw_and_fails_where_something_is_wrong() -> No
         call_command("monitor", "--audit", stdout=out)
 
 
+def test_an_unknown_population_is_not_looked_at() -> None:
+    make_shopper()
+    with pytest.raises(CommandError, match=r"no shoppers in the population nope\. Known: shop\."):
+        call_command("monitor", "--population", "nope")
+    assert not MonitoringReport.objects.exists()
+
+
 def test_doctor_tells_the_last_report() -> None:
     def told() -> list[Finding]:
         return [finding for finding in examine() if finding.text.startswith("Models in service")]

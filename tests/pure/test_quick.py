@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from personalization.pure import quick
 from personalization.pure.quick import DAY_MINUTES, LAST_EVENTS, NAMES, Known, Person, Recent
+from personalization.types import HEADS
 
-MODEL = {
+STORED: dict[str, Any] = {
+    "features": list(NAMES),
+    "heads": list(HEADS),
     "offers": {"7": [0.5, 0.2, 0.0, 1.0]},
     "kinds": {"coupon": [0.4, 0.1, 0.05, 0.2]},
     "bias": [0.0, -0.5, 1.0, 1.0],
@@ -22,6 +26,12 @@ MODEL = {
         [1] * len(NAMES),
     ],
 }
+
+
+def model() -> quick.Model:
+    found = quick.read(STORED)
+    assert found is not None
+    return found
 
 
 def named(recent: list[Recent], category: str = "tea") -> dict[str, float]:
@@ -53,7 +63,6 @@ def test_each_feature_by_hand() -> None:
             "ordered": 0.5,
             "spent": 0.5,
             "same_category": 0.5,
-            "breadth": 0.5,
             "income_known": 0.0,
             "income": 0.0,
             "tenure": 0.0,
@@ -82,7 +91,7 @@ def test_features_lie_between_zero_and_one_and_the_last_twenty_count() -> None:
 
 def test_a_mean_is_moved_by_its_logit() -> None:
     values = quick.features(Known([Recent("product_viewed", "tea", 0.0)]), "tea")
-    found = quick.predict(MODEL, "7", "coupon", values)
+    found = quick.predict(model(), "7", "coupon", values)
     assert found is not None
     assert found[0] == pytest.approx(1 / (1 + math.exp(-1.0)))
     assert found[1] == pytest.approx(1 / (1 + math.exp(-(math.log(0.25) - 0.5 + 2.54))))
@@ -91,12 +100,48 @@ def test_a_mean_is_moved_by_its_logit() -> None:
 
 def test_an_unknown_offer_borrows_its_kind_and_an_unknown_kind_gets_nothing() -> None:
     nothing = quick.features(Known(), "")
-    assert quick.predict(MODEL, "8", "coupon", nothing) == pytest.approx(
+    assert quick.predict(model(), "8", "coupon", nothing) == pytest.approx(
         [0.4, 1 / (1 + 9 * math.exp(0.5)), 1 / (1 + 19 * math.exp(-1)), 1 / (1 + 4 * math.exp(-1))]
     )
-    assert quick.predict(MODEL, "8", "bundle", nothing) is None
+    assert quick.predict(model(), "8", "bundle", nothing) is None
 
 
 def test_an_age_of_ages_does_not_overflow() -> None:
     old = replace(Recent("order_placed", "tea", 0.0), minutes=1e12)
     assert named([old])["ordered"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"features": [*NAMES, "another"]},
+        {"features": list(reversed(NAMES))},
+        {"heads": ["view", "click"]},
+        {"weights": [[1.0]] * 4},
+        {"weights": [[1.0] * len(NAMES)] * 3},
+        {"scale": ["x"] * 4},
+        {"scale": [float("nan")] * 4},
+        {"bias": [1e300] * 4},
+        {"bias": [10**400] * 4},
+        {"offers": None},
+        {"offers": {"7": [0.5, 0.5]}},
+        {"kinds": []},
+    ],
+    ids=str,
+)
+def test_a_student_of_another_shape_is_none(change: dict[str, Any]) -> None:
+    assert quick.read({**STORED, **change}) is None
+    assert quick.read({name: value for name, value in STORED.items() if name not in change}) is None
+
+
+@pytest.mark.parametrize("stored", [None, [], "model", 3, {}])
+def test_what_is_no_student_is_none(stored: Any) -> None:
+    assert quick.read(stored) is None
+
+
+def test_a_large_move_does_not_overflow() -> None:
+    far = quick.read({**STORED, "bias": [1e6, -1e6, 0.0, 0.0]})
+    assert far is not None
+    found = quick.predict(far, "7", "coupon", quick.features(Known(), ""))
+    assert found is not None
+    assert found[:2] == pytest.approx([1.0, 0.0])

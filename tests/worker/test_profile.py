@@ -126,6 +126,8 @@ def test_a_scoring_at_the_cutoff_is_the_reference(trained: Population) -> None:
     assert set(now["scores"]) == set(HEADS)
     assert not {"hour", "weekday"} & set(now["features"])  # the moment of a batch is the same for all
     assert not [name for name in now["features"] if name.endswith(profile.CLOCKED)]
+    assert not {"amount", "window_hours", *profile.SCHEDULED} & set(now["features"])  # the shop's own plan
+    assert {"orders_7d", "view_rate", "product_views_28d"} <= set(now["features"])
     assert all(shift.value == 0 for shift in drift.shifts(reference, now, hint=0.1, alert=0.25))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,8 @@ def test_the_page_predicts_what_the_student_says(problem: response.Problem) -> N
     x, offer = quick.recent_features(problem.builder, problem.shown), problem.shown.offer
     target = np.repeat(sigmoid(x[:, SAME] - 1)[:, None], len(HEADS), axis=1)
     student = quick.learn(x, offer, target, problem.frames)
-    stored, p = student.as_json(problem.frames), student.score(x, offer)
+    stored, p = page.read(json.loads(json.dumps(student.as_json(problem.frames)))), student.score(x, offer)
+    assert stored is not None
     for row in range(0, len(offer), 97):
         key = str(int(problem.frames.offers.ids[offer[row]]))
         assert page.predict(stored, key, "", x[row].tolist()) == pytest.approx(p[row], abs=1e-5)
@@ -117,6 +119,36 @@ def test_it_ships_where_it_beats_the_means_and_not_on_noise(problem: response.Pr
     assert told["all"]["rows"] == len(offer)
     lost = told["all"]["auc_lost"]
     assert lost < 0.02 if not shuffled else lost > 0.05
+
+
+@pytest.mark.parametrize("offers", ["some", "none"])
+def test_offers_that_were_never_shown_before_are_judged_by_their_kind(problem: response.Problem, offers: str) -> None:
+    """Each wave of a shop may bring offers of its own: the test block then holds nothing that was learnt from."""
+    x, offer = quick.recent_features(problem.builder, problem.shown), problem.shown.offer
+    p = np.repeat(sigmoid(3.0 * x[:, SAME] - 1.5)[:, None], len(HEADS), axis=1)
+    problem.y = (np.random.default_rng(3).random(p.shape) < p).astype(np.float64)
+    test = response.samples_of(problem, np.ones(len(offer), dtype=bool))
+    known = offer == 0 if offers == "none" else offer < offer.max()
+    student = quick.learn(x[known], offer[known], p[known], problem.frames)
+    told = quick.judge(problem, student, teacher_of(test, p), test, "redeem", seed=0)
+    kind = np.array(problem.frames.offers.kinds)
+    seen = np.isin(kind[offer], kind[np.unique(offer[known])])
+    assert told["all"]["rows"] == seen.sum()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+
+
+def test_where_nothing_can_be_judged_it_does_not_ship(problem: response.Problem) -> None:
+    x, offer = quick.recent_features(problem.builder, problem.shown), problem.shown.offer
+    p = np.full((len(offer), len(HEADS)), 0.3)
+    test = response.samples_of(problem, np.ones(len(offer), dtype=bool))
+    student = quick.learn(x, offer, p, problem.frames)
+    student.offers[:], student.kinds[:], student.means[:], student.kind_means[:] = (np.nan,) * 4
+    assert quick.judge(problem, student, teacher_of(test, p), test, "redeem", seed=0) == {
+        "head": "redeem", "ships": False, "weights_kept": int((student.weights != 0).sum()),
+    }  # fmt: skip
+    test.y[:] = 1.0
+    student = quick.learn(x, offer, p, problem.frames)
+    assert quick.judge(problem, student, teacher_of(test, p), test, "redeem", seed=0)["ships"] is False
 
 
 def test_a_training_teaches_it_and_scoring_hands_it_to_pages(shop: Population, monkeypatch: pytest.MonkeyPatch) -> None:

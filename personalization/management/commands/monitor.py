@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from personalization import conf
 from personalization.insight import monitoring
 from personalization.insight.findings import BAD
-from personalization.learning import handlers, jobs
+from personalization.learning import handlers, jobs, registry
 from personalization.models import MonitoringReport
 from personalization.types import JobKind, JobState
 
@@ -22,7 +22,13 @@ class Command(BaseCommand):
         parser.add_argument("--audit", action="store_true", help="compare groups even if the last audit is fresh")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        params: dict[str, Any] = {"population": options["population"] or conf.get().population}
+        population = options["population"] or conf.get().population
+        known = registry.populations()
+        if options["population"] and population not in known:
+            raise CommandError(
+                f"There are no shoppers in the population {population}. Known: {', '.join(known) or '–'}."
+            )
+        params: dict[str, Any] = {"population": population}
         if options["audit"]:
             params["audit"] = True
         job = handlers.run_here(jobs.enqueue(JobKind.MONITOR, params))

@@ -17,10 +17,11 @@ def runs(process: int) -> bool:
     return _stat(process)[:1] not in ([], ["Z"], ["X"])
 
 
-def children(parent: int) -> set[int]:
-    """Return the running processes that this one has started."""
+def children(parent: int, module: str) -> set[int]:
+    """Return the running processes that this one has started with ``python -m module``; its servers are others."""
     numbers = [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
-    return {each for each in numbers if _stat(each)[1:2] == [str(parent)] and runs(each)}
+    ours = {each for each in numbers if _stat(each)[1:2] == [str(parent)] and runs(each)}
+    return {each for each in ours if module in _command(each)}
 
 
 def listens_on(processes: Iterable[int]) -> set[Address]:
@@ -39,6 +40,13 @@ def _stat(process: int) -> list[str]:
     """Return the process's state, parent and so on; none if it is gone."""
     try:
         return (PROC / str(process) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _command(process: int) -> list[str]:
+    try:
+        return (PROC / str(process) / "cmdline").read_text().split("\0")
     except OSError:
         return []
 

@@ -21,11 +21,13 @@ from tests.worker.test_parallel import TRAINING, untrained
 from tests.worker.test_sequence import histories
 from worker import parallel, scratch
 from worker.parallel import ParallelFailed
+from worker.rankers.sequence import apart
 from worker.rankers.sequence.apart import GIVEN, train_apart
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = replace(TRAINING, epochs=100_000)
 PATIENCE_SECONDS = 120
+MODULE = apart.__name__
 LAUNCHER = """
 from tests.worker.test_parallel_private import LONG, histories, train_apart, untrained
 train_apart(untrained(), histories(), LONG, 2, 0)
@@ -49,7 +51,7 @@ def test_no_other_host_reaches_a_training() -> None:
     heard: set[Address] = set()
 
     def look(done: float) -> None:
-        heard.update(listens_on(children(os.getpid())))
+        heard.update(listens_on(children(os.getpid(), MODULE)))
         if done > 0:
             raise Seen
 
@@ -84,8 +86,8 @@ def test_a_killed_launcher_leaves_no_process_and_no_histories(
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER], cwd=ROOT, env=environment)
     try:
-        wait_for(lambda: list(tmp_path.glob(f"*/{moment}")) and len(children(launcher.pid)) == 2)
-        started = children(launcher.pid)
+        wait_for(lambda: list(tmp_path.glob(f"*/{moment}")) and len(children(launcher.pid, MODULE)) == 2)
+        started = children(launcher.pid, MODULE)
         (folder,) = tmp_path.glob(f"{scratch.PREFIX}*")
         assert folder.stat().st_mode & 0o777 == 0o700
         assert (folder / GIVEN).exists() == (moment == GIVEN), "who trains has read the histories, and they are gone"
@@ -107,7 +109,7 @@ def test_when_one_process_dies_the_others_end() -> None:
 
     def kill_one(done: float) -> None:
         if done > 0 and not started:
-            started.update(children(os.getpid()))
+            started.update(children(os.getpid(), MODULE))
             os.kill(min(started), signal.SIGKILL)
 
     with pytest.raises(ParallelFailed, match=r"of 2 ended with status"):

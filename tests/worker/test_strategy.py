@@ -10,6 +10,7 @@ import pytest
 
 from personalization.features.frames import Frames
 from personalization.learning import gate as checks
+from personalization.learning import wordings
 from personalization.learning.registry import ModelVersion
 from personalization.models import ModelVersion as Version
 from personalization.types import ModelTask
@@ -123,3 +124,17 @@ class TestReigning:
 def test_nobody_is_kept_out_for_want_of_a_rival(bench: strategy.Bench) -> None:
     found: list[Any] = strategy.judge(bench, knowing(bench, 0.5), None)
     assert checks.holds(found)
+
+
+def test_a_strategy_that_fails_is_told_with_what_it_failed_at(
+    shop: Population, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = checks.Check("simpler", False, wordings.NOT_BETTER_SHARES, {
+        "rival": "x", "rows": "9", "gain": 0.0, "low": -1.0, "high": 1.0,
+    })  # fmt: skip
+    monkeypatch.setattr(strategy, "judge", lambda *given: [refused])
+    params = {"estimators": ["offer_mean", "four_part"], "parts": ["response"]}
+    outcome = train.run(None, params, lambda what, done: None, until=population.END)
+    said = [str(sentence) for sentence in outcome.sentences]
+    assert said[said.index("Strategy: no model ships.") + 1] == refused.sentence
+    assert not [version for version in outcome.promoted if version.task == ModelTask.STRATEGY]

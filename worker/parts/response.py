@@ -67,6 +67,7 @@ def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage,
         if champion:
             outcome.promoted += [version] if verdict.promoted else []
             outcome.refused = version if reigning is not None and not verdict.promoted else None
+    of_strategy: list[Sentence] = []
     if FourPartEstimator.name in final:
         judged = next(item for item in fitted if item.name == FourPartEstimator.name)
         kept, verdicts = _examined(problem, found[0], judged, test, seed)
@@ -74,9 +75,10 @@ def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage,
         strategy.metrics |= {"gate": checks.stored(verdicts), "challenger": True}
         outcome.versions.append(strategy)
         outcome.promoted += [strategy] if checks.holds(verdicts) else []
+        of_strategy = _told(verdicts, registry.champion(ModelTask.STRATEGY, frames.population))
     came = came_to(verdict.champion, verdict.promoted, reigning.version if reigning is not None else None)
     outcome.sentences += [Sentence(words.RESPONSE, {"head": verdict.head, "outcome": came}), *verdict.reasons]
-    outcome.sentences += [*tuned.told(searched, names), *outdated]
+    outcome.sentences += [*of_strategy, *tuned.told(searched, names), *outdated]
 
 
 def _shipped(champion: str | None, names: list[str]) -> set[str]:
@@ -90,6 +92,13 @@ def _examined(
 ) -> tuple[dict[str, Any], list[checks.Check]]:
     reigning = registry.champion(ModelTask.STRATEGY, problem.frames.population)
     return strategies.examine(problem, fold, judged, test, reigning, seed=seed)
+
+
+def _told(verdicts: list[checks.Check], reigning: ModelVersion | None) -> list[Sentence]:
+    """Return whether the strategy takes over, and what it failed at if not."""
+    came = came_to(FourPartEstimator.name, checks.holds(verdicts), reigning)
+    failed = [check.said for check in verdicts if check.passed is False]
+    return [Sentence(words.STRATEGY, {"outcome": came}), *failed]
 
 
 def _store_strategy(

@@ -103,6 +103,11 @@ class Card:
     quick_words: str = ""
 
     @property
+    def of_launches(self) -> bool:
+        """Whether what is judged are launches of campaigns, and not shoppers."""
+        return bool(self.version.task == ModelTask.ATTRACTIVENESS)
+
+    @property
     def calibration_points(self) -> list[tuple[float, float]]:
         """Where each tenth lies in a square of 100 with the origin below: predicted across, happened up."""
         scale = 100 / self._largest()

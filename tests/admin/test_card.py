@@ -57,3 +57,10 @@ def test_the_command_tells_the_same(capsys: pytest.CaptureFixture[str]) -> None:
         assert words in told
     with pytest.raises(CommandError, match="no version 999999"):
         call_command("board", card=999_999)
+
+
+@pytest.mark.parametrize(("task", "told"), [("attractiveness", "over launches"), ("response", "over shoppers")])
+def test_it_says_over_what_its_intervals_are(client, task: str, told: str) -> None:
+    version = make_version(card=STORED, task=task)
+    client.force_login(make_user("view_modelversion"))
+    assert f"with intervals {told}" in client.get(url(version.pk)).content.decode()

@@ -70,7 +70,8 @@ def board_tables(rows: list[BoardRow], population: str) -> list[Table]:
             table.add_column(heading, no_wrap=True)
         for row in of_task:
             cells = [_cell(row.metrics.get(name)) for name in metrics[:6]]
-            table.add_row("champion" if row.champion else "", row.estimator, *cells, *_costs(row.cost))
+            name = row.estimator if row.version_id is None else f"{row.estimator} #{row.version_id}"
+            table.add_row("champion" if row.champion else "", name, *cells, *_costs(row.cost))
         tables.append(table)
     return tables
 

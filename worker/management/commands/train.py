@@ -34,7 +34,10 @@ class Command(BaseCommand):
             help=f"which preference rankers race, without a time limit (default: {' '.join(LINE_UP)}, in a minute)",
         )  # fmt: skip
         parser.add_argument(
-            "--parts", nargs="+", choices=list(PARTS), help="train only these (default: all; strategy is of response)"
+            "--parts",
+            nargs="+",
+            choices=[part.value for part in PARTS],
+            help="train only these (default: all; strategy is of response)",
         )
         parser.add_argument("--min-exposures", type=int, help="train response models on fewer exposures than usual")
 

@@ -144,9 +144,6 @@ DIED = gettext_noop("The worker died three times at this job. Look at its log, t
 # --- Searches for settings --------------------------------------------------------------------------------------------
 
 NO_SETTINGS = gettext_noop("%(estimator)s has no settings to search for.")
-FEW_IN_BLOCKS = gettext_noop(
-    "Too few shoppers with a history bought anything in the blocks of time that settings are tried on."
-)
 SEARCHED = gettext_noop("%(estimator)s: set as search %(search)d has found.")
 OUTDATED = gettext_noop("%(estimator)s: the settings that search %(search)d has found are not taken any more.")
 

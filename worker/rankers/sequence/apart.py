@@ -78,3 +78,4 @@ def take_part(folder: Path) -> None:
 
 if __name__ == "__main__":
     take_part(Path(sys.argv[1]))
+    parallel.leave()

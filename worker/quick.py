@@ -145,8 +145,8 @@ def _logarithmic(amount: Floats, most: float) -> Floats:
 
 
 def learn(x: Floats, offer: Ints, target: Floats, frames: Frames) -> Student:
-    """Return the student of these soft targets [rows, heads], pruned and rounded. An unknown target (nan) is passed
-    over; of a head that is unknown throughout the mean is 0."""
+    """Return the student of these soft targets [rows, heads], pruned and rounded. An unknown target (nan) counts as 0:
+    the champion knows nothing of a head or everything."""
     kind_of = np.array([KINDS.index(kind) for kind in frames.offers.kinds], dtype=np.int64)
     target = np.nan_to_num(target, nan=0.0)
     target[kind_of[offer] == _SILENT, HEADS.index("redeem")] = 0.0

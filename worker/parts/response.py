@@ -18,7 +18,7 @@ from personalization.learning.sentences import Sentence
 from personalization.types import ModelTask
 from worker import cards, gate, quick, response, tuned
 from worker import strategy as strategies
-from worker.data import Fold, Samples, Vocabularies
+from worker.data import Samples, Vocabularies
 from worker.estimators.base import settings_of
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
@@ -70,12 +70,13 @@ def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage,
     of_strategy: list[Sentence] = []
     if FourPartEstimator.name in final:
         judged = next(item for item in fitted if item.name == FourPartEstimator.name)
-        kept, verdicts = _examined(problem, found[0], judged, test, seed)
+        rival = registry.champion(ModelTask.STRATEGY, frames.population)
+        kept, verdicts = strategies.examine(problem, found[0], judged, test, rival, seed=seed)
         strategy = _store_strategy(final[FourPartEstimator.name], all_vocabularies, frames, job, card, kept)
         strategy.metrics |= {"gate": checks.stored(verdicts), "challenger": True}
         outcome.versions.append(strategy)
         outcome.promoted += [strategy] if checks.holds(verdicts) else []
-        of_strategy = _told(verdicts, registry.champion(ModelTask.STRATEGY, frames.population))
+        of_strategy = _told(verdicts, rival)
     came = came_to(verdict.champion, verdict.promoted, reigning.version if reigning is not None else None)
     outcome.sentences += [Sentence(words.RESPONSE, {"head": verdict.head, "outcome": came}), *verdict.reasons]
     outcome.sentences += [*of_strategy, *tuned.told(searched, names), *outdated]
@@ -85,13 +86,6 @@ def _shipped(champion: str | None, names: list[str]) -> set[str]:
     """Return who is refitted on everything: the winner with what it mixes, and the network that is the strategy."""
     of_blend = {Boosting.name, FourPartEstimator.name} if champion == Blend.name else set()
     return {name for name in names if name in {champion, FourPartEstimator.name}} | of_blend
-
-
-def _examined(
-    problem: response.Problem, fold: Fold, judged: Fitted, test: Samples, seed: int
-) -> tuple[dict[str, Any], list[checks.Check]]:
-    reigning = registry.champion(ModelTask.STRATEGY, problem.frames.population)
-    return strategies.examine(problem, fold, judged, test, reigning, seed=seed)
 
 
 def _told(verdicts: list[checks.Check], reigning: ModelVersion | None) -> list[Sentence]:

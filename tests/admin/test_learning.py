@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from personalization.exceptions import NotEnoughData
-from personalization.learning import gate, jobs, publish, sentences, shards, wordings
+from personalization.learning import gate, jobs, publish, registry, sentences, shards, wordings
 from personalization.learning.gate import Check
 from personalization.learning.sentences import Sentence
 from personalization.models import AuditEntry, Job, ModelVersion, ScoreSet
@@ -201,8 +201,9 @@ def test_promoting_asks_first_and_can_be_rolled_back(client, operator):
     told = client.post(back, follow=True).content.decode()
     for words in (f" reigns again; {new} goes and is kept.", "are gone or too old", "To undo this, roll back to"):
         assert words in told, words
+    client.post(back)  # pressed twice
     old.refresh_from_db()
-    assert old.state == "champion"
+    assert (old.state, registry.held_until(old) is not None) == ("champion", True)
     assert list(AuditEntry.objects.values_list("action", "by")) == [
         ("promoted", operator.pk),
         ("rollback", operator.pk),

@@ -1,6 +1,6 @@
 """What workers say to people, as msgids: here, since the pages that word them are served where no worker is installed.
 
-``tests/learning/test_wordings.py`` holds that the worker says nothing else. Parameters: ``rival`` is a version,
+``tests/learning/test_sentences.py`` holds that the worker says nothing else. Parameters: ``rival`` is a version,
 ``rows`` a grouped number, ``said`` and ``problem`` are sentences themselves.
 """
 

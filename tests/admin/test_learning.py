@@ -113,7 +113,8 @@ def test_cancelling_needs_the_permission(client):
 
 def test_running_jobs_are_followed(client, operator):
     job = Job.objects.create(kind="train", state="running", progress=0.5, stage="<b>epoch</b>")
-    cells = client.get(reverse("admin:personalization_job_states"), {"ids": f"{job.pk},x,-1"}).json()
+    hostile = f"{job.pk},x,-1,{'9' * 20},{'9' * 5000}"
+    cells = client.get(reverse("admin:personalization_job_states"), {"ids": hostile}).json()
     assert cells[str(job.pk)]["open"] is True
     assert "&lt;b&gt;epoch" in cells[str(job.pk)]["stage"]
     assert "data-pz-poll" in client.get(job_url("now", job.pk)).content.decode()

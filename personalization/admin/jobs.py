@@ -90,7 +90,7 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("created"), ordering="created_at")
     def created(self, job: Job) -> SafeString:
-        who = job.requested_by.get_username() if job.requested_by is not None else _("automatically")
+        who = job.requested_by.get_username() if job.requested_by is not None else _("by the schedule or a command")
         return format_html(
             '{} <span class="pz-figure">{}</span><span class="pz-hint">{}</span>',
             day(job.created_at),

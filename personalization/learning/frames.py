@@ -25,12 +25,14 @@ from personalization.features.frames import (
 from personalization.learning import forecast_terms, images, people, reviews, stream
 from personalization.learning.stream import Progress
 from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper, ShopperAlias
+from personalization.ports.money import money
 from personalization.pure.costs import nominal
 from personalization.pure.money import exponent
 from personalization.pure.numbers import number_or_nan
 from personalization.tracking import secrets
 
 CHUNK = 20_000
+OVER = (Campaign.Status.ENDED, Campaign.Status.ARCHIVED)
 EPISODE = 86_400_000
 """Milliseconds within which showing an offer again to the same shopper is the same exposure."""
 
@@ -198,7 +200,8 @@ def _exposures(population: str, position: dict[int, int], offers: Offers, cut: i
 class CampaignBrief:
     """What a forecast needs to know of a campaign. ``tiers``: offer → loyalty tiers that may have it (empty: all).
 
-    ``digest`` is of what was read (:mod:`personalization.learning.forecast_terms`).
+    ``over``: it has ended, by its state or by its dates. ``digest`` is of what was read
+    (:mod:`personalization.learning.forecast_terms`).
     """
 
     id: int
@@ -212,7 +215,12 @@ class CampaignBrief:
     budget_minor: int | None
     tiers: dict[int, frozenset[str]]
     audience: list[int]
+    over: bool
     digest: str
+
+    def money(self, minor: float) -> str:
+        """Return an amount in minor units of the campaign's currency as people read it, to the nearest unit."""
+        return money(round(minor), self.currency)
 
 
 def _budget_left(campaign: Campaign) -> int | None:
@@ -240,6 +248,7 @@ def campaign_brief(campaign_id: int, now: datetime) -> CampaignBrief | None:
         budget_minor=_budget_left(campaign),
         tiers={pk: frozenset(tiers) for pk, tiers in offers},
         audience=list(audiences.reachable(campaign, now).order_by("pk").values_list("pk", flat=True)),
+        over=campaign.status in OVER or campaign.ends_at <= now,
         digest=digest,
     )
 
@@ -277,6 +286,5 @@ def running_offers(population: str) -> list[int]:
 
 def offers_to_score(population: str) -> list[int]:
     """Return the offers that can still be had: of campaigns that are not over; if all are (imported data), all."""
-    over = [Campaign.Status.ENDED, Campaign.Status.ARCHIVED]
     every = Offer.objects.filter(campaign__population=population).order_by("pk").values_list("pk", flat=True)
-    return list(every.exclude(campaign__status__in=over)) or list(every)
+    return list(every.exclude(campaign__status__in=OVER)) or list(every)

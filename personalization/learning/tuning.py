@@ -279,7 +279,12 @@ def sentence(run: TuningRun) -> str:
     if run.state == TuningRun.State.OUTDATED:
         return _("Ended without a verdict: the settings that it started from are no longer in force.")
     if not run.best or run.gain is None:
-        return _("No trial did better than the settings in force: they stay.")
+        if run.trials.filter(number__gt=0).exists():
+            return _("No trial did better than the settings in force: they stay.")
+        return _(
+            "The time was over before any other settings had been tried: those in force stay, and nothing is known of "
+            "others. Give the search more time."
+        )
     told = {
         "trial": run.best, "metric": run.metric, "gain": number(run.gain, 5), "low": number(run.low, 5),
         "high": number(run.high, 5), "rows": number(run.judged_on),
@@ -298,12 +303,14 @@ def sentence(run: TuningRun) -> str:
     return f"{verdict % told} {found}"
 
 
-def withdraw_number(pk: int, by: Any = None) -> TuningRun:
-    """Withdraw what the search of this number found; NothingInForce if there is none."""
-    run = TuningRun.objects.filter(pk=pk).first()
-    if run is None:
-        raise NothingInForce
-    return withdraw(run, by)
+def numbered(pk: int) -> TuningRun | None:
+    """Return the search of this number."""
+    return TuningRun.objects.filter(pk=pk).first()
+
+
+def withdrawable() -> list[TuningRun]:
+    """Return the searches whose settings are in force, of any population, in the order of their numbers."""
+    return list(TuningRun.objects.filter(adopted_at__isnull=False, withdrawn_at=None).order_by("pk"))
 
 
 def standing(run: TuningRun) -> str:

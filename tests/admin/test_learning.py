@@ -57,6 +57,13 @@ def test_why_a_training_was_queued_is_told(client, operator):
     assert "<p>Drift: prices &lt;rose&gt;</p>" in client.get(job_url("change", job.pk)).content.decode()
 
 
+def test_who_asked_for_a_job_is_told(client, operator):
+    Job.objects.create(kind="train", requested_by=operator)
+    assert "by the schedule or a command" not in client.get(reverse(LIST)).content.decode()
+    Job.objects.create(kind="score")
+    assert "by the schedule or a command" in client.get(reverse(LIST)).content.decode()
+
+
 def test_starting_needs_a_post_and_the_permission(client, operator):
     url = reverse("admin:personalization_job_start", args=["train"])
     assert client.get(url).status_code == 405

@@ -16,7 +16,7 @@ from tests.worker import population
 from tests.worker.population import Population
 from tests.worker.shopping import NOW, rows
 from worker.rankers import Catalogue, Interactions
-from worker.rankers.lesson import Lesson
+from worker.rankers.lesson import Lesson, file_of
 from worker.rankers.text import Text
 
 WORDS = ("tea", "cup", "nut", "jam")
@@ -146,6 +146,11 @@ def test_a_broken_file_is_refused_by_its_name(tmp_path: Path) -> None:
         Lesson.load(path)
 
 
+@pytest.mark.parametrize("given", ["x/a.b", "x/a.b.lesson", "x/a.b.safetensors", "x/a.b.lesson.safetensors"])
+def test_a_file_is_named_for_what_it_is(given: str) -> None:
+    assert file_of(given) == Path("x/a.b.lesson.safetensors")
+
+
 @pytest.mark.django_db
 def test_the_command_writes_one(shop: Population, tmp_path: Path) -> None:
     path, out = tmp_path / "shop.safetensors", StringIO()
@@ -156,7 +161,9 @@ def test_the_command_writes_one(shop: Population, tmp_path: Path) -> None:
         item.title = f"{WORDS[int(item.item_id[-2:]) % 4]} {item.item_id}"
         item.save()
     call_command("teach", str(path), "--until", population.END.isoformat(), stdout=out)
-    lesson = Lesson.load(path)
+    written = tmp_path / "shop.lesson.safetensors"
+    assert str(written) in out.getvalue()
+    lesson = Lesson.load(written)
     assert set(WORDS) <= set(lesson.words)
     assert f"{len(lesson.words):,} words" in out.getvalue()
     with pytest.raises(CommandError, match="does not exist"):

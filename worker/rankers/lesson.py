@@ -28,6 +28,8 @@ from worker.rankers.ridge import learnt
 from worker.rankers.vectors import unit
 
 FACTORS, REGULARISATION = 128, 0.3
+SUFFIX = ".lesson.safetensors"
+"""How a lesson's file is named: its format alone would not tell it from a model's."""
 LEAST = 100
 """Shoppers who turned to several products with words: fewer teach nobody else."""
 
@@ -35,6 +37,13 @@ LEAST = 100
 def configured_lesson() -> str:
     """Return the file of the lesson, from ``PERSONALIZATION_TEXT_LESSON``; "" if none is configured."""
     return os.environ.get("PERSONALIZATION_TEXT_LESSON", "")
+
+
+def file_of(name: str | Path) -> Path:
+    """Return where a lesson of this name is written: with ``SUFFIX``, whatever part of it was given."""
+    path = Path(name)
+    stem = path.name.removesuffix(".safetensors").removesuffix(".lesson")
+    return path.with_name(stem + SUFFIX)
 
 
 @dataclass(eq=False)

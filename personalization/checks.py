@@ -104,7 +104,7 @@ def _check_values(raw: dict[str, Any]) -> list[CheckMessage]:
             found.append(
                 Error(
                     f"PERSONALIZATION[{name!r}] must be of type {type(default).__name__}.",
-                    hint=f"It is {value!r}.",
+                    hint=f"It is of type {type(value).__name__}.",
                     id="personalization.E003",
                 )
             )

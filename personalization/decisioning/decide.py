@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from personalization import conf
 from personalization.campaigns import sites, switch
-from personalization.decisioning import candidates, eligibility, momentary, scores, session
+from personalization.decisioning import candidates, eligibility, momentary, scores, session, withdrawal
 from personalization.decisioning.ranking import HOLDS_COUPON, Ranked, rank
 from personalization.exceptions import UnknownSlot
 from personalization.models import Decision, Exposure, Offer, Shopper
@@ -219,7 +219,10 @@ def window_end(offer: Offer, exposed_at: datetime) -> datetime:
 
 
 def _write(decision: Decision, shown: list[tuple[Ranked, float]], shopper: Shopper | None, had_choice: bool) -> None:
-    """Commit the decision and its exposures together. A holdout with nothing to withhold is no exposure."""
+    """Commit the decision and its exposures together; nothing of a shopper who withdrew or was erased meanwhile.
+
+    A holdout with nothing to withhold is no exposure.
+    """
     exposures = [
         Exposure(
             decision=decision,
@@ -248,6 +251,8 @@ def _write(decision: Decision, shown: list[tuple[Ranked, float]], shopper: Shopp
             )
         )
     with transaction.atomic():
+        if shopper is not None and not withdrawal.stays(shopper):
+            return
         decision.save(force_insert=True)
         Exposure.objects.bulk_create(exposures)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from personalization.models import Decision
+from django.db import connection
+
+from personalization.models import Decision, Shopper
 from personalization.types import Purpose
 
 BATCH = 500
@@ -27,3 +29,16 @@ def on_withdrawn(sender: object, *, shopper_id: int, purposes: frozenset[Purpose
             decision.chosen = told
             changed.append(decision)
     Decision.objects.bulk_update(changed, ["chosen"], batch_size=BATCH)
+
+
+def stays(shopper: Shopper) -> bool:
+    """Return whether a shopper is still there, and still agrees if they did. Call it in the transaction that writes.
+
+    Their row is held, shared, until the decision is written: who leaves at the same moment does so before, and is seen,
+    or after, and takes it along.
+    """
+    agrees = " AND consent_personalisation" if shopper.consent_personalisation else ""  # else a manager said so
+    share = " FOR SHARE" if connection.features.has_select_for_update else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT 1 FROM {Shopper._meta.db_table} WHERE id = %s{agrees}{share}", [shopper.pk])  # noqa: S608
+        return cursor.fetchone() is not None

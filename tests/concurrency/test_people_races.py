@@ -1,6 +1,7 @@
 """Somebody is erased or merged while their baskets end: nobody waits in a ring; without the order of locks, they do.
 
-And two logins, a merge taken back and late events at once: one person's events are in one place.
+What a page decides for somebody who leaves is not written after they have left. And two logins, a merge taken back and
+late events at once: one person's events are in one place.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tests.concurrency.verdict import assert_guard_matters
 from tests.support.scale import rounds
 
 
-@pytest.mark.parametrize("race", ["Erased", "Merged", "TwoLogins"])
+@pytest.mark.parametrize("race", ["DecidedWhileErased", "DecidedWhileLeaving", "Erased", "Merged", "TwoLogins"])
 def test_race(race: str, play: Callable[..., dict[str, Any]]) -> None:
     """On PostgreSQL: SQLite locks no rows."""
     assert_guard_matters(play(f"people.{race}", "postgres", rounds(10, 300)))

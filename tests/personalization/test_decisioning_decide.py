@@ -369,7 +369,7 @@ def test_a_decision_costs_few_queries(shopper: Shopper, offer: Offer, django_ass
     score(make_scores(), shopper, {offer.pk: WORTH})
     request = make_request(user=make_account(), visitor=make_alias(shopper))
     api.decide(SLOT, request=request)
-    with django_assert_max_num_queries(8):  # session, coupons, scores, savepoint, decision, exposures, release
+    with django_assert_max_num_queries(9):  # session, coupons, scores, savepoint, hold, decision, exposures, release
         api.decide(SLOT, shopper=shopper)
 
 

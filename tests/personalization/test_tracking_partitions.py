@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import IntegrityError, connection, connections, transaction
+from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
@@ -20,11 +20,23 @@ from personalization.models import Event, EventClaim, Shopper, claim_key
 from personalization.tracking import partitions, storage
 from personalization.tracking.ingest import store_events
 from personalization.tracking.partitions import Month
+from personalization.tracking.planned import sqlstate
 from personalization.types import EventData
 from tests.personalization.builders import make_event
 
 JUNE = datetime(2021, 6, 15, tzinfo=UTC)
 on_postgres = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.mark.parametrize("name", ["pgcode", "sqlstate"])
+def test_either_drivers_error_says_what_it_was(name: str) -> None:
+    """As psycopg2 calls it, and as psycopg 3 does: housekeeping gives way to readers with both."""
+    cause = Exception("canceling statement due to lock timeout")
+    setattr(cause, name, "55P03")
+    error = OperationalError("canceling statement due to lock timeout")
+    error.__cause__ = cause
+    assert sqlstate(error) == "55P03"
+    assert sqlstate(OperationalError("no server")) is None
 
 
 @pytest.fixture

@@ -10,18 +10,20 @@ from functools import partial
 from unittest import mock
 from uuid import UUID, uuid4
 
-from django.db import OperationalError
+from django.db import IntegrityError, OperationalError
 from django.utils import timezone
 
 from personalization import api
 from personalization.campaigns.coupons import claim
 from personalization.campaigns.ledger import verify_ledger
 from personalization.campaigns.redemption import release_all, reserve
-from personalization.models import Campaign, Coupon, Event, Reservation, Shopper, ShopperMerge
+from personalization.decisioning import candidates, scores, withdrawal
+from personalization.learning import publish
+from personalization.models import Campaign, Coupon, Decision, Event, Reservation, Shopper, ShopperMerge
 from personalization.privacy import erasure
-from personalization.tracking import identity, merging
+from personalization.tracking import consent, identity, merging
 from personalization.tracking.ingest import store_events
-from personalization.types import EventData
+from personalization.types import EventData, Purpose
 from tests.concurrency import arena
 from tests.support import build
 
@@ -159,3 +161,61 @@ class TwoLogins(arena.Race):
         arena.drop_unique(ShopperMerge, "pz_merge_open")
         with mock.patch.object(identity, "lock", arena.pausing(lambda people: None)):
             yield
+
+
+class DecidedWhileLeaving(arena.Race):
+    """Pages decide for somebody who withdraws at that moment: no reasons are written afterwards."""
+
+    threads = 6
+    within_seconds = 0.0
+    leave: Callable[[Shopper], object] = staticmethod(partial(consent.record, purposes=[], source="test"))
+
+    def prepare(self) -> None:
+        scores.forget()
+        candidates.forget()
+        self.shopper, offer = build.shopper(), build.offer(slots=["home_hero"])
+        why = {"head": "redeem", "offers": {str(offer.pk): {"base": -1.0, "terms": 0.4}}}
+        made = publish.begin("shop", None, response=None, strategy=None, preference=None)
+        said = {"offers": {str(offer.pk): [0.5, 0.3, 0.01, 0.5]}, "values": {"basket_minor": 10_000}, "reasons": why}
+        publish.write_scores(made, [{"shopper_id": self.shopper.pk, **said}])
+        publish.publish(made, None, defaults={})
+        publish.tidy("shop")
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        return [partial(self.leave, self.shopper), *[self._look] * (self.threads - 1)]
+
+    def _look(self) -> None:
+        shopper = Shopper.objects.filter(pk=self.shopper.pk).first()
+        if shopper is not None and shopper.allows(Purpose.PERSONALISATION):
+            time.sleep(random.uniform(0, self.within_seconds))
+            api.decide("home_hero", shopper=shopper)
+
+    def overruns(self) -> list[str]:
+        mine = Decision.objects.filter(shopper=self.shopper.pk)
+        kept = [decision for decision in mine if any("why" in row for row in decision.chosen)]
+        return [f"{len(kept)} decisions keep their reasons"] if kept else []
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        with mock.patch.object(withdrawal, "stays", arena.pausing(lambda _shopper: True)):
+            yield
+
+
+class DecidedWhileErased(DecidedWhileLeaving):
+    """The same, of an erasure: unguarded, a page fails on a shopper who is gone."""
+
+    within_seconds = 5 * WITHIN_SECONDS
+    leave = staticmethod(api.erase)
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.failed: list[str] = []
+
+    def _look(self) -> None:
+        try:
+            super()._look()
+        except IntegrityError as error:
+            self.failed.append(str(error)[:100])
+
+    def overruns(self) -> list[str]:
+        return self.failed

@@ -18,8 +18,6 @@ SCORED_TASKS = (ModelTask.RESPONSE, ModelTask.STRATEGY, ModelTask.PREFERENCE, Mo
 """Whose versions a score set is made with; the others predict no shopper."""
 KIND = "modelversion"
 """Of what a line of the audit log is."""
-SCORED_TASKS = (ModelTask.RESPONSE, ModelTask.STRATEGY, ModelTask.PREFERENCE, ModelTask.INTENT)
-"""Whose versions a score set is made with; the others predict no shopper."""
 
 
 class PromotionRace(PersonalizationError):

@@ -59,10 +59,9 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         with transaction.atomic():
             for version in outcome.versions:
                 registry.register(version)
+            _crown(outcome)
             if job is not None:
                 jobs.finish(job, _result(population, until, frames.simulated, outcome))
-            for version in outcome.promoted:
-                registry.promote(version)
             if outcome.refused is not None:
                 shadow.begin_after_refusal(outcome.refused)
             if params.get("score"):
@@ -71,6 +70,18 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         _discard(outcome.versions)
         raise
     return outcome
+
+
+def _crown(outcome: Outcome) -> None:
+    """Promote the winners; whoever was overtaken by a rollback, or by another promotion, stays a candidate."""
+    for version in list(outcome.promoted):
+        if registry.succeed(version, outcome.rivals[version.task]):
+            continue
+        outcome.promoted.remove(version)
+        reigning = registry.champion(ModelTask(version.task), version.population)
+        outcome.sentences.append(Sentence(words.OVERTAKEN, {"estimator": version.estimator, "rival": str(reigning)}))
+        if version.task == ModelTask.RESPONSE.value:
+            outcome.refused = version
 
 
 def _discard(versions: list[ModelVersion]) -> None:

@@ -35,6 +35,8 @@ from personalization.types import JobKind, JobState
 OPEN = (JobState.QUEUED.value, JobState.RUNNING.value)
 ENDED_BADLY = (JobState.FAILED.value, JobState.CANCELLED.value, JobState.QUARANTINED.value)
 STARTABLE = {kind.value: kind for kind in (JobKind.TRAIN, JobKind.SCORE, JobKind.SHADOW)}
+LONGEST_KEY = 18
+"""Digits of a row's number, at most: more fit no column."""
 MOST_POLLED = 100
 
 
@@ -191,7 +193,8 @@ class JobAdmin(ReadOnlyAdmin):
         """Return the changing cells of some jobs, for the list that refreshes itself."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        wanted = [int(part) for part in request.GET.get("ids", "").split(",")[:MOST_POLLED] if part.isdecimal()]
+        asked = request.GET.get("ids", "").split(",")[:MOST_POLLED]
+        wanted = [int(part) for part in asked if part.isdecimal() and len(part) <= LONGEST_KEY]
         cells = {
             job.pk: {
                 "state": self.state_now(job),

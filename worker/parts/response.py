@@ -71,8 +71,10 @@ def train(
         )  # fmt: skip
         outcome.versions.append(version)
         if champion:
-            outcome.promoted += [version] if verdict.promoted else []
-            outcome.refused = version if reigning is not None and not verdict.promoted else None
+            if verdict.promoted:
+                outcome.promote(version, reigning.version if reigning is not None else None)
+            elif reigning is not None:
+                outcome.refused = version
     of_strategy: list[Sentence] = []
     if FourPartEstimator.name in final:
         judged = next(item for item in fitted if item.name == FourPartEstimator.name)
@@ -81,7 +83,8 @@ def train(
         strategy = _store_strategy(final[FourPartEstimator.name], all_vocabularies, frames, job, card, kept)
         strategy.metrics |= {"gate": checks.stored(verdicts), "challenger": True}
         outcome.versions.append(strategy)
-        outcome.promoted += [strategy] if checks.holds(verdicts) else []
+        if checks.holds(verdicts):
+            outcome.promote(strategy, rival)
         of_strategy = _told(verdicts, rival)
     came = came_to(verdict.champion, verdict.promoted, reigning.version if reigning is not None else None)
     outcome.sentences += [Sentence(words.RESPONSE, {"head": verdict.head, "outcome": came}), *verdict.reasons]

@@ -27,6 +27,7 @@ from personalization.admin.display import DASH, badge, day, progress
 from personalization.exceptions import PersonalizationError
 from personalization.learning import jobs, retraining, shards
 from personalization.learning.readiness import readiness
+from personalization.learning.standing import standings
 from personalization.models import Job
 from personalization.ports.messages import explain
 from personalization.types import JobKind, JobState
@@ -241,6 +242,7 @@ class JobAdmin(ReadOnlyAdmin):
             ready = None
         context = {
             "readiness": ready,
+            "standings": standings(population),
             "may_run": self.has_run_permission(request),
             "refreshing": Job.objects.filter(state__in=OPEN).exists(),
         }

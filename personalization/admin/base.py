@@ -71,7 +71,7 @@ class PersonalizationAdmin(admin.ModelAdmin):
         return HttpResponseRedirect(request.get_full_path())
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """Show the list; an address with a NUL in it, which PostgreSQL compares with nothing, leads to the whole list."""
+        """Show the list; with a NUL in its address, which PostgreSQL compares with nothing, the whole list."""
         if any("\x00" in value for _name, values in request.GET.lists() for value in values):
             return HttpResponseRedirect(request.path)
         return super().changelist_view(request, extra_context)

@@ -15,6 +15,8 @@ from personalization.features.specification import TEXT_TOPICS
 from personalization.types import CONSENT_PURPOSES
 
 LEAST_TOKEN = 24
+SECRETS = ("METRICS_TOKEN", "SECRET_KEYS", "WEBHOOK_SECRET")
+"""Never repeated: what a check says is printed, and logged, at every start."""
 PROTECTED_PURPOSES = ("offers",)
 MIDDLEWARE = "personalization.tracking.middleware.ShopperMiddleware"
 ADAPTERS = {
@@ -104,7 +106,7 @@ def _check_values(raw: dict[str, Any]) -> list[CheckMessage]:
             found.append(
                 Error(
                     f"PERSONALIZATION[{name!r}] must be of type {type(default).__name__}.",
-                    hint=f"It is of type {type(value).__name__}.",
+                    hint=f"It is of type {type(value).__name__}." if name in SECRETS else f"It is {value!r}.",
                     id="personalization.E003",
                 )
             )

@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.core.exceptions import ValidationError
 from django.test import Client
-from django.urls import reverse
+from django.urls import URLPattern, reverse
+from django.urls.converters import get_converters
 from django.utils import timezone
 
 from personalization import api
-from personalization.models import Job, Shopper
+from personalization.models import Job, Shopper, TuningRun
 from tests.admin.builders import make_version
 from tests.personalization.builders import AGENT, DAY, Browser, make_event, make_offer, make_user, running
+from tests.worker.searching import make_run
 
 pytestmark = pytest.mark.django_db
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 }}'\""
@@ -68,11 +71,16 @@ def test_staff_who_may_only_look_change_nothing() -> None:
     offer, version = make_offer(), make_version()
     campaign, job = offer.campaign, Job.objects.create(kind="train")
     failed = Job.objects.create(kind="score", state="failed")
+    search = make_run()
+    TuningRun.objects.filter(pk=search.pk).update(low=0.1, adopted_at=timezone.now())
     posts: list[tuple[str, list[Any]]] = [
         ("job_start", ["train"]),
         ("job_cancel", [job.pk]),
         ("job_retry", [failed.pk]),
         ("modelversion_promote", [version.pk]),
+        ("modelversion_shadow", [version.pk]),
+        ("tuningrun_start", []),
+        ("tuningrun_withdraw", [search.pk]),
         ("campaign_state", [campaign.pk, "ended"]),
         ("campaign_forecast", [campaign.pk]),
         ("campaign_audience", []),
@@ -89,9 +97,36 @@ def test_staff_who_may_only_look_change_nothing() -> None:
     for row, state in ((job, "queued"), (failed, "failed"), (version, "candidate")):
         row.refresh_from_db()
         assert row.state == state
+    search.refresh_from_db()
+    assert (search.in_force, version.shadow_since) == (True, None)
     campaign.refresh_from_db()
     assert (campaign.status, campaign.name) == ("running", "Autumn")
     assert Job.objects.count() == 2
+
+
+def _addresses() -> dict[str, str]:
+    """Return name → an address of every page of ours in the admin."""
+    sample = {"path": "1", "int": 1, "slug": "train", "str": "1"}
+    names = {type(converter): sample[name] for name, converter in get_converters().items() if name in sample}
+    patterns = [page for part in admin.site.urls[0] for page in getattr(part, "url_patterns", [part])]
+    return {
+        page.name: reverse(
+            f"admin:{page.name}", kwargs={key: names[type(of)] for key, of in page.pattern.converters.items()}
+        )
+        for page in patterns
+        if isinstance(page, URLPattern) and (page.name or "").startswith("personalization_")
+    }
+
+
+def test_no_page_of_staff_is_posted_to_from_another_site() -> None:
+    """Every page of ours in the admin asks for the token, whoever added it; with it, none says that it lacks."""
+    addresses = _addresses()
+    assert {"personalization_tuningrun_withdraw", "personalization_modelversion_promote"} <= set(addresses)
+    root, forged, own = make_superuser(), Client(enforce_csrf_checks=True), Client(raise_request_exception=False)
+    forged.force_login(root)
+    own.force_login(root)
+    assert {name for name, address in addresses.items() if forged.post(address).status_code != 403} == set()
+    assert {name for name, address in addresses.items() if b"CSRF" in own.post(address).content} == set()
 
 
 @pytest.mark.parametrize("field", ["tiers", "slots"])

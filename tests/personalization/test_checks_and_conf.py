@@ -98,7 +98,14 @@ def test_e003_a_wrong_type(check: Check, name: str, value: Any) -> None:
     found = [message for message in check(**{name: value}) if message.id == "personalization.E003"]
     assert len(found) == 1
     assert name in found[0].msg
-    assert repr(value) in str(found[0].hint)
+    assert (repr(value) in str(found[0].hint)) == (name not in checks.SECRETS)
+
+
+@pytest.mark.parametrize("name", checks.SECRETS)
+def test_a_secret_of_a_wrong_type_is_not_repeated(name: str) -> None:
+    (found,) = [message for message in check(**{name: b"hunter2-hunter2-hunter2"}) if message.id.endswith("E003")]
+    assert "bytes" in str(found.hint)
+    assert "hunter2" not in str(found)
 
 
 @pytest.mark.parametrize(

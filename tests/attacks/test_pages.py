@@ -107,15 +107,14 @@ def test_staff_who_may_only_look_change_nothing() -> None:
 def _addresses() -> dict[str, str]:
     """Return name → an address of every page of ours in the admin."""
     sample = {"path": "1", "int": 1, "slug": "train", "str": "1"}
-    names = {type(converter): sample[name] for name, converter in get_converters().items() if name in sample}
-    patterns = [page for part in admin.site.urls[0] for page in getattr(part, "url_patterns", [part])]
-    return {
-        page.name: reverse(
-            f"admin:{page.name}", kwargs={key: names[type(of)] for key, of in page.pattern.converters.items()}
-        )
-        for page in patterns
-        if isinstance(page, URLPattern) and (page.name or "").startswith("personalization_")
-    }
+    given = {type(converter): sample[name] for name, converter in get_converters().items() if name in sample}
+    found = {}
+    for page in (page for part in admin.site.urls[0] for page in getattr(part, "url_patterns", [part])):
+        name = getattr(page, "name", None) or ""
+        if isinstance(page, URLPattern) and name.startswith("personalization_"):
+            keys = {key: given[type(of)] for key, of in page.pattern.converters.items()}
+            found[name] = reverse(f"admin:{name}", kwargs=keys)
+    return found
 
 
 def test_no_page_of_staff_is_posted_to_from_another_site() -> None:

@@ -27,7 +27,7 @@ from personalization.models import Campaign, Job, ModelVersion, MonitoringReport
 from personalization.types import JobKind
 
 MOST_LINKS = 50
-HIDDEN = {"reasons", jobs.ERROR}
+HIDDEN = {"reasons", jobs.ERROR, jobs.STAGE}
 """What the page tells in a place of its own."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.utils.translation import gettext
+from django.utils.translation import gettext, override
 
 from personalization.exceptions import PersonalizationError
 
@@ -37,6 +37,21 @@ class Sentence:
     def stored(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {"template": self.template, "params": {name: _stored(value) for name, value in self.params.items()}}
+
+
+Said = str | Sentence
+"""A sentence, or the msgid of one without parameters."""
+
+
+def of(said: Said) -> Sentence:
+    """Return what is said as a sentence."""
+    return said if isinstance(said, Sentence) else Sentence(said)
+
+
+def in_english(said: Said) -> str:
+    """Return what is said for logs and columns that nobody words."""
+    with override(None):
+        return str(of(said))
 
 
 def of_error(error: PersonalizationError) -> Sentence:

@@ -21,19 +21,20 @@ from personalization.learning.attractiveness import hindsight
 from personalization.learning.board import BoardRow, Cost
 from personalization.learning.card import Card, Row
 from personalization.learning.frames import is_simulated
+from personalization.learning.handlers import Stage
 from personalization.learning.rules import Rule
-from worker.runner import Show
+from personalization.learning.sentences import Said
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Show]:
+def progress_bar(title: str) -> Iterator[Stage]:
     """Yield a function (stage, share done) that draws a bar, or prints each new stage where there is no terminal."""
     if not sys.stdout.isatty():
         seen: list[str] = []
 
-        def plain(what: str, done: float) -> None:
-            if what not in seen[-1:]:
-                seen.append(what)
+        def plain(what: Said, done: float) -> None:
+            if str(what) not in seen[-1:]:
+                seen.append(str(what))
                 Console(file=sys.stdout).print(f"{title}: {what}", highlight=False)
 
         yield plain
@@ -186,6 +187,8 @@ METRIC_NAMES = {
     "ece": "calibration error",
     "mse": "squared error",
     "mae": "absolute error",
+    "gain_simpler": "gain over the same shares",
+    "gain_reigning": "gain over the reigning",
 }
 """What the tables of commands call a metric; JSON keeps its code."""
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.utils.formats import date_format
 from django.utils.functional import Promise
-from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from personalization.admin.display import money, number, percent, plain, pretty
-from personalization.learning import sentences, wordings
+from personalization.admin.intervals import metric_label
+from personalization.learning import sentences
 from personalization.learning.figures import is_number, listed, mapping, moment
 from personalization.models import Campaign
+from personalization.ports import moments
 
 NAMES: dict[str, str | Promise] = {
     "delivery": gettext_lazy("Delivery"),
@@ -50,12 +50,12 @@ def _value(name: str, value: Any, currency: str) -> str:
 
 
 def _delivery(value: Any) -> str:
-    return str(dict(Campaign.Delivery.choices).get(value, ""))
+    return str(dict(Campaign.Delivery.choices).get(str(value), ""))
 
 
 def _moment(value: Any) -> str:
     found = moment(value)
-    return "" if found is None else str(date_format(localtime(found), "DATETIME_FORMAT"))
+    return "" if found is None else moments.moment(found)
 
 
 def _sentence(value: Any) -> str:
@@ -70,7 +70,7 @@ def _factor(value: Any) -> str:
 
 
 def _deviations(value: Any) -> str:
-    known = [(wordings.effect(str(name)), share) for name, share in mapping(value).items() if is_number(share)]
+    known = [(metric_label(str(name)), share) for name, share in mapping(value).items() if is_number(share)]
     return ", ".join(f"{name} {percent(share)}" for name, share in known)
 
 

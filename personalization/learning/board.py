@@ -89,7 +89,7 @@ def _row(version: ModelVersion) -> BoardRow:
         champion=version.state == ModelVersion.State.CHAMPION,
         metrics={name: triple for name, value in figures.items() if (triple := _triple(value)) is not None},
         trained_at=version.created_at,
-        note=wordings.note(version.task, version.estimator),
+        note=wordings.note(version.task, version.estimator) or str(mapping(version.card).get("note", "")),
         challenger=bool(stored.get("challenger")),
         cost=Cost(
             fit_seconds=_number(stored.get("fit_seconds")),

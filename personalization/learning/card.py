@@ -18,7 +18,7 @@ from django.utils.translation import ngettext
 from personalization.features.labels import label
 from personalization.features.launches import NAMES as LAUNCH_TOPICS
 from personalization.features.topics import BY_CODE, OF_FEATURE, REMAINDER, SEQUENCE
-from personalization.learning import diversity_words, quick_words, tuning, wordings
+from personalization.learning import diversity_words, metric_names, quick_words, tuning, wordings
 from personalization.learning.calibration import allowed
 from personalization.learning.disclosure import weights_of
 from personalization.learning.figures import DASH, date, is_number, listed, mapping, moment, number, percent
@@ -154,28 +154,6 @@ def build(version: ModelVersion) -> Card:
     )
 
 
-def metric_name(name: str) -> str:
-    """Return a metric in words: which way is better is said where a reader may not know."""
-    words = {
-        "log_loss": _("log-loss (lower is better)"),
-        "auc": _("AUC (0.5 is chance, 1 is perfect)"),
-        "average_precision": _("average precision"),
-        "ece": _("calibration error (0 is best)"),
-        "mse": _("mean squared error"),
-        "mae": _("mean absolute error"),
-        "log_score": _("log-score a launch (higher is better)"),
-        "gain_simpler": _("gain over the same shares for everybody (weighted log-loss)"),
-        "gain_reigning": _("gain over the strategy that reigned (weighted log-loss)"),
-        # xgettext:no-python-format
-        "coverage_80": _("80 % intervals that held"),
-        # xgettext:no-python-format
-        "width_80": _("width of the 80 % intervals"),
-    }
-    if name.startswith("auc_"):
-        return _("AUC of another effect: %(effect)s") % {"effect": wordings.effect(name.removeprefix("auc_"))}
-    return words.get(name, name.replace("_", " "))
-
-
 def _about(version: ModelVersion, stored: Mapping[str, Any], figures: Mapping[str, Any]) -> list[Row]:
     known = wordings.note(version.task, version.estimator)
     rows = [
@@ -280,7 +258,7 @@ def _metric(name: str, value: Any) -> Row | None:
     bounds = figure[1:3]
     known = len(bounds) == 2 and all(map(is_number, bounds))
     interval = f"{number(bounds[0])} – {number(bounds[1])}" if known else ""
-    return Row(metric_name(name), number(figure[0]), interval)
+    return Row(metric_names.in_full(name), number(figure[0]), interval)
 
 
 def _bins(value: Any) -> list[Bin]:

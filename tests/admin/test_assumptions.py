@@ -21,7 +21,7 @@ STORED: dict[str, Any] = {
     "data": wordings.SIMULATED,
     "offers_chosen": wordings.ANY_OFFER,
     "cost_factor": [1.25, 0.085],
-    "model_bias_deviation": {"view": 0.02, "redeem": 0.031},
+    "model_bias_deviation": {"views": 0.02, "redemptions": 0.031},
     "interval": "90 %",
 }
 
@@ -35,7 +35,7 @@ def test_they_are_words() -> None:
         "Data": "simulated",
         "Which offer a shopper gets": "uniformly among the eligible",
         "What a redemption costs, per cost by its terms": "1.25 times, give or take 8.5 %",
-        "How far off totals were in the past": "view 2.0 %, redeem 3.1 %",
+        "How far off totals were in the past": "Shoppers who view it 2.0 %, Redemptions 3.1 %",
         "Interval": "90 %",
     }
     assert dict(read({"budget_minor": None}, "EUR")) == {"Budget": "no limit"}
@@ -46,7 +46,7 @@ def test_they_are_words_in_chinese() -> None:
         told = dict(read(STORED, "EUR"))
         assert told["顾客获得哪个优惠"] == "在符合条件的优惠中均匀选取"
         assert told["数据"] == "模拟数据"
-        assert told["以往总量的误差"] == "浏览 2.0 %, 核销 3.1 %"
+        assert told["以往总量的误差"] == "浏览该优惠的顾客 2.0 %, 核销 3.1 %"
         left = [text for pair in told.items() for text in pair if text.isascii() and any(map(str.isalpha, text))]
     assert left == []
 

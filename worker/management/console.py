@@ -17,6 +17,7 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from personalization.learning import metric_names
 from personalization.learning.attractiveness import hindsight
 from personalization.learning.board import BoardRow, Cost
 from personalization.learning.card import Card, Row
@@ -79,7 +80,7 @@ def board_tables(rows: list[BoardRow], population: str) -> list[Table]:
         of_task = [row for row in rows if row.task == task]
         metrics = list(dict.fromkeys(name for row in of_task for name in row.metrics))
         table = Table(title=f"{task} · {told}", title_justify="left")
-        for heading in ("", "estimator", *(METRIC_NAMES.get(name, name) for name in metrics[:6]), *COSTS):
+        for heading in ("", "estimator", *(metric_names.in_short(name) for name in metrics[:6]), *COSTS):
             table.add_column(heading, no_wrap=True)
         for row in of_task:
             cells = [_cell(row.metrics.get(name)) for name in metrics[:6]]
@@ -175,22 +176,6 @@ def _indented(rules: list[Rule], before: str) -> list[str]:
         leaf = f": {rule.probability} ({rule.share} of rows)" if rule.probability else ""
         lines += [f"{before}{rule.words}{leaf}", *_indented(rule.then, before + "  ")]
     return lines
-
-
-METRIC_NAMES = {
-    "log_loss": "log-loss",
-    "auc": "AUC",
-    "auc_view": "AUC view",
-    "auc_click": "AUC click",
-    "auc_purchase": "AUC purchase",
-    "average_precision": "average precision",
-    "ece": "calibration error",
-    "mse": "squared error",
-    "mae": "absolute error",
-    "gain_simpler": "gain over the same shares",
-    "gain_reigning": "gain over the reigning",
-}
-"""What the tables of commands call a metric; JSON keeps its code."""
 
 
 def _cell(value: tuple[float, float, float] | None) -> str:

@@ -11,7 +11,6 @@ from django.utils.translation import gettext_lazy as _
 
 from personalization.models.keys import staff_key
 from personalization.ports.moments import moment
-from personalization.ports.money import money
 
 
 class Coupon(models.Model):
@@ -184,7 +183,7 @@ class Reservation(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_state_display()}, {money(self.amount_minor, self.campaign.currency)}"
+        return f"{self.get_state_display()}, {moment(self.created_at)}"
 
 
 class UsageSlot(models.Model):
@@ -252,8 +251,7 @@ class Redemption(models.Model):
         ]
 
     def __str__(self) -> str:
-        amount = money(self.amount_minor, self.campaign.currency)
-        return f"{moment(self.redeemed_at)}: {amount}"  # its order is personal
+        return moment(self.redeemed_at)  # its order is personal
 
 
 class LedgerEntry(models.Model):

@@ -31,6 +31,8 @@ from personalization.ports.messages import explain
 from personalization.types import ModelTask
 
 MOST_POPULATIONS = 5
+MOST_METRICS = 4
+"""Columns of figures of the board; a version's page tells all."""
 COMPARED = ("simpler", "reigning")
 """The checks that hold a challenger against a rival."""
 
@@ -76,13 +78,13 @@ def board_tables(population: str) -> list[BoardTable]:
     tables = []
     for task, rows in by_task.items():
         every = dict.fromkeys(name for row in rows for name in row.metrics)
-        names = [name for name in every if not metric_names.effect_of(name)]
+        names = [name for name in every if not metric_names.effect_of(name)][:MOST_METRICS]
         tables.append(
             BoardTable(
                 population=population,
                 task=str(tasks.get(task, task)),
                 metrics=[metric_names.in_short(name) for name in names],
-                has_others=len(names) < len(every),
+                has_others=any(map(metric_names.effect_of, every)),
                 lines=[_line(row, names) for row in rows],
                 hindsight=hindsight_words(hindsight(population)) if task == ModelTask.ATTRACTIVENESS else "",
             )

@@ -152,6 +152,7 @@ def card_lines(card: Card) -> list[str]:
                                        f"{each.rows:,} rows" for each in card.calibration)],
         ),
         ("In a few rules", _rule_lines(card)),
+        ("For shoppers whom no batch has scored", [card.quick_sees, card.quick_words, *_pairs(card.quick)]),
         ("What it was compared with", [*_pairs(card.compared), *(f"- {reason}" for reason in card.reasons)]),
         ("Time and memory", _pairs(card.cost)),
     ]  # fmt: skip

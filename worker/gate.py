@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from personalization import conf
 from personalization.exceptions import ArtifactCorrupt
 from personalization.features.frames import Floats, Frames, Ints, milliseconds
-from personalization.learning import gate, registry
+from personalization.learning import gate, registry, sentences
 from personalization.learning import wordings as words
 from personalization.learning.gate import Check, Evidence
 from personalization.learning.registry import ModelVersion
@@ -296,7 +296,7 @@ def hold(reigning: ModelVersion | None) -> Check:
     card = reigning.card if reigning is not None and isinstance(reigning.card, dict) else {}
     if "held_until" not in card or datetime.fromisoformat(card["held_until"]) <= timezone.now():
         return Check("hold", True, words.FREE)
-    told = {"at": card["promoted_at"][:16], "until": card["held_until"][:16]}
+    told = {"at": sentences.at(card["promoted_at"]), "until": sentences.at(card["held_until"])}
     return Check("hold", False, words.HELD, told)
 
 

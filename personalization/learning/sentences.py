@@ -14,6 +14,8 @@ from typing import Any
 from django.utils.translation import gettext, override
 
 from personalization.exceptions import PersonalizationError
+from personalization.learning import figures
+from personalization.ports import moments
 
 PLAIN = re.compile(r"%(?:%|\(\w+\)(?:[sdg]|\.\d[fg]))")
 """What may stand in a template. Widths may not: they make a text of any length out of nothing."""
@@ -24,7 +26,7 @@ MOST_NESTED, MOST_LONG = 10, 10_000
 @dataclass(frozen=True, slots=True)
 class Sentence:
     """``template`` with ``params`` put in. A parameter may be a sentence itself or a list, joined by commas where its
-    parts are no whole sentences.
+    parts are no whole sentences, or a moment (:func:`at`).
     """
 
     template: str
@@ -41,6 +43,11 @@ class Sentence:
 
 Said = str | Sentence
 """A sentence, or the msgid of one without parameters."""
+
+
+def at(moment: str) -> dict[str, str]:
+    """Return a moment (ISO) as a parameter that is written as the reader writes moments."""
+    return {"moment": moment}
 
 
 def of(said: Said) -> Sentence:
@@ -108,6 +115,8 @@ def _shown(value: Any, depth: int) -> Any:
         several = [str(_shown(each, depth + 1)) for each in value]
         whole = bool(several) and all(text.endswith((".", "。")) for text in several)
         return (" " if whole else ", ").join(several)
+    if isinstance(value, Mapping) and (moment := figures.moment(value.get("moment"))) is not None:
+        return moments.moment(moment)
     if isinstance(value, Sentence | Mapping):
         found = read(value)
         return "" if found is None else _worded(found.template, found.params, depth)

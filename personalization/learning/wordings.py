@@ -147,7 +147,7 @@ CALIBRATION_OPEN = gettext_noop("Calibration error %(error).3f; there is nothing
 SPEED = gettext_noop("%(seconds).3f seconds per 1,000 rows; %(allowed)g are allowed.")
 SPEED_RANKS = gettext_noop("%(seconds).2f seconds per 1,000 shoppers; %(allowed)g are allowed.")
 SIZE = gettext_noop("%(size).2f MB; %(allowed)d are allowed.")
-HELD = gettext_noop("Rolled back at %(at)s UTC: nothing is promoted by itself until %(until)s UTC.")
+HELD = gettext_noop("Rolled back at %(at)s: nothing is promoted by itself until %(until)s.")
 FREE = gettext_noop("Nothing was rolled back lately.")
 
 # --- Why an estimator won its race, or did not ------------------------------------------------------------------------

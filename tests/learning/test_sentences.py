@@ -31,6 +31,16 @@ def test_a_sentence_within_a_sentence_is_read_in_the_readers_language() -> None:
         assert str(kept) == str(told)
 
 
+def test_a_moment_is_written_as_its_reader_writes_it() -> None:
+    told = Sentence("%(at)s!", {"at": sentences.at("2026-11-23T08:30:00+00:00")})
+    kept = sentences.read(json.loads(json.dumps(told.stored())))
+    assert str(kept) == str(told) == "Nov. 23, 2026, 8:30 a.m.!"
+    with override("zh-hans"):
+        assert str(kept) == "2026年11月23日 08:30!"
+    assert str(Sentence("%(at)s!", {"at": sentences.at("soon")})) == "!"
+    assert str(Sentence("%(at)s!", {"at": sentences.at("0001-01-01T00:00:00+14:00")})) == "%(at)s!"
+
+
 def test_several_are_put_into_one() -> None:
     few = sentences.of_error(NotEnoughData(wordings.FEW_LINES, params={"have": "3", "need": "500"}))
     none = Sentence(wordings.NO_PREFERENCE, {"said": few})

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from django.utils import timezone
 
 from personalization import conf
 from personalization.features import audiences
@@ -46,6 +47,15 @@ def last_moment(population: str) -> datetime | None:
     last = Event.objects.filter(shopper__population=population).order_by("-occurred_at").values_list("occurred_at")
     row = last.first()
     return row[0] if row else None
+
+
+def moment_to_score(population: str) -> datetime:
+    """Return the moment that scores are of, unless somebody names one: now, for the shop's own shoppers.
+
+    In an imported data set time stands still at its last event.
+    """
+    own = population == conf.get().population
+    return timezone.now() if own else last_moment(population) or timezone.now()
 
 
 def _millis(value: datetime | None, until: int) -> int:
@@ -146,6 +156,7 @@ def _offers(population: str, category_code: dict[str, int]) -> tuple[Offers, int
             members_only=np.array([float(bool(offer.tiers)) for offer in found]),
             external=[str(offer.attributes.get("external_id", "")) for offer in found],
             campaign=np.array([offer.campaign_id for offer in found], dtype=np.int64),
+            attribution_hours=np.array([_attribution_hours(offer.campaign) for offer in found], dtype=np.int64),
         ),
         digits,
     )
@@ -223,6 +234,10 @@ class CampaignBrief:
         return money(round(minor), self.currency)
 
 
+def _attribution_hours(campaign: Campaign) -> int:
+    return campaign.attribution_hours or conf.get().attribution_hours
+
+
 def _budget_left(campaign: Campaign) -> int | None:
     if campaign.budget_minor is None:
         return None
@@ -244,7 +259,7 @@ def campaign_brief(campaign_id: int, now: datetime) -> CampaignBrief | None:
         sent=campaign.delivery == Campaign.Delivery.SENT,
         starts_at=campaign.starts_at,
         days=(campaign.ends_at - campaign.starts_at).total_seconds() / 86_400,
-        attribution_hours=campaign.attribution_hours or conf.get().attribution_hours,
+        attribution_hours=_attribution_hours(campaign),
         budget_minor=_budget_left(campaign),
         tiers={pk: frozenset(tiers) for pk, tiers in offers},
         audience=list(audiences.reachable(campaign, now).order_by("pk").values_list("pk", flat=True)),

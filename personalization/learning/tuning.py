@@ -21,6 +21,7 @@ from personalization.exceptions import LeaseLost, PersonalizationError
 from personalization.learning import jobs
 from personalization.learning.figures import listed, mapping, number
 from personalization.models import Job, ModelVersion, TuningRun, TuningTrial
+from personalization.pure.redaction import redact
 from personalization.types import JobKind, ModelTask
 
 TASKS = (ModelTask.RESPONSE, ModelTask.PREFERENCE)
@@ -152,6 +153,7 @@ def seconds_spent(run: TuningRun, job: Job | None) -> float:
 
 def record(job: Job | None, trial: TuningTrial) -> None:
     """Store a trial under the job's fencing token; LeaseLost if the job, or the trial's number, is somebody else's."""
+    trial.error = redact(trial.error)
     try:
         with transaction.atomic():
             if job is not None:
@@ -240,7 +242,7 @@ def in_force(population: str, task: ModelTask) -> dict[str, Adopted]:
     found: dict[str, Adopted] = {}
     for run in _in_force(population, task).order_by("estimator"):
         gain = (run.gain or 0.0, run.low or 0.0, run.high or 0.0)
-        found[run.estimator] = Adopted(dict(run.settings), run.pk, run.best or 0, gain)
+        found[run.estimator] = Adopted(dict(mapping(run.settings)), run.pk, run.best or 0, gain)
     return found
 
 

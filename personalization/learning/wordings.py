@@ -190,6 +190,10 @@ PUBLISHING = gettext_noop("publishing")
 SHIPS = gettext_noop("%(estimator)s ships")
 STAYS = gettext_noop("%(rival)s stays")
 NO_MODEL = gettext_noop("no model ships")
+OVERTAKEN = gettext_noop(
+    "%(estimator)s: not promoted after all, %(rival)s stays: somebody rolled back or promoted another while this "
+    "training ran."
+)
 RESPONSE = gettext_noop("Response, judged on %(head)s: %(outcome)s.")
 STRATEGY = gettext_noop("Strategy: %(outcome)s.")
 PREFERENCE = gettext_noop("Preference, %(tested)s shoppers tested: %(outcome)s.")

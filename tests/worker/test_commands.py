@@ -75,6 +75,11 @@ def test_readiness_tells_what_is_there_and_what_is_lopsided(shop: Population) ->
     told = json.loads(typed("readiness", "--until", population.END.isoformat(), "--json"))
     assert told["diversity"] == before.versions[0].card["data"]["diversity"]
     assert any(warning.startswith("One offer") for warning in told["warnings"])
+    assert "Missing: age" not in printed
+    assert "Not used: age: protected, and PROTECTED_USES does not allow it" in printed
+    assert "Model, strategy: none in service yet" in printed
+    assert told["models"] == [line for line in printed.splitlines() if line.startswith("Model, ")]
+    assert len(told["models"]) == 5
 
 
 def test_readiness_of_a_shop_without_offers_tells_of_the_shop_alone(shop: Population) -> None:

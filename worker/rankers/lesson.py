@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -103,12 +103,21 @@ class Lesson:
             with safe_open(path, framework="numpy") as file:
                 known = json.loads((file.metadata() or {})["words"])
                 idf, components, matrix = (file.get_tensor(name) for name in ("idf", "components", "matrix"))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"The lesson {path} cannot be read ({error}). Name a file that `manage.py teach` wrote in "
                 "PERSONALIZATION_TEXT_LESSON, or unset it."
             ) from None
-        width = components.shape[-1]
-        if idf.shape != (len(known),) or components.shape != (len(known), width) or matrix.shape != (width, width):
+        if not _fit(known, idf, components, matrix):
             raise ValueError(f"The lesson {path} is broken: its parts do not fit together.")
         return cls(known, idf, components, matrix.astype(np.float64))
+
+
+def _fit(known: Any, idf: Scores, components: Scores, matrix: Scores) -> bool:
+    """Return whether these are different words, with numbers of the right shapes."""
+    if not isinstance(known, list) or not known or not all(isinstance(word, str) for word in known):
+        return False
+    shapes = idf.shape, components.shape[:1], matrix.shape
+    width = components.shape[-1] if components.ndim == 2 else 0
+    fitting = shapes == ((len(known),), (len(known),), (width, width)) and len(set(known)) == len(known)
+    return width > 0 and fitting and all(bool(np.isfinite(part).all()) for part in (idf, components, matrix))

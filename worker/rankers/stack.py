@@ -91,7 +91,7 @@ class Stack(Ranker):
     ) -> tuple[list[str], Floats]:
         """Return the best members on the late slice, in their order, and their weights."""
         early, after = past.take(~chosen), past.take(chosen)
-        fitted = self._fit(list(self.members), early, int(after.time.min()) - 1, seed, progress)
+        fitted = self._fit(list(self.members), early, int(early.time.max()), seed, progress)
         wanted = after.matrix()
         rows = np.flatnonzero((np.diff(wanted.indptr) > 0) & (np.bincount(early.shopper, minlength=past.shoppers) > 0))
         rows = rows[:: -(-len(rows) // MOST_JUDGED)] if len(rows) else rows

@@ -21,7 +21,8 @@ def stack(**changes: Any) -> Stack:
 
 def test_who_knows_what_comes_next_is_kept_and_weighs_most() -> None:
     """In walks the order is all there is to know: popularity knows nothing of it."""
-    found = stack(members=("popularity", "frequency", "transitions"), keep=2)
+    found = fit("stack", walks(items=60), members=("popularity", "frequency", "transitions"), keep=2)
+    assert isinstance(found, Stack)
     names = [ranker.name for ranker in found.fitted]
     assert "transitions" in names
     assert found.weights[names.index("transitions")] == found.weights.max()

@@ -76,7 +76,7 @@ def test_weights_follow_what_was_wanted() -> None:
 
 
 def test_a_member_that_cannot_be_stacked_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"members may be popularity, .*; not gru"):
-        Stack(members=("gru",))
+    with pytest.raises(ValueError, match=r"members may be popularity, .*; not light_gcn"):
+        Stack(members=("light_gcn",))
     with pytest.raises(ValueError, match="not nobody"):
         Stack(members=())

@@ -42,6 +42,14 @@ def more_epochs(best: int) -> int:
     return max(1, round(best * LATE_SHARE))
 
 
+def patient_epochs(patience: int, patient_steps: int, steps: int) -> int:
+    """Return how many epochs of so many steps may bring nothing better: ``patience``, but ``patient_steps`` at least.
+
+    Where there is little data an epoch is a few steps, and a few of those tell nothing.
+    """
+    return max(patience, -(-patient_steps // max(steps, 1)))
+
+
 def until_no_better(
     network: nn.Module,
     epoch: Epoch,

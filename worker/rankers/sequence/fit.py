@@ -24,7 +24,7 @@ from worker.parallel import ALONE, Group
 from worker.rankers.sequence.histories import Floats, Histories, Ints, Resident, Windows
 from worker.rankers.sequence.network import SequenceEncoder
 from worker.rankers.sequence.views import crop, mask, pretrain
-from worker.rankers.training import late, more_epochs, until_no_better, within
+from worker.rankers.training import late, more_epochs, patient_epochs, until_no_better, within
 
 MOST_JUDGED = 4096
 JUDGED_AT_ONCE = 512
@@ -37,13 +37,12 @@ PARTS, LEAST_PART = 4, 16
 class Training:
     """How to train. ``popularity`` is the power of an item's frequency in the draw of negatives: 0 draws evenly.
 
-    Training ends after ``patience`` epochs, and at least ``patient_steps`` steps, that brought nothing better: where
-    there is little data an epoch is a few steps, and two of those tell nothing. ``most_steps`` bounds what all epochs
-    may cost: there are fewer of them where there is much data, one at least. A catalogue no larger than ``negatives``
-    is compared in full. ``compile`` fuses the step through torch.compile, ``graph`` replays it as one CUDA graph: both
-    pay where steps are short and many. ``augment`` shows every batch as a view of itself; reordering is none of them,
-    since it would teach the wrong next item. ``pretraining`` counts the epochs in which two views of one shopper are
-    brought together first; ``view_share`` is how much a view changes.
+    Training ends after ``patience`` epochs, and at least ``patient_steps`` steps, that brought nothing better.
+    ``most_steps`` bounds what all epochs may cost: there are fewer of them where there is much data, one at least. A
+    catalogue no larger than ``negatives`` is compared in full. ``compile`` fuses the step through torch.compile,
+    ``graph`` replays it as one CUDA graph: both pay where steps are short and many. ``augment`` shows every batch as a
+    view of itself; reordering is none of them, since it would teach the wrong next item. ``pretraining`` counts the
+    epochs in which two views of one shopper are brought together first; ``view_share`` is how much a view changes.
     """
 
     epochs: int = 100
@@ -72,7 +71,7 @@ class Training:
 
     def patience_over(self, windows: int) -> int:
         """Return how many epochs over so many windows may bring nothing better."""
-        return max(self.patience, -(-self.patient_steps // self._steps(windows)))
+        return patient_epochs(self.patience, self.patient_steps, self._steps(windows))
 
     def _steps(self, windows: int) -> int:
         return max(-(-windows // self.batch), 1)

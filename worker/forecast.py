@@ -42,6 +42,8 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     campaign = reading.campaign_brief(int(params.get("campaign") or 0), now)
     if campaign is None:
         raise NotEnoughData(words.CAMPAIGN_GONE)
+    if campaign.over:
+        raise NotEnoughData(words.CAMPAIGN_OVER)
     if not campaign.tiers:
         raise NotEnoughData(words.NO_OFFER)
     stage("reading", 0.05)

@@ -10,11 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import numpy as np
-from django.utils import timezone
 from numpy.typing import NDArray
 
 from personalization import conf
@@ -293,10 +291,10 @@ def sized(size_bytes: int) -> Check:
 
 def hold(reigning: ModelVersion | None) -> Check:
     """Return whether promotions wait because somebody has rolled back to the reigning version a short while ago."""
-    card = reigning.card if reigning is not None and isinstance(reigning.card, dict) else {}
-    if "held_until" not in card or datetime.fromisoformat(card["held_until"]) <= timezone.now():
+    until = registry.held_until(reigning) if reigning is not None else None
+    if reigning is None or until is None:
         return Check("hold", True, words.FREE)
-    told = {"at": card["promoted_at"][:16], "until": card["held_until"][:16]}
+    told = {"at": reigning.card["promoted_at"][:16], "until": until.isoformat()[:16]}
     return Check("hold", False, words.HELD, told)
 
 

@@ -23,7 +23,7 @@ from personalization.features.compute import DAY, FeatureBuilder, Rows
 from personalization.features.frames import TYPE_CODE, Floats, Frames, Ints
 from personalization.features.series import Series
 from personalization.features.specification import INDEX
-from personalization.learning import diversity
+from personalization.learning import diversity, fairness
 from personalization.learning import wordings as words
 from personalization.learning.readiness import HISTORY_DAYS, MIN_MOMENTS, MIN_POSITIVES, days_for_intent
 from personalization.types import HEADS
@@ -119,10 +119,9 @@ def describe(problem: Problem, *, seed: int) -> dict[str, Any]:
     """Return how diverse the data of this problem is, with a purchase within the days as its outcome."""
     rows, bought = pairs(problem, problem.moments, seed=seed)
     outcomes = diversity.Outcomes.known(HEADS[PURCHASE], rows, bought)
-    protected = conf.get().protected_attributes
-    return diversity.describe(
-        problem.builder.frames, problem.moments[0], outcomes, problem.builder, protected=protected
-    )
+    frames, protected = problem.builder.frames, conf.get().protected_attributes
+    hidden = fairness.hidden_from_offers(frames.population)
+    return diversity.describe(frames, problem.moments[0], outcomes, problem.builder, protected=protected, hidden=hidden)
 
 
 def assemble(builder: FeatureBuilder, rows: Rows, bought: Floats, vocabularies: Vocabularies) -> Samples:

@@ -1,10 +1,11 @@
 """What a batch of scores is about, as histograms: counts a bin and nothing about anybody.
 
-At training, the reference: everybody at the cut-off, each with one offer in turn, as a scoring at that moment would
-see them, and what the new model says of them. At scoring, the same rows of that day, counted in the reference's bins.
-Training rows would be no reference: whoever was shown something, at whatever hour, is another population than
-everybody now. One row a shopper makes the rows independent, which the noise of the PSI assumes; it costs a small part
-of a scoring.
+At training, the reference: everybody at the moment that the model is trained for, each with one offer in turn, as a
+scoring at that moment would see them, and what the new model says of them. Not at the last event: after a week in
+which nobody came, the first scoring would lie a week off, and alarm. At scoring, the same rows of that day, counted in
+the reference's bins. Training rows would be no reference: whoever was shown something, at whatever hour, is another
+population than everybody now. One row a shopper makes the rows independent, which the noise of the PSI assumes; it
+costs a small part of a scoring.
 """
 
 from __future__ import annotations
@@ -50,17 +51,12 @@ counts of 7 and 28 days and in the rates."""
 
 
 def windows(frames: Frames) -> Ints:
-    """Return each offer's outcome window in milliseconds: what its exposures had, else the common one."""
+    """Return each offer's outcome window in milliseconds: what its exposures had, else what the next ones will have."""
     exposures = frames.exposures
     length = exposures.window_end - exposures.time
-    usual = int(np.median(length)) if len(length) else 168 * HOUR
-    found = np.full(len(frames.offers), usual, dtype=np.int64)
-    for offer in range(len(frames.offers)):
-        own = length[exposures.offer == offer]
-        if len(own):
-            found[offer] = int(np.median(own))
-        elif not np.isnan(frames.offers.hours[offer]):
-            found[offer] = int(frames.offers.hours[offer] * HOUR)
+    found: Ints = frames.offers.attribution_hours * HOUR
+    for offer in np.unique(exposures.offer[exposures.offer >= 0]):
+        found[offer] = int(np.median(length[exposures.offer == offer]))
     return found
 
 

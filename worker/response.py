@@ -17,7 +17,7 @@ from personalization import conf
 from personalization.exceptions import NotEnoughData
 from personalization.features.compute import KINDS, FeatureBuilder, Rows
 from personalization.features.frames import Exposures, Floats, Frames, Ints
-from personalization.learning import diversity
+from personalization.learning import diversity, fairness
 from personalization.learning import wordings as words
 from personalization.learning.readiness import MIN_POSITIVES
 from personalization.types import HEADS
@@ -108,8 +108,8 @@ def describe(problem: Problem, test_from: int) -> dict[str, Any]:
     """Return how diverse the data of this problem is, with the head that decides as its outcome."""
     head = primary_head(problem.y)
     outcomes = diversity.Outcomes.known(HEADS[head], problem.shown, problem.y[:, head])
-    protected = conf.get().protected_attributes
-    return diversity.describe(problem.frames, test_from, outcomes, problem.builder, protected=protected)
+    protected, hidden = conf.get().protected_attributes, fairness.hidden_from_offers(problem.frames.population)
+    return diversity.describe(problem.frames, test_from, outcomes, problem.builder, protected=protected, hidden=hidden)
 
 
 def strategy_targets(frames: Frames, exposures: Exposures) -> tuple[Ints, Floats]:

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 
 from personalization.exceptions import LeaseLost, PersonalizationError
 from personalization.learning import handlers, jobs, shards
 from personalization.learning import wordings as words
 from personalization.learning.jobs import Job
 from personalization.learning.sentences import Sentence, of_error
+from personalization.pure.redaction import redact
 from personalization.types import JobKind, JobState
 from worker import forecast, score, scratch, shadow, train, tune
 from worker.pulse import Pulse
@@ -76,7 +77,7 @@ def work(job: Job, progress: Show | None = None) -> None:
             raise
         except Exception as error:
             logger.exception("job %s failed", job.pk)
-            _fail(job, Sentence(words.UNEXPECTED, {"error": f"{type(error).__name__}: {error}"}))
+            _fail(job, Sentence(words.UNEXPECTED, {"error": _told(error)}))
 
 
 def help_out(score_set_id: int) -> int:
@@ -98,6 +99,12 @@ def _handler(job: Job) -> Callable[..., Any]:
     if handler is None:
         raise PersonalizationError(words.NO_HANDLER)
     return handler
+
+
+def _told(error: Exception) -> str:
+    """Return an error for the job's page: a database quotes the row that it refused, so of its errors only the name."""
+    name = type(error).__name__
+    return name if isinstance(error, DatabaseError) else redact(f"{name}: {error}")
 
 
 def _fail(job: Job, message: Sentence) -> None:

@@ -11,9 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from django.utils import timezone
 
-from personalization import conf
 from personalization.exceptions import ArtifactCorrupt, NotEnoughData
 from personalization.features.compute import KINDS, FeatureBuilder, Rows
 from personalization.features.frames import TYPE_CODE, Floats, Frames, Ints, milliseconds
@@ -160,9 +158,7 @@ class Scorer:
 def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetime | None = None) -> ScoreSet:
     """Score every consenting shopper and publish; raises NotEnoughData where no champion exists yet."""
     population = population_of(params.get("population"))
-    until = until or (
-        timezone.now() if population == conf.get().population else reading.last_moment(population) or timezone.now()
-    )
+    until = until or reading.moment_to_score(population)
     stage("reading", 0.02)
     versions = registry.champions(population)
     if not versions:

@@ -10,9 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from django.utils import timezone
 
-from personalization import conf
 from personalization.exceptions import NotEnoughData
 from personalization.features.compute import FeatureBuilder, Rows
 from personalization.features.frames import Floats, Frames, Ints, milliseconds
@@ -36,8 +34,7 @@ SEED = 0
 def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetime | None = None) -> dict[str, Any]:
     """Predict, judge, store; returns the job's result. Raises NotEnoughData where nobody reigns."""
     population = population_of(params.get("population"))
-    own = population == conf.get().population
-    until = until or (timezone.now() if own else reading.last_moment(population) or timezone.now())
+    until = until or reading.moment_to_score(population)
     versions = shadow.watched(population)
     if not versions:
         raise NotEnoughData(words.NOBODY_IN_SHADOW)

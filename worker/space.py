@@ -21,9 +21,10 @@ class Range:
     multiple: int = 1
 
     def __contains__(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float) or (self.whole and value != int(value)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        return self.low <= value <= self.high
+        # The bounds first: neither infinity nor nan lies within them, and neither has a whole part.
+        return self.low <= value <= self.high and not (self.whole and value != int(value))
 
     def even(self, value: float) -> float:
         """Return the multiple nearest to a value that a search came to, one that is still below ``high``."""

@@ -6,6 +6,7 @@ Versions become visible, and the champion changes, in one transaction under the 
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -45,6 +46,7 @@ def population_of(wanted: str | None) -> str:
 def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetime | None = None) -> Outcome:
     """Train every part on what happened until ``until`` and promote the winners."""
     population = population_of(params.get("population"))
+    scored_at = until or reading.moment_to_score(population)
     until = until or reading.last_moment(population)
     if until is None:
         raise NotEnoughData(words.NO_EVENTS, params={"population": population})
@@ -52,15 +54,14 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
     outcome = Outcome()
     try:
-        _train_parts(frames, job, params, stage, outcome)
+        _train_parts(frames, job, params, stage, outcome, scored_at)
         stage("publishing", 0.98)
         with transaction.atomic():
             for version in outcome.versions:
                 registry.register(version)
+            _crown(outcome)
             if job is not None:
                 jobs.finish(job, _result(population, until, frames.simulated, outcome))
-            for version in outcome.promoted:
-                registry.promote(version)
             if outcome.refused is not None:
                 shadow.begin_after_refusal(outcome.refused)
             if params.get("score"):
@@ -71,18 +72,32 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     return outcome
 
 
+def _crown(outcome: Outcome) -> None:
+    """Promote the winners; whoever was overtaken by a rollback, or by another promotion, stays a candidate."""
+    for version in list(outcome.promoted):
+        if registry.succeed(version, outcome.rivals[version.task]):
+            continue
+        outcome.promoted.remove(version)
+        reigning = registry.champion(ModelTask(version.task), version.population)
+        outcome.sentences.append(Sentence(words.OVERTAKEN, {"estimator": version.estimator, "rival": str(reigning)}))
+        if version.task == ModelTask.RESPONSE.value:
+            outcome.refused = version
+
+
 def _discard(versions: list[ModelVersion]) -> None:
     """Take back what an unfinished run has written: nothing of it is kept."""
     for version in versions:
         artifacts.delete(version.path)
 
 
-def _train_parts(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
-    """Train what the data allows; NotEnoughData only if that is nothing."""
+def _train_parts(
+    frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome, scored_at: datetime
+) -> None:
+    """Train what the data allows, to score from ``scored_at`` on; NotEnoughData only if that is nothing."""
     refused: list[Sentence] = []
     wanted = params.get("parts", PARTS)
     for part, without, train, share in (
-        (ModelTask.RESPONSE, words.NO_RESPONSE, response.train, (0.1, 0.7)),
+        (ModelTask.RESPONSE, words.NO_RESPONSE, partial(response.train, scored_at=scored_at), (0.1, 0.7)),
         (ModelTask.PREFERENCE, words.NO_PREFERENCE, preference.train, (0.7, 0.87)),
         (ModelTask.INTENT, words.NO_INTENT, intent.train, (0.87, 0.95)),
         (ModelTask.ATTRACTIVENESS, words.NO_ATTRACTIVENESS, launches.train, (0.95, 0.97)),

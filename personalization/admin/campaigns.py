@@ -215,6 +215,7 @@ class CampaignAdmin(CampaignList):
                 wrap(self.state_page),
                 name="personalization_campaign_state",
             ),
+            path("<path:object_id>/checks/", wrap(self.checks_page), name="personalization_campaign_checks"),
             path(
                 "<path:object_id>/forecast/",
                 wrap(self.forecast_page),
@@ -228,6 +229,9 @@ class CampaignAdmin(CampaignList):
 
     def state_page(self, request: HttpRequest, object_id: str, to: str) -> HttpResponse:
         return lifecycle.state_view(self, request, object_id, to)
+
+    def checks_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return lifecycle.checks_view(self, request, object_id)
 
     def forecast_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return forecasts.forecast_view(self, request, object_id)
@@ -284,12 +288,11 @@ class CampaignAdmin(CampaignList):
         context["parts"] = parts.parts(form, context["inline_admin_formsets"], stored, found.sentence)
         if stored is not None:
             context["tools"] = revision_pages.tools(request, stored)
-            steps = lifecycle.steps(request, stored)
-            before_launch = any(lifecycle.needs_checklist(stored, step.to) for step in steps)
+            shown = lifecycle.is_before_launch(request, stored)
+            context.update(lifecycle.checks_context(stored, found, shown=shown))
             context.update(
                 state_badge=moments.state_badge(stored),
-                steps=steps,
-                checks=lifecycle.checklist(stored, found) if before_launch else [],
+                steps=lifecycle.steps(request, stored),
                 unsendable=checklist.unsendable(stored),
                 history=lifecycle.history(stored),
                 panel=forecasts.panel(request, stored),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from personalization import conf
@@ -23,11 +24,21 @@ FRESH = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the check-list: whether it is met, what it says, and what to do about it."""
+    """One line of the check-list: whether it is met, what it says then, what it says while open, and what to do.
+
+    ``waits``: a job is at it, so that the line may change by itself.
+    """
 
     ok: bool
     text: str
+    still: str
     hint: str = ""
+    waits: bool = False
+
+    @property
+    def told(self) -> str:
+        """The line as it stands: an open one says what is the matter, not what should be."""
+        return self.text if self.ok else self.still
 
 
 def further(campaign: Campaign, offers: list[Offer], now: datetime) -> list[Check]:
@@ -55,7 +66,14 @@ def _of_audience(campaign: Campaign, now: datetime) -> list[Check]:
         lacking = audiences.lacking(campaign, now)
     except InvalidAudience:
         return []
-    return [Check(False, _("Its audience asks for nothing that is not known yet"), lacking)] if lacking else []
+    if not lacking:
+        return []
+    at_it = open_jobs(JobKind.TRAIN, JobKind.SCORE, JobKind.SUMMARY).filter(params__population=campaign.population)
+    met, still = (
+        _("Its audience asks for nothing that is not known yet"),
+        _("Its audience asks for what is not known yet"),
+    )
+    return [Check(False, met, still, lacking, waits=at_it.exists())]
 
 
 def _of_offers(campaign: Campaign, offers: list[Offer]) -> list[Check]:
@@ -66,16 +84,18 @@ def _of_offers(campaign: Campaign, offers: list[Offer]) -> list[Check]:
         Check(
             not wordless,
             _("Every offer has a headline and a text"),
+            _("An offer lacks its headline or its text"),
             _("Without: %(names)s.") % {"names": ", ".join(wordless)},
         )
     ]
     if strange:
         hint = _("The shop does not declare %(slots)s: nothing is shown there.") % {"slots": ", ".join(strange)}
-        checks.append(Check(False, _("Every slot exists"), hint))
+        checks.append(Check(False, _("Every slot exists"), _("A slot does not exist"), hint))
     aimless = [offer.name for offer in offers if _is_aimless(offer)]
     if aimless:
         hint = _("Nothing is claimed there, and there is no link: pages leave the button of %(names)s out.")
-        checks.append(Check(False, _("Every button leads somewhere"), hint % {"names": ", ".join(aimless)}))
+        hint %= {"names": ", ".join(aimless)}
+        checks.append(Check(False, _("Every button leads somewhere"), _("A button leads nowhere"), hint))
     beneficial = [offer for offer in offers if offer.kind != OfferKind.ANNOUNCEMENT]
     unlimited = [offer.name for offer in beneficial if offer.max_issued is None and offer.max_redemptions is None]
     if beneficial:
@@ -83,13 +103,15 @@ def _of_offers(campaign: Campaign, offers: list[Offer]) -> list[Check]:
             Check(
                 not unlimited or bool(campaign.budget_minor),
                 _("The number of coupons is bounded"),
+                _("The number of coupons has no bound"),
                 _("Neither a limit nor a budget bounds: %(names)s.") % {"names": ", ".join(unlimited)},
             )
         )
     if campaign.gate_liability:
         boundless = [offer.name for offer in beneficial if worst_case(offer.terms()) is None]
         hint = _("Set a largest discount for: %(names)s.") % {"names": ", ".join(boundless)}
-        checks.append(Check(not boundless, _("The budget can cover every coupon"), hint))
+        met, still = _("The budget can cover every coupon"), _("The budget may not cover every coupon")
+        checks.append(Check(not boundless, met, still, hint))
     return checks
 
 
@@ -105,41 +127,45 @@ def _of_sending(campaign: Campaign) -> list[Check]:
     checks = []
     if campaign.delivery == Campaign.Delivery.SENT:
         hint = _("Nothing would be sent: add a trigger with a channel. “Launch” sends it once to the whole audience.")
-        checks.append(Check(bool(used), _("It is sent to its shoppers"), hint))
+        checks.append(Check(bool(used), _("It is sent to its shoppers"), _("It is sent to nobody yet"), hint))
     if used:
         told = channels.in_words(channels.lacking(used))
         hint = _("These settings are empty, so nobody is reached. %(channels)s.") % {"channels": told}
-        checks.append(Check(not told, _("Its channels are set up"), hint))
+        checks.append(Check(not told, _("Its channels are set up"), _("A channel of it is not set up"), hint))
     return checks
 
 
 def _of_forecast(campaign: Campaign, now: datetime) -> list[Check]:
     """A forecast of other terms, of long ago, or one still in the making, is no forecast of this campaign."""
-    running = Job.objects.filter(
-        kind=JobKind.FORECAST.value,
-        params__campaign=campaign.pk,
-        state__in=[JobState.QUEUED.value, JobState.RUNNING.value],
-    )
-    if running.exists():
+    if open_jobs(JobKind.FORECAST).filter(params__campaign=campaign.pk).exists():
         hint = _("Wait for it: a launch now freezes the one before, or none.")
-        return [Check(False, _("No forecast is being computed"), hint)]
+        met, still = _("No forecast is being computed"), _("A forecast is being computed")
+        return [Check(False, met, still, hint, waits=True)]
     newest = campaign.forecasts.order_by("-created_at").first()
     if newest is None:
         return []
     fitting = forecast_terms.fits(newest)
-    hint = _("It is more than seven days old.") if fitting else str(forecasts.UNFIT)
-    return [Check(fitting and now - newest.created_at <= FRESH, _("Its forecast is up to date"), hint)]
+    hint = _("It is more than seven days old. Compute it again.") if fitting else str(forecasts.UNFIT)
+    fresh = fitting and now - newest.created_at <= FRESH
+    return [Check(fresh, _("Its forecast is up to date"), _("Its forecast is out of date"), hint)]
+
+
+def open_jobs(*kinds: JobKind) -> QuerySet[Job]:
+    """Return the jobs of these kinds that wait or run."""
+    states = [JobState.QUEUED.value, JobState.RUNNING.value]
+    return Job.objects.filter(kind__in=[kind.value for kind in kinds], state__in=states)
 
 
 def _of_conflicts(campaign: Campaign) -> Check:
     serious = conflicts.of_campaign(campaign).serious
     names = dict.fromkeys(f"“{conflict.campaign}”" for conflict in serious)
     hint = _("Discounts may add up with: %(names)s.") % {"names": ", ".join(names)}
-    return Check(not serious, _("It gets along with other campaigns"), hint)
+    return Check(not serious, _("It gets along with other campaigns"), _("It meets other campaigns"), hint)
 
 
 def _of_approval(campaign: Campaign) -> list[Check]:
     if not conf.get().approval_required:
         return []
     approved = campaign.approved_revision is not None and campaign.approved_revision == campaign.revision
-    return [Check(approved, _("Its latest revision is approved"), _("Somebody with the permission has to approve it."))]
+    met, still = _("Its latest revision is approved"), _("Its latest revision is not approved yet")
+    return [Check(approved, met, still, _("Somebody with the permission has to approve it."))]

@@ -107,9 +107,9 @@ class Chart:
 def metric_label(metric: str, fallback: str = "") -> str:
     """Return a metric's name for people."""
     labels = {
-        "audience": _("Shoppers addressed"),
-        "exposures": _("Shoppers reached"),
-        "views": _("Shoppers who see it"),
+        "audience": _("Shoppers shown an offer"),
+        "exposures": _("Exposures"),
+        "views": _("Shoppers who view it"),
         "clicks": _("Clicks"),
         "claims": _("Coupons claimed"),
         "redemptions": _("Redemptions"),

@@ -27,6 +27,7 @@ from personalization.admin.display import DASH, badge, day, progress
 from personalization.exceptions import PersonalizationError
 from personalization.learning import jobs, retraining, shards
 from personalization.learning.readiness import readiness
+from personalization.learning.standing import standings
 from personalization.models import Job
 from personalization.ports.messages import explain
 from personalization.types import JobKind, JobState
@@ -34,6 +35,8 @@ from personalization.types import JobKind, JobState
 OPEN = (JobState.QUEUED.value, JobState.RUNNING.value)
 ENDED_BADLY = (JobState.FAILED.value, JobState.CANCELLED.value, JobState.QUARANTINED.value)
 STARTABLE = {kind.value: kind for kind in (JobKind.TRAIN, JobKind.SCORE, JobKind.SHADOW)}
+LONGEST_KEY = 18
+"""Digits of a row's number, at most: more fit no column."""
 MOST_POLLED = 100
 
 
@@ -90,7 +93,7 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("created"), ordering="created_at")
     def created(self, job: Job) -> SafeString:
-        who = job.requested_by.get_username() if job.requested_by is not None else _("automatically")
+        who = job.requested_by.get_username() if job.requested_by is not None else _("by the schedule or a command")
         return format_html(
             '{} <span class="pz-figure">{}</span><span class="pz-hint">{}</span>',
             day(job.created_at),
@@ -190,7 +193,8 @@ class JobAdmin(ReadOnlyAdmin):
         """Return the changing cells of some jobs, for the list that refreshes itself."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        wanted = [int(part) for part in request.GET.get("ids", "").split(",")[:MOST_POLLED] if part.isdecimal()]
+        asked = request.GET.get("ids", "").split(",")[:MOST_POLLED]
+        wanted = [int(part) for part in asked if part.isdecimal() and len(part) <= LONGEST_KEY]
         cells = {
             job.pk: {
                 "state": self.state_now(job),
@@ -238,6 +242,7 @@ class JobAdmin(ReadOnlyAdmin):
             ready = None
         context = {
             "readiness": ready,
+            "standings": standings(population),
             "may_run": self.has_run_permission(request),
             "refreshing": Job.objects.filter(state__in=OPEN).exists(),
         }

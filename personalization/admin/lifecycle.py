@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import render
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -136,34 +137,69 @@ def checklist(campaign: Campaign, audience: AudienceView) -> list[Check]:
     """Return what a careful marketer looks at before a launch."""
     now = timezone.now()
     offers = list(campaign.offers.all())
-    checks = [Check(bool(offers), _("It has offers"), _("Add at least one offer."))]
+    checks = [Check(bool(offers), _("It has offers"), _("It has no offer yet"), _("Add at least one offer."))]
     if campaign.delivery == Campaign.Delivery.ON_PAGE:
         unplaced = [offer.name for offer in offers if not offer.slots]
         hint = _("Without a slot: %(names)s.") % {"names": ", ".join(unplaced)} if unplaced else ""
-        checks.append(Check(bool(offers) and not unplaced, _("Every offer has a slot"), hint))
+        still = _("An offer has no slot") if unplaced else _("No offer has a slot yet")
+        checks.append(Check(bool(offers) and not unplaced, _("Every offer has a slot"), still, hint))
     checks.append(
         Check(
             campaign.starts_at >= now and campaign.ends_at > now,
             _("Its dates lie in the future"),
+            _("Its dates do not lie in the future"),
             _("The end has passed.") if campaign.ends_at <= now else _("It starts at once: the start has passed."),
         )
     )
-    checks.append(Check(bool(campaign.budget_minor), _("It has a budget"), _("Without one, discounts have no limit.")))
+    hint = _("Without one, discounts have no limit.")
+    checks.append(Check(bool(campaign.budget_minor), _("It has a budget"), _("It has no budget"), hint))
     checks.append(
         Check(
             campaign.forecasts.exists(),
             _("Its forecast is computed"),
-            _("Without one, there is nothing to compare the outcome with."),
+            _("It has no forecast yet"),
+            _("Compute it: without one, there is nothing to compare the outcome with."),
         )
     )
     checks.append(
         Check(
             bool(audience.count),
             _("Its audience is not empty") if not audience.count else audience.sentence,
+            _("Nobody is in its audience"),
             audience.error or _("Nobody meets all conditions."),
         )
     )
     return [*checks, *further(campaign, offers, now)]
+
+
+def checks_context(campaign: Campaign, audience: AudienceView, *, shown: bool) -> dict[str, Any]:
+    """Return what the list's template needs: lines, whether one may change by itself, where to ask again."""
+    checks = checklist(campaign, audience) if shown else []
+    return {
+        "checks": checks,
+        "checks_wait": any(check.waits for check in checks),
+        "checks_met": bool(checks) and all(check.ok for check in checks),
+        "checks_url": reverse("admin:personalization_campaign_checks", args=[campaign.pk]),
+    }
+
+
+def checks_view(model_admin: CampaignAdmin, request: HttpRequest, object_id: str) -> HttpResponse:
+    """Return the check-list alone, for the pages on which it refreshes itself while a job is at one of its lines."""
+    if request.method != "GET":
+        return HttpResponseNotAllowed(["GET"])
+    campaign = model_admin.get_object(request, object_id)
+    if campaign is None:
+        return model_admin.gone(request, object_id)
+    if not model_admin.has_view_permission(request, campaign):
+        raise PermissionDenied
+    found = model_admin.audience_view(request, campaign)
+    context = checks_context(campaign, found, shown=is_before_launch(request, campaign))
+    return render(request, "admin/personalization/campaign/checks.html", context)
+
+
+def is_before_launch(request: HttpRequest, campaign: Campaign) -> bool:
+    """Return whether the user may take the campaign a step that wants the check-list."""
+    return any(needs_checklist(campaign, step.to) for step in steps(request, campaign))
 
 
 def history(campaign: Campaign) -> list[Change]:
@@ -234,7 +270,7 @@ def _confirmation(model_admin: CampaignAdmin, request: HttpRequest, campaign: Ca
         "title": f"{step_label(campaign, to)}: {campaign.name}",
         "label": step_label(campaign, to),
         "consequence": consequence(campaign, to),
-        "checks": checklist(campaign, audience) if needs_checklist(campaign, to) else [],
+        **checks_context(campaign, audience, shown=needs_checklist(campaign, to)),
         "warns": to == Status.ENDED,
         "media": model_admin.media,
     }

@@ -77,7 +77,10 @@ def panel_of(report: MonitoringReport) -> Panel:
         weeks=weeks,
         height=len(weeks) * ROW + 8,
         facts=_facts(figures.get("service")),
-        gaps=[_gap(row) for row in _rows(figures.get("gaps"))],
+        gaps=[
+            *(_gap(row) for row in _rows(figures.get("gaps"))),
+            *(_no_gap(row) for row in _rows(figures.get("nothing"))),
+        ],
     )
 
 
@@ -106,8 +109,7 @@ def _gap(row: Mapping[str, Any]) -> Line:
     interval = gettext("%(low)s to %(high)s") % {"low": percent(gap.get("low")), "high": percent(gap.get("high"))}
     return Line(
         (
-            measure_in_words(str(row.get("measure", ""))),
-            f"{named(str(row.get('attribute', '')))}: {row.get('group', '')}",
+            *_of_what(row),
             f"{percent(gap.get('value'))} ({interval})",
             percent(own.get("value")),
             percent(rest.get("value")),
@@ -115,6 +117,17 @@ def _gap(row: Mapping[str, Any]) -> Line:
         ),
         level_badge(row.get("level")),
     )
+
+
+def _no_gap(row: Mapping[str, Any]) -> Line:
+    told = gettext("nothing to compare: it happened to nobody")
+    return Line((*_of_what(row), told, DASH, DASH, number(row.get("shoppers"))), level_badge(None))
+
+
+def _of_what(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return measure and group of a comparison."""
+    group = f"{named(str(row.get('attribute', '')))}: {row.get('group', '')}"
+    return measure_in_words(str(row.get("measure", ""))), group
 
 
 def _facts(service: Any) -> list[tuple[str, str]]:

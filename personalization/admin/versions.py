@@ -227,10 +227,10 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         if not self.has_promote_permission(request):
             raise PermissionDenied
         back = HttpResponseRedirect(reverse("admin:personalization_modelversion_change", args=[version.pk]))
+        if version.state == ModelVersion.State.CHAMPION:  # a button pressed twice
+            return back
         if request.method == "POST":
             self._promote(request, version)
-            return back
-        if version.state == ModelVersion.State.CHAMPION:
             return back
         reigning = ModelVersion.objects.filter(
             task=version.task, population=version.population, state=ModelVersion.State.CHAMPION

@@ -16,8 +16,21 @@ from personalization.pure import quick
 
 logger = logging.getLogger(__name__)
 _TTL_SECONDS = 3.0
-_STUDENT = "_pz_student"
-_live: dict[str, tuple[float, ScoreSet | None]] = {}
+
+
+@dataclass(slots=True)
+class _Remembered:
+    """A population's published set (None: there is none), until when it is remembered, and its quick model once read.
+
+    ``student`` is empty until somebody has asked for the quick model.
+    """
+
+    until: float
+    live: ScoreSet | None
+    student: tuple[quick.Model | None] | None = None
+
+
+_remembered: dict[str, _Remembered] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +50,34 @@ class Scores:
     """The quick model, where it may be asked: of a shopper who agreed and has no scores, or too old ones."""
 
 
-def live_set(population: str) -> ScoreSet | None:
-    """Return the population's published ScoreSet, remembered for a few seconds."""
-    cached = _live.get(population)
-    if cached is None or cached[0] < time.monotonic():
+def _remember(population: str) -> _Remembered:
+    """Return the population's published ScoreSet, read again every few seconds."""
+    cached = _remembered.get(population)
+    if cached is None or cached.until < time.monotonic():
         found = ScoreSet.objects.filter(population=population, state=ScoreSet.State.LIVE).first()
-        cached = (time.monotonic() + _TTL_SECONDS, found)
-        _live[population] = cached
-    return cached[1]
+        cached = _remembered[population] = _Remembered(time.monotonic() + _TTL_SECONDS, found)
+    return cached
 
 
-def _student(live: ScoreSet) -> quick.Model | None:
-    """Return the set's quick model, read once a set that is remembered."""
-    held: tuple[quick.Model | None] | None = getattr(live, _STUDENT, None)
-    if held is None:
+def _student(held: _Remembered, live: ScoreSet) -> quick.Model | None:
+    """Return the set's quick model, read once as long as the set is remembered."""
+    if held.student is None:
         stored = live.defaults.get("quick")
-        held = (quick.read(stored),)
-        setattr(live, _STUDENT, held)
-        if stored and held[0] is None:
+        held.student = (quick.read(stored),)
+        if stored and held.student[0] is None:
             logger.warning("score set %s: its quick model is of another release and not used; score again", live.pk)
-    return held[0]
+    return held.student[0]
 
 
 def forget() -> None:
     """Drop the remembered ScoreSet: another has been published in this process."""
-    _live.clear()
+    _remembered.clear()
 
 
 def for_shopper(shopper: Shopper | None, population: str) -> Scores:
     """Return the shopper's predictions; without them the batch's defaults, and the reason why."""
-    live = live_set(population)
+    held = _remember(population)
+    live = held.live
     if live is None:
         return Scores(fallback="no_scores")
     base = {"version_id": live.response_version_id, "defaults": live.defaults, "score_set_id": live.pk}
@@ -74,10 +85,10 @@ def for_shopper(shopper: Shopper | None, population: str) -> Scores:
         return Scores(fallback="unknown_shopper", **base)
     age = timezone.now() - (live.published_at or live.created_at)
     if age > timedelta(hours=conf.get().score_max_age_hours):
-        return Scores(fallback="stale_scores", student=_student(live), **base)
+        return Scores(fallback="stale_scores", student=_student(held, live), **base)
     row = ShopperScores.objects.filter(shopper=shopper, score_set=live).first()
     if row is None:
-        return Scores(fallback="not_scored", student=_student(live), **base)
+        return Scores(fallback="not_scored", student=_student(held, live), **base)
     return Scores(
         fallback="", offers=row.offers, kinds=row.kinds, items=row.items, values=row.values, reasons=row.reasons, **base
     )

@@ -11,6 +11,7 @@ from typing import Any
 from personalization.models import Event, Shopper
 from personalization.models.events import WISHES
 from personalization.tracking.event_types import LESS, MORE, NEITHER
+from personalization.tracking.parsing import FUTURE_TOLERANCE
 
 GLANCES = ("product_seen", "page_left")
 """What says nothing of interest: a product that stood on the screen, and how long a page did."""
@@ -46,9 +47,9 @@ def read(shopper: Shopper | None, now: datetime) -> Session:
     )
     session = summarise(rows, now)
     # "Less like this" outlasts the session: however much was viewed since, it stays away.
-    wishes = Event.objects.filter(shopper=shopper, type__in=WISHES).order_by("occurred_at", "pk")
+    wishes = Event.objects.filter(shopper=shopper, type__in=WISHES, occurred_at__lte=now + FUTURE_TOLERANCE)
     latest: dict[tuple[str, Any], tuple[str, str, str]] = {}
-    for kind, offer_id, item_id, category, properties in wishes.values_list(
+    for kind, offer_id, item_id, category, properties in wishes.order_by("occurred_at", "pk").values_list(
         "type", "offer_id", "item_id", "category", "properties"
     ):
         wish = LESS if kind == "offer_dismissed" else properties.get("wish")

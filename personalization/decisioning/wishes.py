@@ -8,22 +8,30 @@ long after its wish is deleted: whoever is shown the offer again then can dismis
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import connection
 from django.http import HttpRequest
+from django.utils import timezone
 
 from personalization.exceptions import PersonalizationError
 from personalization.models import Event, EventClaim, Exposure, Shopper, claim_key
 from personalization.models.events import WISHES
 from personalization.tracking.event_types import LESS, NEITHER
 from personalization.tracking.ingest import track
+from personalization.tracking.parsing import FUTURE_TOLERANCE
 
 SOURCE = "server"
 NAMESPACE = uuid.UUID("5b0f7a3e-6d0c-4f2e-9a35-1f0f2c8f7d61")
 """Of the keys of wishes."""
 SESSION_DISMISSED = "pz_dismissed"
-"""Where a visitor's session holds the showing that was dismissed last, until a page has offered to take it back."""
+"""Where a visitor's session holds the showings that were dismissed of late: pages offer to take that back."""
+UNDO_FOR = timedelta(minutes=15)
+MOST_NOTED = 5
+"""Dismissed showings that a session holds."""
 MOST_SHOWN = 200
 """Times that an offer was shown, the latest first, among which the pressed card is looked for."""
 
@@ -36,7 +44,10 @@ class NotShown(PersonalizationError):
 
 @dataclass(frozen=True, slots=True)
 class Showing:
-    """Where the shopper saw the offer: the card that was pressed, or the latest one; ``exposure_id`` is its row."""
+    """Where the shopper saw the offer: the card that was pressed, or the latest one; ``exposure_id`` is its row.
+
+    ``headline`` is what the card was headed with.
+    """
 
     exposure_id: int
     offer_id: int
@@ -50,12 +61,12 @@ def showing(shopper: Shopper, offer_id: int, decision_id: str = "") -> Showing:
     rows = list(
         Exposure.objects.filter(shopper=shopper, offer_id=offer_id)
         .order_by("-exposed_at", "-pk")
-        .values_list("pk", "decision_id", "decision__slot", "offer__headline")[:MOST_SHOWN]
+        .values_list("pk", "decision_id", "decision__slot", "offer__headline", "offer__name")[:MOST_SHOWN]
     )
     if not rows:
         raise NotShown
-    key, decision, slot, headline = next((row for row in rows if str(row[1]) == decision_id), rows[0])
-    return Showing(key, offer_id, headline, str(decision or ""), slot or "")
+    key, decision, slot, headline, name = next((row for row in rows if str(row[1]) == decision_id), rows[0])
+    return Showing(key, offer_id, headline or name, str(decision or ""), slot or "")
 
 
 def dismiss(request: HttpRequest, shopper: Shopper, seen: Showing) -> bool:
@@ -75,9 +86,36 @@ def take_back(request: HttpRequest, shopper: Shopper, seen: Showing) -> bool:
     return _note(request, shopper, seen, last, "feedback_given", {"wish": NEITHER})
 
 
+def offer_undo(session: SessionBase, seen: Showing) -> None:
+    """Let the slot of a dismissed showing offer for ``UNDO_FOR`` to take that back, however often it is loaded."""
+    now = timezone.now()
+    others = [noted for noted in _noted(session, now) if noted["offer_id"] != seen.offer_id]
+    session[SESSION_DISMISSED] = [*others, {**asdict(seen), "until": (now + UNDO_FOR).timestamp()}][-MOST_NOTED:]
+
+
+def withdraw_undo(session: SessionBase, offer_id: int) -> None:
+    """Offer no longer to take the dismissal of an offer back."""
+    session[SESSION_DISMISSED] = [noted for noted in _noted(session, timezone.now()) if noted["offer_id"] != offer_id]
+
+
+def dismissed_in(session: SessionBase, slot: str) -> list[dict[str, Any]]:
+    """Return the showings in a slot whose dismissal can be taken back there. It only reads: a page may be loaded ahead,
+    or again.
+    """
+    return [noted for noted in _noted(session, timezone.now()) if noted.get("slot") == slot]
+
+
+def _noted(session: SessionBase, now: datetime) -> list[dict[str, Any]]:
+    """Return what the session holds of late; sessions of an earlier release hold something else there."""
+    held = session.get(SESSION_DISMISSED)
+    noted = [each for each in held if isinstance(each, dict)] if isinstance(held, list) else []
+    return [each for each in noted if each.get("offer_id") and each.get("until", 0) > now.timestamp()]
+
+
 def _latest(shopper: Shopper, offer_id: int) -> tuple[int, str]:
     """Return the key of the latest event that wishes about the offer (0: none), and the wish; empty: none."""
-    wishes = Event.objects.filter(shopper=shopper, offer_id=offer_id, type__in=WISHES)
+    by_now = timezone.now() + FUTURE_TOLERANCE
+    wishes = Event.objects.filter(shopper=shopper, offer_id=offer_id, type__in=WISHES, occurred_at__lte=by_now)
     last = wishes.order_by("-occurred_at", "-pk").values_list("pk", "type", "properties").first()
     pk, kind, properties = last or (0, "", {})
     return pk, LESS if kind == "offer_dismissed" else str(properties.get("wish", ""))

@@ -159,7 +159,8 @@ class Exposures:
 class Offers:
     """Terms per offer. Money is in major units; ``category`` is a position or -1; ``hours`` nan if open-ended.
 
-    ``external`` is the id an imported offer had in its data set, else empty.
+    ``attribution_hours``: for how long after an exposure an outcome counts. ``external`` is the id an imported offer
+    had in its data set, else empty.
     """
 
     ids: Ints
@@ -175,6 +176,7 @@ class Offers:
     members_only: Floats
     external: list[str]
     campaign: Ints
+    attribution_hours: Ints
 
     def __len__(self) -> int:
         return len(self.ids)

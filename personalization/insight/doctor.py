@@ -18,8 +18,9 @@ from django.utils import timezone
 from personalization import conf
 from personalization.insight import monitoring, transport
 from personalization.insight.findings import BAD, GOOD, HINT, Finding
-from personalization.learning import registry
 from personalization.learning.readiness import readiness
+from personalization.learning.standing import Standing
+from personalization.learning.standing import standings as standing_of_all
 from personalization.models import CatalogItem, Job, Reservation, ScoreSet, SessionVerdict
 from personalization.privacy import rotation
 from personalization.tracking import audit, ledger_guard
@@ -176,16 +177,15 @@ def _learning() -> Iterator[Finding]:
     ready = readiness(population)
     for sentence in ready.sentences:
         yield Finding(GOOD if ready.ready_response else HINT, f"Data: {sentence}.")
+    standings = {standing.task: standing for standing in standing_of_all(population)}
     for what, task, enough in (
         ("who responds to which offer", ModelTask.RESPONSE, ready.ready_response),
+        ("which kind of offer brings most", ModelTask.STRATEGY, ready.ready_response),
         ("who likes which products", ModelTask.PREFERENCE, ready.ready_preference),
         ("who is likely to buy soon", ModelTask.INTENT, ready.ready_intent),
+        ("how attractive a campaign is", ModelTask.ATTRACTIVENESS, None),
     ):
-        champion = registry.champion(task, population)
-        if champion is not None:
-            yield Finding(GOOD, f"Learnt: {what} ({champion}).")
-        else:
-            yield Finding(HINT, f"Not learnt: {what}; {'train' if enough else 'there is not enough data yet'}.")
+        yield _learnt(what, standings[task], enough)
     live = ScoreSet.objects.filter(population=population, state=ScoreSet.State.LIVE).first()
     if live is None:
         yield Finding(HINT, "Scores: none published; offers are ordered by priority. Train and score first.")
@@ -193,6 +193,22 @@ def _learning() -> Iterator[Finding]:
         yield Finding(BAD, f"Scores: those of {live.published_at:%Y-%m-%d %H:%M} are too old to be served.")
     else:
         yield Finding(GOOD, f"Scores: {live.shoppers:,} shoppers.")
+
+
+def _learnt(what: str, standing: Standing, enough: bool | None) -> Finding:
+    """Say whether a model is in service, since when, and whether it scores. ``enough``: None if a training tells."""
+    champion = standing.champion
+    if champion is None:
+        missing = {
+            True: "train, and see in the job's result whether one ships",
+            False: "there is not enough data yet",
+            None: "a training says what is missing",
+        }[enough]
+        return Finding(HINT, f"Not learnt: {what}; {missing}.")
+    told = f"Learnt: {what} ({champion}, trained {champion.created_at:%Y-%m-%d}"
+    if standing.served is False:
+        return Finding(HINT, f"{told}), but the published scores are not its own: score again.")
+    return Finding(GOOD, f"{told}, {'asked by forecasts' if standing.served is None else 'in the published scores'}).")
 
 
 SECTIONS: tuple[Callable[[], Iterator[Finding]], ...] = (

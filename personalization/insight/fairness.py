@@ -8,8 +8,9 @@ Four measures, each of a group against everybody else whose group is known, over
 - **price**: discount given as a share of the list price of what they bought, shopper by shopper.
 
 Shares have Wilson's intervals, differences Newcombe's, uplift the same rule once more, prices a bootstrap over
-shoppers. A report compares many pairs, so that each interval is wide enough for all to hold together with 95 %
-(Bonferroni). Different is not yet unfair: offers that follow interest reach groups differently. An audit says how much.
+shoppers. Where nobody on either side was given a discount, there are no prices to compare, and the report says so. A
+report compares many pairs, so that each interval is wide enough for all to hold together with 95 % (Bonferroni).
+Different is not yet unfair: offers that follow interest reach groups differently. An audit says how much.
 """
 
 from __future__ import annotations
@@ -54,6 +55,16 @@ class Gap:
     level: str
 
 
+@dataclass(frozen=True, slots=True)
+class NoGap:
+    """A comparison that would say nothing: what the measure is about happened to nobody on either side."""
+
+    measure: str
+    attribute: str
+    group: str
+    shoppers: int
+
+
 @dataclass(slots=True)
 class People:
     """A row a shopper: what was decided, shown, redeemed and bought; money in minor units. ``ids`` ascending."""
@@ -81,7 +92,9 @@ def is_due(population: str, now: datetime) -> bool:
 
 def report(population: str, now: datetime) -> MonitoringReport:
     """Audit and return an unsaved report: figures a group and no smaller one."""
-    gaps, found = audit(population, now), []
+    compared, found = audit(population, now), []
+    gaps = [each for each in compared if isinstance(each, Gap)]
+    nothing = [each for each in compared if isinstance(each, NoGap)]
     month = now.strftime("%Y-%m")
     for gap in gaps:
         if gap.level != GOOD:
@@ -97,7 +110,11 @@ def report(population: str, now: datetime) -> MonitoringReport:
         kind=MonitoringReport.Kind.FAIRNESS,
         population=population,
         at=now,
-        figures={"days": SPAN.days, "gaps": [asdict(gap) for gap in gaps]},
+        figures={
+            "days": SPAN.days,
+            "gaps": [asdict(gap) for gap in gaps],
+            "nothing": [asdict(each) for each in nothing],
+        },
         findings=[observation.as_json() for observation in found],
     )
 
@@ -108,18 +125,20 @@ def _told(gap: Gap) -> dict[str, Any]:
     return {"measure": gap.measure, "attribute": gap.attribute, "group": gap.group, **figures}
 
 
-def audit(population: str, now: datetime) -> list[Gap]:
-    """Return every comparison that can be made, by attribute, group and measure."""
+def audit(population: str, now: datetime) -> list[Gap | NoGap]:
+    """Return every comparison of groups that are large enough, by attribute, group and measure."""
     people = _people(population, now)
     labels = labels_of(people.ids.tolist())
     least = int(thresholds.get("group"))
     pairs = list(_pairs(labels, least))
     confidence = 1 - 0.05 / max(len(pairs) * len(MEASURES), 1)
-    found = []
+    found: list[Gap | NoGap] = []
     for attribute, group, inside, outside in pairs:
         for measure in MEASURES:
             compared = _compare(measure, people, inside, outside, confidence, least)
-            if compared is not None:
+            if isinstance(compared, int):
+                found.append(NoGap(measure, attribute, group, compared))
+            elif compared is not None:
                 sizes, own, rest, gap = compared
                 found.append(Gap(measure, attribute, group, *sizes, own, rest, gap, _level(gap)))
     return found
@@ -148,8 +167,11 @@ Compared = tuple[tuple[int, int], Estimate, Estimate, Estimate]
 
 def _compare(
     measure: str, people: People, inside: Bools, outside: Bools, confidence: float, least: int
-) -> Compared | None:
-    """Return the shoppers of both sides, both figures and their difference; None where too few can be counted."""
+) -> Compared | int | None:
+    """Return the shoppers of both sides, both figures and their difference; None where too few can be counted.
+
+    The number of the group's shoppers alone where there is nothing to compare: neither side was given any discount.
+    """
     base = {
         "exposure": people.treated,
         "response": people.matured,
@@ -160,6 +182,8 @@ def _compare(
     if min(sizes) < least:
         return None
     if measure == "price":
+        if not people.discount[(inside | outside) & base].any():
+            return sizes[0]
         return _priced(people, inside & base, outside & base, confidence, sizes)
     sides = []
     for side in (inside, outside):

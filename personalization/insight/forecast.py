@@ -34,8 +34,8 @@ class ForecastLine:
 
 
 LABELS = {
-    "audience": _("shoppers addressed"),
-    "views": _("shoppers who see the offer"),
+    "audience": _("shoppers shown an offer"),
+    "views": _("shoppers who view it"),
     "redemptions": _("redemptions"),
     "orders": _("shoppers who order"),
     "cost": _("cost of discounts"),

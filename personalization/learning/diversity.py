@@ -7,7 +7,7 @@ JSON, kept on the model card; ``diversity_words`` says it to people, and warns.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -55,11 +55,13 @@ def describe(
     builder: FeatureBuilder | None = None,
     *,
     protected: Sequence[str] = (),
+    hidden: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the report on frames until their cut-off; ``test_from`` (ms) is where the part to be judged on begins.
 
     Without ``outcomes`` it is of the shop alone; without ``builder`` missing features are not counted. Groups of the
-    ``protected`` attributes are told if they have as many shoppers as an audit asks for.
+    ``protected`` attributes are told if they have as many shoppers as an audit asks for. Attributes that were
+    ``hidden`` from the frames are told as not used: nobody knows from here whether they are missing.
     """
     own = frames.events.type != TYPE_CODE["offer_shown"]
     items, times = _turned_to(frames)
@@ -81,7 +83,8 @@ def describe(
     if outcomes is not None and len(outcomes.rows):
         told["outcome"] = _outcome(frames, outcomes, protected)
         if builder is not None:
-            told["missing"] = _missing(builder, outcomes.rows)
+            told["missing"] = _missing(builder, outcomes.rows, hidden)
+            told["not_used"] = sorted(hidden)
     return told
 
 
@@ -229,10 +232,11 @@ def _rates(parts: Iterable[tuple[str, NDArray[np.bool_]]], happened: NDArray[np.
     return [[name, int(mask.sum()), int(happened[mask].sum())] for name, mask in parts if mask.any()]
 
 
-def _missing(builder: FeatureBuilder, rows: Rows) -> dict[str, float]:
+def _missing(builder: FeatureBuilder, rows: Rows, hidden: Collection[str]) -> dict[str, float]:
     """Return feature → the share of rows in which it is missing, of those that are missing anywhere.
 
-    Taste is left out, which a version fills in from what it was fitted on, and so is what rows of no offer cannot have.
+    Taste is left out, which a version fills in from what it was fitted on, and so are what is hidden and what rows of
+    no offer cannot have.
     """
     if len(rows) > MOST_ROWS:
         drawn = np.sort(np.random.default_rng(0).choice(len(rows), MOST_ROWS, replace=False))
@@ -243,7 +247,7 @@ def _missing(builder: FeatureBuilder, rows: Rows) -> dict[str, float]:
     for feature, of_rows in zip(FEATURES, share.tolist(), strict=True):
         missing = float((builder.text(feature.name, rows) == "").mean()) if feature.name in TEXT_ATTRIBUTES else of_rows
         told = feature.group == "profile" or (feature.group != "taste" and missing < 1)
-        if missing > 0 and told:
+        if missing > 0 and told and feature.name not in hidden:
             found[feature.name] = _rounded(missing)
     return found
 

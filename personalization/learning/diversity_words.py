@@ -67,7 +67,9 @@ def figures(report: Any) -> list[Pair]:
         for name, share in mapping(stored.get("missing")).items()
         if is_number(share) and share >= TOLD_MISSING
     ]
-    return told
+    why = _("protected, and PROTECTED_USES does not allow it")
+    hidden = [label(str(name)) for name in listed(stored.get("not_used"))]
+    return told + [(_("Not used: %(feature)s") % {"feature": name}, why) for name in hidden]
 
 
 def rates(report: Any) -> list[Pair]:
@@ -75,11 +77,24 @@ def rates(report: Any) -> list[Pair]:
     outcome = mapping(mapping(report).get("outcome"))
     if not (is_number(outcome.get("rows")) and is_number(outcome.get("positives")) and outcome["rows"] > 0):
         return []
-    told = [(_("In all"), _rate(int(outcome["rows"]), int(outcome["positives"])))]
+    told = [(_of_what(outcome), _rate(int(outcome["rows"]), int(outcome["positives"])))]
     for title, found in _divisions(outcome):
         told += [(title % {"name": name}, _rate(rows, positives)) for name, rows, positives in found]
     over_time = _read(outcome.get("over_time"))
     return told + [(_("From %(day)s") % {"day": date(name)}, _rate(rows, hits)) for name, rows, hits in over_time]
+
+
+def _of_what(outcome: Mapping[str, Any]) -> str:
+    """Return what the rows are and what happened in them: of offers shown, or of shoppers at moments of the past."""
+    if not _read(outcome.get("offers")):
+        return _("Shoppers at moments of the past who bought within the days after")
+    words = {
+        "view": _("Offers shown that were looked at"),
+        "click": _("Offers shown that were clicked"),
+        "redeem": _("Offers shown that were redeemed"),
+        "purchase": _("Offers shown after which something was bought"),
+    }
+    return words.get(str(outcome.get("head")), _("Offers shown with the outcome"))
 
 
 def _divisions(outcome: Mapping[str, Any]) -> Iterator[tuple[str, list[Rate]]]:

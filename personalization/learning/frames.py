@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from django.utils import timezone
 
 from personalization import conf
 from personalization.features import audiences
@@ -25,12 +26,14 @@ from personalization.features.frames import (
 from personalization.learning import forecast_terms, images, people, reviews, stream
 from personalization.learning.stream import Progress
 from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper, ShopperAlias
+from personalization.ports.money import money
 from personalization.pure.costs import nominal
 from personalization.pure.money import exponent
 from personalization.pure.numbers import number_or_nan
 from personalization.tracking import secrets
 
 CHUNK = 20_000
+OVER = (Campaign.Status.ENDED, Campaign.Status.ARCHIVED)
 EPISODE = 86_400_000
 """Milliseconds within which showing an offer again to the same shopper is the same exposure."""
 
@@ -44,6 +47,15 @@ def last_moment(population: str) -> datetime | None:
     last = Event.objects.filter(shopper__population=population).order_by("-occurred_at").values_list("occurred_at")
     row = last.first()
     return row[0] if row else None
+
+
+def moment_to_score(population: str) -> datetime:
+    """Return the moment that scores are of, unless somebody names one: now, for the shop's own shoppers.
+
+    In an imported data set time stands still at its last event.
+    """
+    own = population == conf.get().population
+    return timezone.now() if own else last_moment(population) or timezone.now()
 
 
 def _millis(value: datetime | None, until: int) -> int:
@@ -144,6 +156,7 @@ def _offers(population: str, category_code: dict[str, int]) -> tuple[Offers, int
             members_only=np.array([float(bool(offer.tiers)) for offer in found]),
             external=[str(offer.attributes.get("external_id", "")) for offer in found],
             campaign=np.array([offer.campaign_id for offer in found], dtype=np.int64),
+            attribution_hours=np.array([_attribution_hours(offer.campaign) for offer in found], dtype=np.int64),
         ),
         digits,
     )
@@ -198,7 +211,8 @@ def _exposures(population: str, position: dict[int, int], offers: Offers, cut: i
 class CampaignBrief:
     """What a forecast needs to know of a campaign. ``tiers``: offer → loyalty tiers that may have it (empty: all).
 
-    ``digest`` is of what was read (:mod:`personalization.learning.forecast_terms`).
+    ``over``: it has ended, by its state or by its dates. ``digest`` is of what was read
+    (:mod:`personalization.learning.forecast_terms`).
     """
 
     id: int
@@ -212,7 +226,16 @@ class CampaignBrief:
     budget_minor: int | None
     tiers: dict[int, frozenset[str]]
     audience: list[int]
+    over: bool
     digest: str
+
+    def money(self, minor: float) -> str:
+        """Return an amount in minor units of the campaign's currency as people read it, to the nearest unit."""
+        return money(round(minor), self.currency)
+
+
+def _attribution_hours(campaign: Campaign) -> int:
+    return campaign.attribution_hours or conf.get().attribution_hours
 
 
 def _budget_left(campaign: Campaign) -> int | None:
@@ -236,10 +259,11 @@ def campaign_brief(campaign_id: int, now: datetime) -> CampaignBrief | None:
         sent=campaign.delivery == Campaign.Delivery.SENT,
         starts_at=campaign.starts_at,
         days=(campaign.ends_at - campaign.starts_at).total_seconds() / 86_400,
-        attribution_hours=campaign.attribution_hours or conf.get().attribution_hours,
+        attribution_hours=_attribution_hours(campaign),
         budget_minor=_budget_left(campaign),
         tiers={pk: frozenset(tiers) for pk, tiers in offers},
         audience=list(audiences.reachable(campaign, now).order_by("pk").values_list("pk", flat=True)),
+        over=campaign.status in OVER or campaign.ends_at <= now,
         digest=digest,
     )
 
@@ -277,6 +301,5 @@ def running_offers(population: str) -> list[int]:
 
 def offers_to_score(population: str) -> list[int]:
     """Return the offers that can still be had: of campaigns that are not over; if all are (imported data), all."""
-    over = [Campaign.Status.ENDED, Campaign.Status.ARCHIVED]
     every = Offer.objects.filter(campaign__population=population).order_by("pk").values_list("pk", flat=True)
-    return list(every.exclude(campaign__status__in=over)) or list(every)
+    return list(every.exclude(campaign__status__in=OVER)) or list(every)

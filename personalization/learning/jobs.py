@@ -176,7 +176,8 @@ def sweep(now: datetime | None = None) -> int:
         finished_at=timezone.now(),
         error=wordings.DIED,
     )
-    requeued = overdue.update(state=JobState.QUEUED.value, fence=F("fence") + 1, lease_owner="", lease_expires_at=None)
+    again = overdue.filter(attempts__lt=MAX_ATTEMPTS)  # one abandoned just now waits for the next sweep
+    requeued = again.update(state=JobState.QUEUED.value, fence=F("fence") + 1, lease_owner="", lease_expires_at=None)
     return aside + requeued
 
 

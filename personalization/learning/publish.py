@@ -40,6 +40,12 @@ class RolledBack(PersonalizationError):
     code = "rolled_back"
 
 
+class Superseded(PersonalizationError):
+    """Newer scores went live while these were computed: these are dropped, and nothing needs to be done."""
+
+    code = "superseded"
+
+
 def begin(
     population: str,
     job: Job | None,
@@ -110,7 +116,7 @@ def publish(
     """Switch the pointer: readers see the new set whole from this commit on. ``profile``: what was scored, as counts.
 
     The job finishes in the same transaction, under its fencing token: a worker that lost its lease publishes nothing.
-    Raises Unfinished while a part is not done.
+    Raises Unfinished while a part is not done, RolledBack or Superseded where others decided meanwhile.
     """
     with transaction.atomic():
         shards.refuse_unfinished(score_set)
@@ -121,6 +127,7 @@ def publish(
             jobs.finish(job, {"score_set": score_set.pk, "shoppers": left})
         lock(score_set.population)
         _refuse_rolled_back(score_set)
+        _refuse_superseded(score_set)
         retire_live(score_set.population)
         ScoreSet.objects.filter(pk=score_set.pk).update(
             state=ScoreSet.State.LIVE,
@@ -149,6 +156,16 @@ def _refuse_rolled_back(score_set: ScoreSet) -> None:
         raise RolledBack
     if _uses_rolled_back(score_set):
         raise RolledBack
+
+
+def _refuse_superseded(score_set: ScoreSet) -> None:
+    """Raise Superseded if what is live was read later: of two scorings at once, the one that began first may end last.
+
+    Its champions may have been replaced since. A reading in the future (a clock that was off) outranks nobody.
+    """
+    live = ScoreSet.objects.filter(population=score_set.population, state=ScoreSet.State.LIVE)
+    if live.filter(created_at__gt=score_set.created_at, created_at__lte=timezone.now()).exists():
+        raise Superseded
 
 
 def _uses_rolled_back(score_set: ScoreSet) -> bool:
@@ -244,10 +261,21 @@ def tidy(population: str) -> None:
     void = sets.filter(state=ScoreSet.State.RETIRED, published_at=None)
     for old in [*(each for each in retired[KEEP_RETIRED:] if each.pk not in kept), *void, *abandoned]:
         with transaction.atomic():
+            if not _still(old):
+                continue
             ScoreShard.objects.filter(score_set=old).delete()  # first: a part that is just being written is waited for
             ShopperScores.objects.filter(score_set=old)._raw_delete("default")
             ItemNeighbours.objects.filter(score_set=old)._raw_delete("default")
             old.delete()
+
+
+def _still(old: ScoreSet) -> bool:
+    """Lock a set and return whether it is what it was when it was read: a rollback may have put it in service since.
+
+    The lock keeps a rollback out, and lets a part that is being written refer to the set.
+    """
+    same = ScoreSet.objects.filter(pk=old.pk, state=old.state, published_at=old.published_at)
+    return bool(list(same.select_for_update(no_key=True).values_list("pk")))
 
 
 def store_forecast(

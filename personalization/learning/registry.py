@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -18,8 +19,6 @@ SCORED_TASKS = (ModelTask.RESPONSE, ModelTask.STRATEGY, ModelTask.PREFERENCE, Mo
 """Whose versions a score set is made with; the others predict no shopper."""
 KIND = "modelversion"
 """Of what a line of the audit log is."""
-SCORED_TASKS = (ModelTask.RESPONSE, ModelTask.STRATEGY, ModelTask.PREFERENCE, ModelTask.INTENT)
-"""Whose versions a score set is made with; the others predict no shopper."""
 
 
 class PromotionRace(PersonalizationError):
@@ -58,18 +57,46 @@ def register(version: ModelVersion) -> ModelVersion:
 def promote(version: ModelVersion, by: Any = None) -> ModelVersion:
     """Make this version champion; the one before retires. Exactly one is champion at any moment.
 
-    The partial unique index decides races. What a person promotes stands in the audit log.
+    The partial unique index decides races. What a person promotes stands in the audit log. Who reigns already stays as
+    it is: asked twice (a double click), a hold after a rollback is not lifted.
     """
     try:
         with transaction.atomic():
             lock(version.task, version.population)
-            crown(version, by=by or "gate")
-            if by is not None:
-                audit.note(audit.Action.PROMOTED, by=by, kind=KIND, subject=str(version.pk), task=version.task)
+            version.refresh_from_db()  # what somebody did to it meanwhile is not undone
+            if version.state != State.CHAMPION:
+                crown(version, by=by or "gate")
+                if by is not None:
+                    audit.note(audit.Action.PROMOTED, by=by, kind=KIND, subject=str(version.pk), task=version.task)
     except IntegrityError:
         raise PromotionRace from None
     version.refresh_from_db()
     return version
+
+
+def succeed(version: ModelVersion, rival: ModelVersion | None) -> bool:
+    """Promote what the gate let through, unless somebody else decided meanwhile; returns whether it reigns now.
+
+    ``rival`` is the version that reigned when it was judged, None if nobody did. Where another reigns by now, the
+    verdict is about nobody in service; where somebody has rolled back, nothing is promoted by itself.
+    """
+    with transaction.atomic():
+        lock(version.task, version.population)
+        reigning = champion(ModelTask(version.task), version.population)
+        if reigning != rival or (reigning is not None and held_until(reigning) is not None):
+            return False
+        try:
+            promote(version)
+        except PromotionRace:  # another training's first champion, which no lock could see
+            return False
+        return True
+
+
+def held_until(reigning: ModelVersion) -> datetime | None:
+    """Return until when nothing may be promoted by itself because somebody rolled back to this version; else None."""
+    stored = mapping(reigning.card).get("held_until")
+    until = datetime.fromisoformat(stored) if isinstance(stored, str) else None
+    return until if until is not None and until > timezone.now() else None
 
 
 def lock(task: str, population: str) -> None:

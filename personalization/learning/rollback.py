@@ -35,6 +35,12 @@ class NotFormer(PersonalizationError):
     code = "not_former"
 
 
+class AlreadyReigns(PersonalizationError):
+    """This version reigns already: nothing was changed."""
+
+    code = "already_reigns"
+
+
 @dataclass(frozen=True, slots=True)
 class Rollback:
     """What was done: who reigns again, who went, and what pages show now.
@@ -104,7 +110,7 @@ def roll_back(task: ModelTask, population: str, *, by: Any = None, to: ModelVers
     """Let the former champion (or the retired version ``to``) reign again, with the scores that it made.
 
     ``by`` stands in the audit log, None for a command. For ROLLBACK_HOLD_HOURS the gate promotes nothing of this task
-    by itself: it would promote the same again. Raises NothingToRollBackTo, NotFormer or PromotionRace.
+    by itself: it would promote the same again. Raises NothingToRollBackTo, NotFormer, AlreadyReigns or PromotionRace.
     """
     try:
         with transaction.atomic():
@@ -144,6 +150,8 @@ def _target(task: ModelTask, population: str, to: ModelVersion | None) -> ModelV
             raise NothingToRollBackTo
         return found
     found = ModelVersion.objects.get(pk=to.pk)
-    if found.state != ModelVersion.State.RETIRED or (found.task, found.population) != (task.value, population):
+    if (found.task, found.population) != (task.value, population) or found.state == ModelVersion.State.CANDIDATE:
         raise NotFormer
+    if found.state == ModelVersion.State.CHAMPION:
+        raise AlreadyReigns
     return found

@@ -21,6 +21,7 @@ from personalization.exceptions import LeaseLost, PersonalizationError
 from personalization.learning import jobs
 from personalization.learning.figures import listed, mapping, number
 from personalization.models import Job, ModelVersion, TuningRun, TuningTrial
+from personalization.pure.redaction import redact
 from personalization.types import JobKind, ModelTask
 
 TASKS = (ModelTask.RESPONSE, ModelTask.PREFERENCE)
@@ -152,6 +153,7 @@ def seconds_spent(run: TuningRun, job: Job | None) -> float:
 
 def record(job: Job | None, trial: TuningTrial) -> None:
     """Store a trial under the job's fencing token; LeaseLost if the job, or the trial's number, is somebody else's."""
+    trial.error = redact(trial.error)
     try:
         with transaction.atomic():
             if job is not None:
@@ -240,7 +242,7 @@ def in_force(population: str, task: ModelTask) -> dict[str, Adopted]:
     found: dict[str, Adopted] = {}
     for run in _in_force(population, task).order_by("estimator"):
         gain = (run.gain or 0.0, run.low or 0.0, run.high or 0.0)
-        found[run.estimator] = Adopted(dict(run.settings), run.pk, run.best or 0, gain)
+        found[run.estimator] = Adopted(dict(mapping(run.settings)), run.pk, run.best or 0, gain)
     return found
 
 
@@ -279,7 +281,12 @@ def sentence(run: TuningRun) -> str:
     if run.state == TuningRun.State.OUTDATED:
         return _("Ended without a verdict: the settings that it started from are no longer in force.")
     if not run.best or run.gain is None:
-        return _("No trial did better than the settings in force: they stay.")
+        if run.trials.filter(number__gt=0).exists():
+            return _("No trial did better than the settings in force: they stay.")
+        return _(
+            "The time was over before any other settings had been tried: those in force stay, and nothing is known of "
+            "others. Give the search more time."
+        )
     told = {
         "trial": run.best, "metric": run.metric, "gain": number(run.gain, 5), "low": number(run.low, 5),
         "high": number(run.high, 5), "rows": number(run.judged_on),
@@ -298,12 +305,14 @@ def sentence(run: TuningRun) -> str:
     return f"{verdict % told} {found}"
 
 
-def withdraw_number(pk: int, by: Any = None) -> TuningRun:
-    """Withdraw what the search of this number found; NothingInForce if there is none."""
-    run = TuningRun.objects.filter(pk=pk).first()
-    if run is None:
-        raise NothingInForce
-    return withdraw(run, by)
+def numbered(pk: int) -> TuningRun | None:
+    """Return the search of this number."""
+    return TuningRun.objects.filter(pk=pk).first()
+
+
+def withdrawable() -> list[TuningRun]:
+    """Return the searches whose settings are in force, of any population, in the order of their numbers."""
+    return list(TuningRun.objects.filter(adopted_at__isnull=False, withdrawn_at=None).order_by("pk"))
 
 
 def standing(run: TuningRun) -> str:

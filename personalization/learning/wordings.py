@@ -1,6 +1,6 @@
 """What workers say to people, as msgids: here, since the pages that word them are served where no worker is installed.
 
-``tests/learning/test_wordings.py`` holds that the worker says nothing else. Parameters: ``rival`` is a version,
+``tests/learning/test_sentences.py`` holds that the worker says nothing else. Parameters: ``rival`` is a version,
 ``rows`` a grouped number, ``said`` and ``problem`` are sentences themselves.
 """
 
@@ -84,6 +84,10 @@ OUT_OF_TIME = gettext_noop(
 SHIPS = gettext_noop("%(estimator)s ships")
 STAYS = gettext_noop("%(rival)s stays")
 NO_MODEL = gettext_noop("no model ships")
+OVERTAKEN = gettext_noop(
+    "%(estimator)s: not promoted after all, %(rival)s stays: somebody rolled back or promoted another while this "
+    "training ran."
+)
 RESPONSE = gettext_noop("Response, judged on %(head)s: %(outcome)s.")
 STRATEGY = gettext_noop("Strategy: %(outcome)s.")
 PREFERENCE = gettext_noop("Preference, %(tested)s shoppers tested: %(outcome)s.")
@@ -135,6 +139,10 @@ UNTRAINED = gettext_noop("Nothing has been trained yet. Run `manage.py train` fi
 NO_RESPONSE_MODEL = gettext_noop("No response model has been trained yet. Run `manage.py train` first.")
 NOBODY_IN_SHADOW = gettext_noop("Nobody reigns and nobody is in shadow. Run `manage.py train` first.")
 CAMPAIGN_GONE = gettext_noop("This campaign no longer exists.")
+CAMPAIGN_OVER = gettext_noop(
+    "This campaign is over: there is nothing left to forecast. Its page shows what happened, beside the forecast that "
+    "was frozen at its launch."
+)
 NO_OFFER = gettext_noop("The campaign has no offer yet. Add one, then compute the forecast.")
 NO_AUDIENCE = gettext_noop("The audience is empty: nobody with consent matches it.")
 NO_HANDLER = gettext_noop("Nobody does jobs of this kind here.")

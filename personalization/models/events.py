@@ -204,17 +204,3 @@ class EventImport(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-
-class EventTombstone(models.Model):
-    """Keyed hash of an erased event's identity: a replay of it is answered and dropped."""
-
-    digest = models.CharField(_("digest"), max_length=64, unique=True)
-    at = models.DateTimeField(_("at"), default=timezone.now)
-
-    class Meta:
-        verbose_name = _("event tombstone")
-        verbose_name_plural = _("event tombstones")
-
-    def __str__(self) -> str:
-        return self.digest[:8]

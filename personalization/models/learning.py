@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from personalization.models.keys import staff_key
 from personalization.types import JobKind, JobState, ModelTask
@@ -217,7 +218,7 @@ class ScoreShard(models.Model):
     class State(models.TextChoices):
         WAITING = "waiting", _("waiting")
         TAKEN = "taken", _("taken")
-        DONE = "done", _("done")
+        DONE = "done", pgettext_lazy("state", "done")
 
     score_set = models.ForeignKey(
         ScoreSet, verbose_name=_("score set"), on_delete=models.CASCADE, related_name="shards"

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from personalization.models import trigger_rules
 
@@ -199,7 +200,7 @@ class OutboxMessage(models.Model):
     class State(models.TextChoices):
         WAITING = "waiting", _("waits")
         SENDING = "sending", _("being sent")
-        SENT = "sent", _("sent")
+        SENT = "sent", pgettext_lazy("state", "sent")
         SUPPRESSED = "suppressed", _("not sent")
         FAILED = "failed", _("failed")
         BOUNCED = "bounced", _("bounced")

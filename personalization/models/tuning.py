@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from personalization.models.keys import staff_key
 from personalization.models.learning import Job, ModelVersion
@@ -22,7 +23,7 @@ class TuningRun(models.Model):
 
     class State(models.TextChoices):
         SEARCHING = "searching", _("searching")
-        JUDGED = "judged", _("judged")
+        JUDGED = "judged", pgettext_lazy("state", "judged")
         OUTDATED = "outdated", _("outdated")
 
     class Split(models.TextChoices):
@@ -89,7 +90,7 @@ class TuningTrial(models.Model):
     """Settings that were tried. ``figures``: the metric on each fold, in the order in which they were tried."""
 
     class State(models.TextChoices):
-        FINISHED = "finished", _("finished")
+        FINISHED = "finished", pgettext_lazy("state", "finished")
         PRUNED = "pruned", _("given up early")
         FAILED = "failed", _("failed")
 

@@ -2,8 +2,8 @@
 
 Erasure deletes behaviour, scores, decisions, messages, signs of abuse and aliases; coupons, reservations, redemptions,
 gift cards and what support did lose the shopper and keep their amounts, so that the ledgers' totals do not change.
-Erased events leave tombstones: a replay stores nothing. The audit log keeps how many rows went, and the models that
-may have learnt from them.
+Erased events leave their claims, hashes of what they were called: a replay stores nothing. The audit log keeps how many
+rows went, and the models that may have learnt from them.
 Visitors who were merged into the shopper are the same person: what stayed with them goes along.
 """
 
@@ -24,7 +24,6 @@ from personalization.models import (
     ConsentRecord,
     Coupon,
     Event,
-    EventTombstone,
     Exposure,
     GiftCardHold,
     ModelVersion,
@@ -42,7 +41,6 @@ from personalization.privacy.rooms import ANONYMISED, ERASED
 from personalization.tracking import audit
 from personalization.tracking.identity import batches, lock
 from personalization.tracking.quarantine import payload_of
-from personalization.tracking.storage import tombstone
 from personalization.types import Purpose
 
 SEARCHED = 500
@@ -61,7 +59,6 @@ def erase(shopper: Shopper, *, by: Any = None, why: str = audit.Why.REQUEST, ref
         lock(people)
         learnt = may_have_learnt(people)
         _tell_rewritten(people)
-        _bury_events(people)
         _blank_words(people)
         unowned = _unowned(people)
         counts["logentry"] = _forget_history(people, unowned)
@@ -204,12 +201,3 @@ def _mentions(value: Any, name: str) -> bool:
     if isinstance(value, list):
         return any(_mentions(each, name) for each in value)
     return str(value) == name
-
-
-def _bury_events(people: list[int]) -> None:
-    rows = Event.objects.filter(shopper__in=people).values_list("source", "event_id")
-    for batch in batches(rows.iterator(chunk_size=2000)):
-        EventTombstone.objects.bulk_create(
-            [EventTombstone(digest=tombstone(source, event_id)) for source, event_id in batch],
-            ignore_conflicts=True,
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from urllib.parse import urldefrag
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 
 from personalization.campaigns import coupons
 from personalization.decisioning import wishes
-from personalization.decisioning.wishes import SESSION_DISMISSED, NotShown, Showing
+from personalization.decisioning.wishes import NotShown, Showing
 from personalization.exceptions import PersonalizationError
 from personalization.models import Shopper
 from personalization.ports.messages import explain
@@ -66,14 +66,14 @@ def claim(request: HttpRequest) -> HttpResponse:
 @require_POST
 def dismiss(request: HttpRequest) -> HttpResponse:
     """Note that the shopper wants less like an offer that they were shown, and go back to the page."""
-    return _wish(request, wishes.dismiss, _("Noted: you will see less like this."), offer_undo=True)
+    return _wish(request, wishes.dismiss, _("Noted: “%(headline)s” stays away from now on."), offer_undo=True)
 
 
 @never_cache
 @require_POST
 def take_back(request: HttpRequest) -> HttpResponse:
     """Take "Less like this" back, and go back to the page."""
-    return _wish(request, wishes.take_back, _("Taken back: this offer may be shown again."), offer_undo=False)
+    return _wish(request, wishes.take_back, _("Taken back: “%(headline)s” may be shown again."), offer_undo=False)
 
 
 def _wish(
@@ -100,11 +100,13 @@ def _wish(
     if not note(request, shopper, seen):
         messages.error(request, _("This could not be noted. Please try again."))
         return back
-    messages.success(request, told)
-    request.session.pop(SESSION_DISMISSED, None)
-    if offer_undo:
-        request.session[SESSION_DISMISSED] = asdict(seen)
-    return back
+    messages.success(request, told % {"headline": seen.headline})
+    if not offer_undo:
+        wishes.withdraw_undo(request.session, offer_id)
+        return back
+    wishes.offer_undo(request.session, seen)
+    # To the button that takes it back, where the page shows it: that gets the focus, on this way only.
+    return HttpResponseRedirect(f"{urldefrag(back.url).url}#pz-undo-{offer_id}")
 
 
 @never_cache

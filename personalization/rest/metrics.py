@@ -27,9 +27,18 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _may(request: HttpRequest) -> bool:
-    wanted = conf.get().metrics_token
     scheme, _space, given = request.headers.get("Authorization", "").partition(" ")
-    if wanted and scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), wanted.encode()):
+    if scheme.lower() == "bearer" and _is_the_token(given):
         return True
     user = getattr(request, "user", None)
     return user is not None and user.is_active and user.is_staff and user.has_perm(PERMISSION)
+
+
+def _is_the_token(given: str) -> bool:
+    """Return whether this is METRICS_TOKEN, in a time that tells nothing of it; never where none is set."""
+    wanted = conf.get().metrics_token.strip()  # read from a file, it ends with a line break
+    try:
+        sent = given.strip().encode("latin-1")  # the bytes as they came: that is how a server decodes a header
+    except UnicodeEncodeError:
+        return False
+    return bool(wanted) and hmac.compare_digest(sent, wanted.encode())

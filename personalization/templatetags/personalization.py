@@ -21,7 +21,7 @@ from django.utils.translation import get_language
 from personalization import conf
 from personalization.decisioning.decide import decide
 from personalization.decisioning.products import recommend
-from personalization.decisioning.wishes import SESSION_DISMISSED
+from personalization.decisioning.wishes import dismissed_in
 from personalization.exceptions import UnknownSlot
 from personalization.learning.disclosure import disclose
 from personalization.pure import markup
@@ -101,14 +101,17 @@ def _may_dismiss(request: HttpRequest | None) -> bool:
 
 
 def _undo(request: HttpRequest | None, slot: str) -> str:
-    """Return, once, the way back from "Less like this" where the card was that it was pressed on."""
+    """Return the way back from "Less like this" where the cards were that it was pressed on of late."""
     session = getattr(request, "session", None)
-    noted = session.get(SESSION_DISMISSED) if session is not None else None
-    if request is None or session is None or not isinstance(noted, dict) or noted.get("slot") != slot:
+    if request is None or session is None or not _may_dismiss(request):
         return ""
-    del session[SESSION_DISMISSED]
-    shown = {"noted": noted, "next": request.get_full_path()}
-    return str(render_to_string("personalization/offer_dismissed.html", shown, request=request))
+    lines = [
+        render_to_string(
+            "personalization/offer_dismissed.html", {"noted": noted, "next": request.get_full_path()}, request=request
+        )
+        for noted in dismissed_in(session, slot)
+    ]
+    return "".join(lines)
 
 
 @register.tag

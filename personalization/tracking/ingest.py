@@ -165,8 +165,9 @@ def track(
             logger.error("track: there is no event type %r", event_type)
             return False
         purpose = checker.event_type.purpose
-        if occurred_at is not None and not isinstance(occurred_at, datetime):
-            raise InvalidEvent("occurred_at must be a datetime.")
+        moment = timezone.now()
+        if occurred_at is not None:
+            moment = parsing.no_later(_aware(occurred_at), moment)
 
         def row_for(shopper_id: int, agreed: frozenset[Purpose]) -> EventData:
             return EventData(
@@ -174,7 +175,7 @@ def track(
                 event_id=clean_text(event_id, "event_id", 100) or uuid.uuid4().hex,
                 type=event_type,
                 shopper_id=shopper_id,
-                occurred_at=occurred_at or timezone.now(),
+                occurred_at=moment,
                 item_id=clean_text(str(item_id), "item_id", 100),
                 category=clean_text(category[:100], "category", 100),
                 offer_id=None if offer_id is None else clean_integer(offer_id, "offer_id"),
@@ -206,6 +207,13 @@ def track(
         logger.exception("track: %s could not be recorded", event_type)
         return False
     return True
+
+
+def _aware(moment: object) -> datetime:
+    """Return a moment of the caller's; one without a zone is meant in the shop's own."""
+    if not isinstance(moment, datetime):
+        raise InvalidEvent("occurred_at must be a datetime.")
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
 
 
 def _agreed(shopper: Shopper | None, request: HttpRequest | None, purpose: Purpose) -> frozenset[Purpose]:

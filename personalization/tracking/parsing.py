@@ -154,10 +154,19 @@ def corrected(occurred_at: datetime, envelope: Envelope) -> tuple[datetime, bool
         if sent_at is not None and abs(now - sent_at) > CLOCK_TOLERANCE:
             occurred_at += now - sent_at
             mended = True
-        if occurred_at > now + FUTURE_TOLERANCE:
-            raise InvalidEvent("occurred_at lies in the future.", reason="future")
+        occurred_at = no_later(occurred_at, now)
         if occurred_at < now - OLDEST and not envelope.trusted:
             raise InvalidEvent("occurred_at lies more than a year back.", reason="too_old")
     except OverflowError:
         raise InvalidEvent("occurred_at is out of range.", reason="bad_time") from None
-    return min(occurred_at, now), mended
+    return occurred_at, mended
+
+
+def no_later(occurred_at: datetime, now: datetime) -> datetime:
+    """Return the moment, or now for one that clocks explain; refuse what has not happened yet.
+
+    It would be the latest of all until then: a wish that no later wish could take back.
+    """
+    if occurred_at > now + FUTURE_TOLERANCE:
+        raise InvalidEvent("occurred_at lies in the future.", reason="future")
+    return min(occurred_at, now)

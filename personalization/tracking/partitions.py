@@ -18,6 +18,7 @@ from django.db import OperationalError, ProgrammingError, connection, transactio
 from django.utils import timezone
 
 from personalization.models import Event
+from personalization.tracking.planned import sqlstate
 
 TABLE = "personalization_event"
 OTHERS = f"{TABLE}_other"
@@ -126,7 +127,7 @@ def _run(*statements: str, then: Callable[[], None] | None = None) -> bool:
             if then is not None:
                 then()
     except (OperationalError, ProgrammingError) as error:
-        if getattr(error.__cause__, "pgcode", None) not in {_LOCK_NOT_AVAILABLE, _DUPLICATE_TABLE}:
+        if sqlstate(error) not in {_LOCK_NOT_AVAILABLE, _DUPLICATE_TABLE}:
             raise
         return False
     return True

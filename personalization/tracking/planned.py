@@ -58,7 +58,7 @@ class Planned:
                 cursor.execute(self._prepare)
             cursor.execute(self._execute, values)
         except _REFUSALS as error:
-            if (state := _state(error)) not in {_UNKNOWN, _THERE_ALREADY, _OUTDATED}:
+            if (state := sqlstate(error)) not in {_UNKNOWN, _THERE_ALREADY, _OUTDATED}:
                 raise
             self._shared = state != _OUTDATED
             return False
@@ -74,7 +74,7 @@ def _uses(connection: BaseDatabaseWrapper) -> Counter[str]:
     return held[1]
 
 
-def _state(error: Exception) -> str | None:
-    """Return the SQLSTATE, as either driver names it."""
+def sqlstate(error: Exception) -> str | None:
+    """Return the SQLSTATE of a database error, as either driver (psycopg2, psycopg) names it."""
     cause = error.__cause__
     return getattr(cause, "pgcode", None) or getattr(cause, "sqlstate", None)

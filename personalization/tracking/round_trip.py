@@ -32,14 +32,12 @@ WITH who AS (SELECT {columns} FROM personalization_shopper s WHERE {finder}),
 sent AS (SELECT %s::jsonb AS r, %s::uuid AS key),
 claimed AS (
     INSERT INTO personalization_eventclaim (key)
-    SELECT sent.key FROM sent, who
-    WHERE {agreed}
-      AND NOT EXISTS (SELECT 1 FROM personalization_eventtombstone t WHERE t.digest = ANY(%s))
+    SELECT sent.key FROM sent, who WHERE {agreed}
     ON CONFLICT DO NOTHING RETURNING key
 ),
 stored AS (
     INSERT INTO personalization_event ({fields})
-    SELECT {values} FROM sent, who WHERE sent.key IN (SELECT key FROM claimed)
+    SELECT {values}, {shared} FROM sent, who WHERE sent.key IN (SELECT key FROM claimed)
 )
 SELECT * FROM who
 """
@@ -77,12 +75,12 @@ def store(request: HttpRequest, asks: Asker, row: EventData, purpose: Purpose, *
     The row's own shopper is ignored. Where a consent manager decides, it has agreed already, and so has ``CONTRACT``.
     None: nobody was found, so nothing was stored.
     """
-    now = timezone.now().isoformat()
-    fields = storage.encode(row, row.occurred_at.isoformat(), None, now, False, is_bot)
+    fields = json.dumps(storage.encode(row, row.occurred_at.isoformat(), False))
+    shared = [timezone.now().isoformat(), None, is_bot]
     decided = purpose == Purpose.CONTRACT or adapters.consent() is not None
-    key, digests = claim_hex(row.source, row.event_id), storage.tombstones(row.source, row.event_id)
+    key = claim_hex(row.source, row.event_id)
     statement = _statement(asks.finder, "TRUE" if decided else f"who.consent_{purpose.value}")
-    for found_row in statement.run(asks.database, [asks.who, json.dumps(fields), key, digests]):
+    for found_row in statement.run(asks.database, [asks.who, fields, key, *shared]):
         shopper = _shopper(found_row, asks.database)
         identity.remember(request, shopper)
         return shopper
@@ -97,6 +95,7 @@ def _statement(finder: str, agreed: str) -> Planned:
             finder=finder,
             fields=storage.COLUMNS,
             values=storage.from_array(shopper_id="who.id"),
+            shared=storage.GIVEN,
             agreed=agreed,
         )
     )

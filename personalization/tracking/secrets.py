@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable
 from functools import lru_cache
 
 from cryptography.fernet import Fernet as _Fernet
@@ -39,12 +38,6 @@ setting_changed.connect(_forget, dispatch_uid="personalization.secrets")
 def digest(value: str, purpose: str) -> str:
     """Return the keyed hash (HMAC-SHA-256, hex) of a value under the newest key."""
     return _digest(_keys()[0], value, purpose)
-
-
-def digester(purpose: str) -> Callable[[str], list[str]]:
-    """Return :func:`digests` for one purpose, its keys looked up once: for many values in a row."""
-    keys = _keys()
-    return lambda value: [_digest(key, value, purpose) for key in keys]
 
 
 def digests(value: str, purpose: str) -> list[str]:

@@ -34,6 +34,55 @@ def test_a_forecast_in_the_making_is_waited_for():
     assert lines(campaign)["No forecast is being computed"] is False
 
 
+def test_the_list_refreshes_itself_while_a_job_is_at_it_and_says_when_it_is_done(client):
+    """What the page's script asks again and again: it stops where the answer does not name the address any more."""
+    client.force_login(make_user(*MARKETER, "launch_campaign"))
+    make_shopper()
+    campaign = make_campaign(budget_minor=100_000)
+    make_offer(campaign, headline="A tenth off", body="Of everything")
+    address = reverse("admin:personalization_campaign_checks", args=[campaign.pk])
+    polls, done = f'data-pz-poll="{address}"', "Nothing is open any more: it is ready for its launch."
+    assert polls not in client.get(address).content.decode()  # nobody is at it
+    job = Job.objects.create(kind="forecast", state="queued", params={"campaign": campaign.pk})
+    launch = reverse("admin:personalization_campaign_state", args=[campaign.pk, "running"])
+    for page in (address, change_url(campaign), launch):
+        html_of = client.get(page).content.decode()
+        assert polls in html_of
+        assert "A forecast is being computed" in html_of
+        assert done not in html_of
+    Job.objects.filter(pk=job.pk).update(state="succeeded")
+    make_forecast(campaign)
+    for page in (address, change_url(campaign), launch):
+        html_of = client.get(page).content.decode()
+        assert polls not in html_of
+        assert done in html_of
+        assert "<strong>Open:</strong>" not in html_of
+
+
+def test_the_list_alone_is_for_who_may_see_the_campaign(client):
+    campaign = make_campaign()
+    address = reverse("admin:personalization_campaign_checks", args=[campaign.pk])
+    client.force_login(make_user("view_job"))
+    assert client.get(address).status_code == 403
+    client.force_login(make_user(*MARKETER, "launch_campaign"))
+    assert client.get(address).status_code == 200
+    assert client.post(address).status_code == 405
+    assert client.get(reverse("admin:personalization_campaign_checks", args=[0])).status_code == 302
+
+
+@pytest.mark.parametrize("kind", ["score", "train"])
+def test_scores_that_are_on_their_way_are_waited_for(kind):
+    campaign = make_campaign(audience={"all": [{"field": "intent_percent", "op": ">=", "value": 20}]})
+
+    def waits() -> bool:
+        return any(check.waits for check in further(campaign, [], timezone.now()))
+
+    Job.objects.create(kind=kind, state="running", params={"population": "games"})
+    assert not waits()
+    Job.objects.create(kind=kind, state="running", params={"population": "shop"})
+    assert waits()
+
+
 def test_an_old_forecast_is_not_up_to_date():
     campaign = make_campaign()
     make_forecast(campaign, created_at=timezone.now() - timedelta(days=8))
@@ -132,7 +181,7 @@ def test_an_open_line_says_in_words_that_it_is_open(client):
     launch = reverse("admin:personalization_campaign_state", args=[campaign.pk, "running"])
     for address in (change_url(campaign), launch):
         page = " ".join(client.get(address).content.decode().split())
-        assert "<strong>Open:</strong> It has a budget" in page
+        assert "<strong>Open:</strong> It has no budget" in page
         assert '<span class="visually-hidden">Done:</span> It has offers' in page
 
 

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from personalization.exceptions import NotEnoughData
-from personalization.learning import gate, jobs, publish, sentences, shards, wordings
+from personalization.learning import gate, jobs, publish, registry, sentences, shards, wordings
 from personalization.learning.gate import Check
 from personalization.learning.sentences import Sentence
 from personalization.models import AuditEntry, Job, ModelVersion, ScoreSet
@@ -55,6 +55,13 @@ def test_why_a_training_was_queued_is_told(client, operator):
     reason = {"code": "drift", "template": "Drift: %(finding)s", "params": {"finding": "prices <rose>"}}
     job = Job.objects.create(kind="train", params={"reasons": [reason]})
     assert "<p>Drift: prices &lt;rose&gt;</p>" in client.get(job_url("change", job.pk)).content.decode()
+
+
+def test_who_asked_for_a_job_is_told(client, operator):
+    Job.objects.create(kind="train", requested_by=operator)
+    assert "by the schedule or a command" not in client.get(reverse(LIST)).content.decode()
+    Job.objects.create(kind="score")
+    assert "by the schedule or a command" in client.get(reverse(LIST)).content.decode()
 
 
 def test_starting_needs_a_post_and_the_permission(client, operator):
@@ -106,7 +113,8 @@ def test_cancelling_needs_the_permission(client):
 
 def test_running_jobs_are_followed(client, operator):
     job = Job.objects.create(kind="train", state="running", progress=0.5, stage="<b>epoch</b>")
-    cells = client.get(reverse("admin:personalization_job_states"), {"ids": f"{job.pk},x,-1"}).json()
+    hostile = f"{job.pk},x,-1,{'9' * 20},{'9' * 5000}"
+    cells = client.get(reverse("admin:personalization_job_states"), {"ids": hostile}).json()
     assert cells[str(job.pk)]["open"] is True
     assert "&lt;b&gt;epoch" in cells[str(job.pk)]["stage"]
     assert "data-pz-poll" in client.get(job_url("now", job.pk)).content.decode()
@@ -201,8 +209,9 @@ def test_promoting_asks_first_and_can_be_rolled_back(client, operator):
     told = client.post(back, follow=True).content.decode()
     for words in (f" reigns again; {new} goes and is kept.", "are gone or too old", "To undo this, roll back to"):
         assert words in told, words
+    client.post(back)  # pressed twice
     old.refresh_from_db()
-    assert old.state == "champion"
+    assert (old.state, registry.held_until(old) is not None) == ("champion", True)
     assert list(AuditEntry.objects.values_list("action", "by")) == [
         ("promoted", operator.pk),
         ("rollback", operator.pk),

@@ -29,10 +29,6 @@ from tests.benchmarks.report import Paired
 TARGET = 0.5
 PEER = "COPY of the same rows into the log and its indexes, nothing claimed"
 SIZES = {"batch": 500, "import": 5000}
-COLUMNS = (
-    "source, event_id, type, shopper_id, item_id, category, offer_id, value_minor, properties, "
-    "occurred_at, sent_at, received_at, clock_corrected, is_bot, channel, schema_version"
-)
 TABLES = {"log": "personalization_event", "plain": plain_events.PlainEvent._meta.db_table}
 
 
@@ -96,7 +92,7 @@ def _seconds(contender: str, rows: list[EventData]) -> float:
 
     else:
         text = StringIO(_text([replace(row, source=f"{contender}-{row.source}"[:80]) for row in rows]))
-        statement = f"COPY {TABLES[contender]} ({COLUMNS}) FROM STDIN"
+        statement = f"COPY {TABLES[contender]} ({storage.COLUMNS}) FROM STDIN"
 
         def work() -> None:
             with connection.cursor() as cursor:
@@ -108,8 +104,8 @@ def _seconds(contender: str, rows: list[EventData]) -> float:
 
 
 def _text(rows: list[EventData]) -> str:
-    now = timezone.now().isoformat()
-    encoded = (storage.encode(row, row.occurred_at.isoformat(), None, now, False, False) for row in rows)
+    shared = [timezone.now().isoformat(), None, False]
+    encoded = ([*storage.encode(row, row.occurred_at.isoformat(), False), *shared] for row in rows)
     return "".join("\t".join(map(storage.copied, fields)) + "\n" for fields in encoded)
 
 

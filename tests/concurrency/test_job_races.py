@@ -15,11 +15,16 @@ RACES = (
     "jobs.OneJobManyWorkers",
     "jobs.BackFromTheDead",
     "jobs.CancelledWhileFinishing",
+    "jobs.RetriedWhileAsked",
+    "jobs.TakenOverWhileBeating",
     "learning.PromotedAtOnce",
     "learning.PublishedAtOnce",
     "learning.RolledBackAtOnce",
     "learning.TrainingQueuedAtOnce",
     "learning.WithdrawnWhileScored",
+    "reign.FirstReadPublishedLast",
+    "reign.RolledBackWhileTidied",
+    "reign.TrainedWhileRolledBack",
 )
 
 

@@ -183,6 +183,7 @@ def offers_frame(offers: Sequence[OfferTerms]) -> Offers:
         channels=floats(terms.channels for terms in offers).reshape(len(offers), 3),
         members_only=floats(terms.members_only for terms in offers),
         external=["" for _ in offers],
+        attribution_hours=ints([168] * len(offers)),
     )
 
 

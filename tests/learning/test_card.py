@@ -121,7 +121,7 @@ def test_it_warns_of_data_that_is_lopsided() -> None:
     ]
     assert ("Orders", "4,000") in [(row.name, row.value) for row in card.diversity]
     assert [(row.name, row.value) for row in card.rates] == [
-        ("In all", "10.0 % of 7,000"),
+        ("Offers shown with the outcome", "10.0 % of 7,000"),
         ("Offer “Ten off”", "18.6 % of 3,500"),
         ("Offer “Gift”", "1.4 % of 3,500"),
     ]

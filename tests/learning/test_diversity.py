@@ -130,6 +130,37 @@ def test_what_is_known_of_a_few_is_told_and_what_is_known_of_nobody_is_not() -> 
     assert "age" not in report["missing"]
 
 
+def test_what_is_hidden_is_told_as_not_used_and_never_as_missing() -> None:
+    """The control: an attribute that the shop lacks, and that nothing hides, stays missing."""
+    frames = balanced()
+    for attributes in frames.shoppers.attributes:
+        for name in ("age", "gender", "city"):
+            attributes.pop(name)
+    report = diversity.describe(frames, TEST_FROM, outcomes(), FeatureBuilder(frames), hidden={"gender", "age"})
+    assert report["not_used"] == ["age", "gender"]
+    assert report["missing"]["city"] == 1
+    assert not {"age", "gender"} & set(report["missing"])
+    pairs = diversity_words.figures(json.loads(json.dumps(report)))
+    assert pairs[-3:] == [
+        ("Missing: town", "100.0 %"),
+        ("Not used: age", "protected, and PROTECTED_USES does not allow it"),
+        ("Not used: gender", "protected, and PROTECTED_USES does not allow it"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        ({"head": "redeem", "offers": [["Ten off", 9, 3]]}, "Offers shown that were redeemed"),
+        ({"head": "purchase", "offers": [["Ten off", 9, 3]]}, "Offers shown after which something was bought"),
+        ({"head": "purchase"}, "Shoppers at moments of the past who bought within the days after"),
+        ({"head": "odd", "offers": [["Ten off", 9, 3]]}, "Offers shown with the outcome"),
+    ],
+)
+def test_the_first_rate_says_of_what(stored: dict[str, Any], told: str) -> None:
+    assert diversity_words.rates({"outcome": {"rows": 9, "positives": 3, **stored}})[0] == (told, "33.3 % of 9")
+
+
 def test_a_hole_in_the_log_is_told_with_its_dates() -> None:
     frames = balanced()
     hole = (frames.events.time > ORIGIN + 10 * DAY) & (frames.events.time < ORIGIN + 18 * DAY)

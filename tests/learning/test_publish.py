@@ -222,3 +222,25 @@ def test_a_cancelled_forecast_is_not_stored() -> None:
     with pytest.raises(LeaseLost):
         publish.store_forecast(campaign.pk, job, version=version(), figures={}, assumptions={})
     assert not Forecast.objects.exists()
+
+
+def test_of_two_scorings_the_one_that_read_later_stays(people: list[Shopper]) -> None:
+    job = leased()
+    early, late = begin(job), begin()
+    publish.write_scores(early, scores(people, "early"))
+    go_live(late)
+    with pytest.raises(publish.Superseded):
+        go_live(early, job)
+    early.refresh_from_db()
+    assert (live(), early.state, early.published_at) == ([late], "building", None)
+    jobs.fail(job, "superseded")
+    publish.tidy("shop")
+    assert not ScoreSet.objects.filter(pk=early.pk).exists()
+
+
+def test_a_clock_that_was_ahead_does_not_stop_the_scores_of_now() -> None:
+    ahead = begin(read_at=timezone.now() + timedelta(days=365))
+    go_live(ahead)
+    now = begin()
+    go_live(now)
+    assert live() == [now]

@@ -9,8 +9,8 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from personalization.learning import jobs, registry
-from personalization.models import ModelVersion
+from personalization.learning import jobs, registry, rollback
+from personalization.models import AuditEntry, ModelVersion
 from personalization.types import JobKind, ModelTask
 from tests.support import build
 
@@ -103,3 +103,57 @@ def test_a_jobs_versions_and_the_populations_are_listed() -> None:
     build.shopper()
     assert registry.versions_of(job) == mine
     assert registry.populations() == ["games", "shop"]
+
+
+def test_asking_twice_lifts_no_hold_and_undoes_nothing() -> None:
+    """A double click on "roll back", or on a page that was opened before."""
+    first, second = version(), version("boosting")
+    registry.promote(first)
+    registry.promote(second)
+    stale = ModelVersion.objects.get(pk=first.pk)
+    rollback.roll_back(ModelTask.RESPONSE, "shop")
+    again = registry.promote(stale, get_user_model().objects.create_user("ada"))
+    assert registry.held_until(again) is not None
+    assert again.card["promoted_by"] == "rollback"
+    assert not AuditEntry.objects.filter(action="promoted").exists()
+
+
+def test_a_version_that_is_gone_takes_nobodys_place() -> None:
+    reigning, gone = registry.promote(version()), version("boosting")
+    stale = ModelVersion.objects.get(pk=gone.pk)
+    gone.delete()
+    with pytest.raises(ModelVersion.DoesNotExist):
+        registry.promote(stale)
+    assert champions() == [reigning]
+
+
+def test_what_was_judged_against_another_does_not_succeed() -> None:
+    judged_against, other, trained = version(), version("boosting"), version("net")
+    registry.promote(judged_against)
+    registry.promote(other)
+    assert not registry.succeed(trained, judged_against)
+    assert not registry.succeed(trained, None)
+    assert champions() == [other]
+    assert registry.succeed(trained, other)
+    assert champions() == [trained]
+
+
+def test_after_a_rollback_to_the_very_same_rival_nothing_succeeds() -> None:
+    """Another was promoted and taken back while the training ran: the hold counts, though its rival reigns."""
+    rival, other, trained = version(), version("boosting"), version("net")
+    registry.promote(rival)
+    registry.promote(other)
+    rollback.roll_back(ModelTask.RESPONSE, "shop")
+    assert not registry.succeed(trained, rival)
+    assert champions() == [rival]
+
+
+def test_where_another_first_champion_was_quicker_a_training_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could not be seen by any lock: its row was not there yet."""
+
+    def raced(_version: ModelVersion) -> None:
+        raise registry.PromotionRace
+
+    trained = version()
+    monkeypatch.setattr(registry, "promote", raced)
+    assert not registry.succeed(trained, None)

@@ -13,7 +13,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from personalization.learning import jobs, publish, registry
-from personalization.learning.rollback import NotFormer, NothingToRollBackTo, Rollback, roll_back
+from personalization.learning.rollback import AlreadyReigns, NotFormer, NothingToRollBackTo, Rollback, roll_back
 from personalization.models import AuditEntry, Job, ModelVersion, ScoreSet, Shopper, ShopperMerge, ShopperScores
 from personalization.privacy import erasure
 from personalization.tracking import consent
@@ -314,3 +314,29 @@ def test_what_scores_no_shopper_comes_back_without_a_scoring(new: ModelVersion, 
         f"{old} reigns again; {newer} goes and is kept.\n"
         "It scores no shopper: the next forecast of a campaign uses it.\n"
     )
+
+
+def test_a_second_press_changes_nothing(old: ModelVersion, new: ModelVersion) -> None:
+    undo(to=old)
+    with pytest.raises(AlreadyReigns):
+        undo(to=old)
+    assert AuditEntry.objects.filter(action="rollback").count() == 1
+
+
+def test_what_a_rollback_has_put_in_service_is_not_tidied_away(
+    old: ModelVersion, new: ModelVersion, people: list[Shopper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of old sets was made before it; the negative control follows in the race of the same name."""
+    newest = registry.promote(version("newest"))
+    retired, real = ScoreSet.objects.get(response_version=old), publish._still
+    made = publish.begin("shop", None, response=newest, strategy=None, preference=None)
+    publish.publish(made, None, defaults={})
+
+    def late(found: ScoreSet) -> bool:
+        if found == retired and live() != retired:
+            undo(to=old)
+        return real(found)
+
+    monkeypatch.setattr(publish, "_still", late)
+    publish.tidy("shop")
+    assert (live(), served()) == (retired, {one.pk for one in people})

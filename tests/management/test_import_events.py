@@ -21,10 +21,10 @@ import polars as pl
 import pytest
 from django.core.management import CommandError, call_command
 
+from personalization import api
 from personalization.models import ConsentRecord, Event, EventImport, QuarantinedEvent, Shopper, ShopperAlias
 from personalization.tracking import importing, replay
 from personalization.tracking.quarantine import payload_of
-from personalization.tracking.storage import tombstone
 from tests.personalization.builders import make_account, make_shopper
 from tests.support import simulated
 
@@ -186,10 +186,10 @@ def test_accounts_are_found_by_their_key(run: Run, tmp_path: Path) -> None:
 
 
 def test_what_was_erased_stays_away(run: Run, tmp_path: Path) -> None:
-    from personalization.models import EventTombstone
-
-    EventTombstone.objects.create(digest=tombstone("import:till", "e-1"))
-    run(jsonl(tmp_path / "events.jsonl", rows(3)), "--source", "till")
+    lines = rows(3)
+    run(jsonl(tmp_path / "first.jsonl", lines[1:2]), "--source", "till")
+    api.erase(Event.objects.get().shopper)
+    run(jsonl(tmp_path / "events.jsonl", lines), "--source", "till")
     assert [row[0] for row in stored()] == ["e-0", "e-2"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta
@@ -25,7 +26,7 @@ from tests.personalization.conftest import Configure
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain")]
 Wish = Callable[..., None]
-NOTED = "Noted: you will see less like this."
+UNDO = "personalization:take-back"
 
 
 @pytest.fixture
@@ -76,6 +77,20 @@ def test_neither_takes_the_wish_before_back(shopper: Shopper, wish: Wish, offer:
     wish(NEITHER, item_id="p-1", category="tea")
     assert offered(shopper) == {offer.pk}
     assert session.read(shopper, timezone.now()) == session.Session()
+
+
+def test_a_wish_of_tomorrow_does_not_count_and_stands_in_no_wishs_way(
+    shopper: Shopper, wish: Wish, offer: Offer
+) -> None:
+    """Such rows are not stored any more; where there are some, they outranked every wish before their day."""
+    make_event(shopper, "offer_dismissed", offer=offer, occurred_at=timezone.now() + timedelta(days=1))
+    assert offered(shopper) == {offer.pk}
+    assert wishes._latest(shopper, offer.pk) == (0, "")
+    wish(LESS, offer=offer)
+    assert offered(shopper) == set()
+    assert wishes._latest(shopper, offer.pk)[1] == LESS
+    wish(NEITHER, offer=offer)
+    assert offered(shopper) == {offer.pk}
 
 
 def test_more_of_a_category_is_interest_in_it_and_less_is_none(shopper: Shopper, wish: Wish) -> None:
@@ -142,6 +157,10 @@ def told(answer: Any) -> list[str]:
     return [str(message) for message in answer.context["messages"]]
 
 
+def noted(offer: Offer) -> str:
+    return f"Noted: “{offer.name}” stays away from now on."
+
+
 def agreed() -> Browser:
     browser = Browser()
     browser.answer()
@@ -156,8 +175,8 @@ def test_the_cards_button_takes_the_offer_away_without_a_script(offer: Offer) ->
     decision = Decision.objects.latest("at").pk
     assert offered(browser.shopper()) == {offer.pk}
     answer = press(browser, offer.pk, decision=decision)
-    assert answer.redirect_chain == [(reverse("shop:privacy"), 302)]
-    assert told(answer) == [NOTED]
+    assert answer.redirect_chain == [(f"{reverse('shop:privacy')}#pz-undo-{offer.pk}", 302)]
+    assert told(answer) == [noted(offer)]
     stored = Event.objects.get(type="offer_dismissed")
     assert (stored.offer_id, stored.properties) == (offer.pk, {"decision_id": str(decision)})
     assert offered(browser.shopper()) == set()
@@ -166,14 +185,11 @@ def test_the_cards_button_takes_the_offer_away_without_a_script(offer: Offer) ->
 @pytest.mark.django_db(transaction=True)
 def test_it_is_taken_back_where_the_card_was_and_noted_again_if_pressed_again(offer: Offer) -> None:
     browser = agreed()
-    home = reverse("shop:home")
+    home, undo = reverse("shop:home"), reverse(UNDO)
     browser.get(home)
-    undo = reverse("personalization:take-back")
     press(browser, offer.pk)
-    page = browser.get(home).content.decode()
-    assert f'action="{undo}"' in page
-    assert undo not in browser.get(home).content.decode()  # once
-    assert told(press(browser, offer.pk, "take-back")) == ["Taken back: this offer may be shown again."]
+    assert f'action="{undo}"' in browser.get(home).content.decode()
+    assert told(press(browser, offer.pk, "take-back")) == [f"Taken back: “{offer.name}” may be shown again."]
     assert undo not in browser.get(home).content.decode()
     assert offered(browser.shopper()) == {offer.pk}
     press(browser, offer.pk)
@@ -181,11 +197,67 @@ def test_it_is_taken_back_where_the_card_was_and_noted_again_if_pressed_again(of
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("headline", ["A tenth off", ""])
+def test_card_message_and_way_back_call_the_offer_the_same(headline: str) -> None:
+    """An offer without a headline is shown under its name, there too."""
+    browser, offer = agreed(), make_offer(headline=headline, name="Named")
+    home, called = reverse("shop:home"), headline or "Named"
+    assert f">{called}</h2>" in browser.get(home).content.decode()
+    assert told(press(browser, offer.pk)) == [f"Noted: “{called}” stays away from now on."]
+    assert f"“{called}” stays away from now on." in browser.get(home).content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_way_back_is_there_for_a_while_however_often_the_page_is_loaded(
+    offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser, home, undo = agreed(), reverse("shop:home"), reverse(UNDO)
+    browser.get(home)
+    press(browser, offer.pk)
+    browser.get(home, headers={"sec-purpose": "prefetch"})
+    pages = [browser.get(home).content.decode() for _time in range(3)]
+    assert all(f'action="{undo}"' in page for page in pages)
+    assert "autofocus" not in pages[0]  # it would draw everybody who loads the page again back to it
+    later = timezone.now() + wishes.UNDO_FOR
+    monkeypatch.setattr(wishes.timezone, "now", lambda: later)
+    assert undo not in browser.get(home).content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_of_several_can_be_taken_back() -> None:
+    browser, home = agreed(), reverse("shop:home")
+    offers = {make_offer(name=name).pk for name in ("first", "second")}
+    pressed: list[int] = []
+    for _time in offers:
+        shown = re.search(r'data-pz-offer="([0-9]+)"', browser.get(home).content.decode())
+        assert shown is not None
+        pressed.append(int(shown[1]))
+        press(browser, pressed[-1])
+    assert set(pressed) == offers
+    for left in (pressed, pressed[1:], []):
+        found = re.findall(r'id="pz-undo-([0-9]+)"', browser.get(home).content.decode())
+        assert [int(number) for number in found] == left
+        press(browser, (left or pressed)[0], "take-back")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_session_of_an_earlier_release_is_read_as_an_empty_one(offer: Offer) -> None:
+    browser, home = agreed(), reverse("shop:home")
+    browser.get(home)
+    session = browser.session
+    session[wishes.SESSION_DISMISSED] = {"slot": "home_hero", "offer_id": offer.pk}
+    session.save()
+    assert reverse(UNDO) not in browser.get(home).content.decode()
+    press(browser, offer.pk)
+    assert reverse(UNDO) in browser.get(home).content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_way_back_stands_in_the_slot_of_the_card_only(offer: Offer) -> None:
     browser = agreed()
     browser.get(reverse("shop:home"))
     press(browser, offer.pk)
-    undo = reverse("personalization:take-back")
+    undo = reverse(UNDO)
     assert undo not in browser.get(reverse("shop:basket")).content.decode()
     assert undo in browser.get(reverse("shop:home")).content.decode()
 
@@ -206,7 +278,7 @@ def test_presses_at_one_moment_carry_one_key(offer: Offer, monkeypatch: pytest.M
     browser.get(reverse("shop:home"))
     stale = wishes._latest(browser.shopper(), offer.pk)
     monkeypatch.setattr(wishes, "_latest", lambda *_: stale)  # both read before either wrote
-    assert told(press(browser, offer.pk)) == told(press(browser, offer.pk)) == [NOTED]
+    assert told(press(browser, offer.pk)) == told(press(browser, offer.pk)) == [noted(offer)]
     assert Event.objects.filter(type="offer_dismissed").count() == 1
 
 
@@ -218,7 +290,7 @@ def test_what_retention_has_deleted_can_be_dismissed_again(offer: Offer, configu
     press(browser, offer.pk)
     retention.delete_old(timezone.now() + timedelta(days=31))
     assert offered(browser.shopper()) == {offer.pk}
-    assert told(press(browser, offer.pk)) == [NOTED]
+    assert told(press(browser, offer.pk)) == [noted(offer)]
     assert Event.objects.filter(type="offer_dismissed").count() == 1
     assert offered(browser.shopper()) == set()
 
@@ -231,7 +303,7 @@ def test_what_is_not_stored_is_not_said_to_be(offer: Offer, configure: Configure
     browser = agreed()
     browser.get(reverse("shop:home"))
     with transaction.atomic() if in_transaction else nullcontext():
-        assert told(press(browser, offer.pk)) == [NOTED]  # the negative control
+        assert told(press(browser, offer.pk)) == [noted(offer)]  # the negative control
     retention.delete_old(timezone.now() + timedelta(days=31))
     with transaction.atomic() if in_transaction else nullcontext():
         assert told(press(browser, offer.pk)) == ["This could not be noted. Please try again."]

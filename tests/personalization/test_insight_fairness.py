@@ -94,7 +94,8 @@ def orders(shoppers: list[Shopper], offer: Offer, paid: int, discount: int) -> N
 
 
 def found(now: datetime = NOW) -> dict[tuple[str, str, str], Gap]:
-    return {(gap.measure, gap.attribute, gap.group): gap for gap in audit("shop", now)}
+    compared = [each for each in audit("shop", now) if isinstance(each, Gap)]
+    return {(gap.measure, gap.attribute, gap.group): gap for gap in compared}
 
 
 def test_groups_that_are_treated_alike_have_no_gap() -> None:
@@ -149,6 +150,34 @@ def test_prices_are_compared_by_the_discount_in_what_was_paid() -> None:
     assert gap.own.value == pytest.approx(0.2, abs=0.03)
     assert gap.rest.value == 0
     assert gap.level == BAD
+
+
+def test_where_nobody_got_a_discount_there_are_no_prices_to_compare(client: Any) -> None:
+    """The control: with one discount on one side there are."""
+    offer = make_offer()
+    women, men = people(120, gender="f"), people(120, gender="m")
+    for group in (women, men):
+        treat(group, offer)
+        orders(group, offer, 8000, 0)
+    assert ("price", "gender", "f") not in found()
+    report = fairness.report("shop", NOW)
+    assert report.figures["nothing"] == [
+        {"measure": "price", "attribute": "gender", "group": group, "shoppers": 120} for group in ("f", "m")
+    ]
+    report.save()
+    client.force_login(make_user("view_monitoringreport"))
+    html = client.get(reverse("admin:personalization_monitoringreport_change", args=[report.pk])).content.decode()
+    assert html.count("nothing to compare: it happened to nobody") == 2
+    held = Reservation.objects.create(
+        idempotency_key="one", expires_at=NOW, coupon=make_coupon(offer, women[0], "ONE"), offer=offer,
+        campaign=offer.campaign, shopper=women[0], amount_minor=500,
+    )  # fmt: skip
+    Redemption.objects.create(
+        reservation=held, redeemed_at=AT, order_label="o", order_id="one", coupon=held.coupon, offer=offer,
+        campaign=offer.campaign, shopper=women[0], amount_minor=500,
+    )  # fmt: skip
+    assert found()["price", "gender", "f"].own.value > 0
+    assert fairness.report("shop", NOW).figures["nothing"] == []
 
 
 def test_small_groups_are_not_told_of(settings: Settings) -> None:

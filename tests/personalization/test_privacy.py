@@ -22,7 +22,7 @@ from personalization.models import (
     Coupon,
     Decision,
     Event,
-    EventTombstone,
+    EventClaim,
     Exposure,
     GiftCardEntry,
     LedgerEntry,
@@ -231,9 +231,9 @@ def test_erasure_leaves_no_trace_and_the_same_totals(known: Shopper, visitor: Br
 
 def test_erasing_twice_erases_nothing_more(known: Shopper) -> None:
     api.erase(known)
-    stones = EventTombstone.objects.count()
+    claims = EventClaim.objects.count()
     assert set(api.erase(known).values()) == {0}
-    assert EventTombstone.objects.count() == stones
+    assert EventClaim.objects.count() == claims
 
 
 def test_others_stay_as_they_are(known: Shopper) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from personalization.privacy import logs
-from personalization.privacy.logs import HIDDEN, redact
+from personalization.pure.redaction import HIDDEN, redact
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,12 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from personalization import api
-from personalization.models import Event, EventTombstone, QuarantinedEvent, RejectionCount, Shopper
+from personalization.models import Event, EventClaim, QuarantinedEvent, RejectionCount, Shopper, claim_key
 from personalization.tracking import merging, quarantine, schema
 from personalization.tracking.ingest import ingest
 from personalization.tracking.quarantine import payload_of
 from personalization.tracking.replay import ReplayResult, replay, replay_one
 from personalization.tracking.schema import EventType
-from personalization.tracking.storage import tombstone
 from personalization.types import CONSENT_PURPOSES, IngestResult
 from tests.personalization.builders import DAY, event, make_shopper
 from tests.personalization.conftest import Configure
@@ -175,7 +174,7 @@ def test_without_consent_by_now_it_goes(shopper: Shopper, declared: None) -> Non
 
 def test_erased_it_stays_away(shopper: Shopper) -> None:
     row = aside(shopper)
-    EventTombstone.objects.create(digest=tombstone(row.source, row.event_id))
+    EventClaim.objects.create(key=claim_key(row.source, row.event_id))  # what an erased event leaves
     assert replay_one(row.pk, {**payload_of(row), "type": "page_viewed"}) == ReplayResult(known=1)
     assert not Event.objects.exists()
     again = aside(shopper)

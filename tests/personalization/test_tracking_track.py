@@ -165,6 +165,21 @@ def test_everything_given_is_recorded(shopper: Shopper, committing: Committing) 
     assert stored.properties == {"decision_id": "d", "position": 1}
 
 
+@pytest.mark.django_db
+def test_what_has_not_happened_yet_is_refused_and_what_clocks_explain_is_now(
+    shopper: Shopper, committing: Committing, caplog: pytest.LogCaptureFixture
+) -> None:
+    with committing():
+        assert not api.track("page_viewed", shopper=shopper, occurred_at=timezone.now() + timedelta(minutes=6))
+    assert "lies in the future" in caplog.text
+    assert not Event.objects.exists()
+    for moment in (timezone.now() + timedelta(minutes=4), timezone.make_naive(timezone.now())):
+        before = timezone.now() - timedelta(seconds=1)
+        with committing():
+            assert api.track("page_viewed", shopper=shopper, occurred_at=moment)
+        assert before <= Event.objects.latest("pk").occurred_at <= timezone.now()
+
+
 # --- Signals ----------------------------------------------------------------------------------------------------------
 
 SIGNALS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [

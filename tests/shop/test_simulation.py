@@ -260,7 +260,7 @@ def test_nobodys_real_shop_is_built_over(db: None) -> None:
 
 def test_a_forecast_is_shown_beside_the_truth() -> None:
     lines = [
-        ForecastLine("views", "shoppers who see the offer", 1_500.0, 1_400.0, 1_600.0, 1_450.0, True),
+        ForecastLine("views", "shoppers who view it", 1_500.0, 1_400.0, 1_600.0, 1_450.0, True),
         ForecastLine("cost", "cost of discounts", 90_000.0, 80_000.0, 100_000.0, None, None),
     ]
     expected = {"views": {"mean": 1_450.0}, "cost": {"mean": 210_000.0}}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import polars
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.utils import timezone
 
 from personalization.learning import jobs
 from personalization.models import (
@@ -24,6 +27,7 @@ from personalization.models import (
     Shopper,
     ShopperAlias,
 )
+from personalization.ports.money import money
 from personalization.tracking import secrets
 from personalization.types import HEADS, JobKind
 from tests.support import build
@@ -71,6 +75,11 @@ def test_readiness_tells_what_is_there_and_what_is_lopsided(shop: Population) ->
     told = json.loads(typed("readiness", "--until", population.END.isoformat(), "--json"))
     assert told["diversity"] == before.versions[0].card["data"]["diversity"]
     assert any(warning.startswith("One offer") for warning in told["warnings"])
+    assert "Missing: age" not in printed
+    assert "Not used: age: protected, and PROTECTED_USES does not allow it" in printed
+    assert "Model, strategy: none in service yet" in printed
+    assert told["models"] == [line for line in printed.splitlines() if line.startswith("Model, ")]
+    assert len(told["models"]) == 5
 
 
 def test_readiness_of_a_shop_without_offers_tells_of_the_shop_alone(shop: Population) -> None:
@@ -171,6 +180,17 @@ def test_fewer_exposures_may_be_allowed(shop: Population, settings: Any) -> None
     settings.PERSONALIZATION = {**settings.PERSONALIZATION, "MIN_EXPOSURES": 5000}
     train("--min-exposures", "1000")
     assert ModelVersion.objects.filter(task="response", state="champion").count() == 1
+
+
+def test_the_number_of_exposures_is_taken_as_typed(shop: Population) -> None:
+    """What a model cannot do without, both outcomes, is asked for in its own words."""
+    Exposure.objects.exclude(pk__in=Exposure.objects.order_by("pk").values("pk")[:150]).delete()
+    with pytest.raises(CommandError, match=r"needs both classes: .* at least 100 of each"):
+        call_command("train", "--parts", "response", "--min-exposures", "5", "--until", population.END.isoformat())
+    assert Job.objects.get().params["min_exposures"] == 5
+    for command in (("train",), ("tune", "logistic")):
+        with pytest.raises(CommandError, match="'0' is not a whole number from 1 on"):
+            call_command(*command, "--min-exposures", "0")
 
 
 def test_the_constant_feature_is_no_obstacle(models: Path) -> None:
@@ -305,14 +325,30 @@ def test_a_forecast(trained: Population, capsys: pytest.CaptureFixture[str]) -> 
     printed = capsys.readouterr().out
     assert "Forecast · Spring" in printed
     assert "redemptions" in printed
-    assert Forecast.objects.get().campaign == campaign
+    assert "minor units" not in printed
+    made = Forecast.objects.get()
+    assert made.campaign == campaign
+    (cost,) = (line for line in printed.splitlines() if "cost" in line)
+    assert re.findall(r"€[\d,.]+", cost) == [money(round(figure), "EUR") for figure in made.figures["cost"]]
 
 
 def test_a_forecast_needs_its_campaign_and_a_model(shop: Population) -> None:
     with pytest.raises(CommandError, match="There is no campaign 99"):
         call_command("forecast", "99")
+    Campaign.objects.update(ends_at=timezone.now() + timedelta(days=1))
     with pytest.raises(CommandError, match="No response model has been trained yet"):
         call_command("forecast", str(shop.campaign.pk))
+
+
+@pytest.mark.parametrize(
+    "over", [{"status": Campaign.Status.ENDED}, {"ends_at": timezone.now() - timedelta(minutes=1)}]
+)
+def test_nothing_is_forecast_of_a_campaign_that_is_over(trained: Population, over: dict[str, Any]) -> None:
+    campaign = build.campaign(delivery=Campaign.Delivery.SENT, **over)
+    build.offer(campaign)
+    with pytest.raises(CommandError, match="This campaign is over: there is nothing left to forecast"):
+        call_command("forecast", str(campaign.pk))
+    assert not Forecast.objects.exists()
 
 
 def test_a_job_that_is_cancelled_meanwhile_is_said(shop: Population, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from tests.worker import population
 from tests.worker.population import Population
 from tests.worker.shopping import NOW, rows
 from worker.rankers import Catalogue, Interactions
-from worker.rankers.lesson import Lesson
+from worker.rankers.lesson import Lesson, file_of
 from worker.rankers.text import Text
 
 WORDS = ("tea", "cup", "nut", "jam")
@@ -146,6 +146,42 @@ def test_a_broken_file_is_refused_by_its_name(tmp_path: Path) -> None:
         Lesson.load(path)
 
 
+SOUND: dict[str, Any] = {
+    "words": '["a", "b"]', "idf": np.ones(2, np.float32), "components": np.ones((2, 1)), "matrix": np.eye(1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"words": "2"}, {"words": "null"}, {"words": '"ab"'}, {"words": '{"a": 0, "b": 1}'}, {"words": "[1, 2]"},
+        {"words": '[["a"], ["b"]]'}, {"words": '["a", "a"]'}, {"words": "[" * 100_000 + "]" * 100_000},
+        {"words": f"[{'9' * 5000}]"}, {"words": "[]", "idf": np.ones(0), "components": np.ones((0, 1))},
+        {"components": np.array(1.0)}, {"components": np.ones(2)}, {"components": np.ones((2, 1, 1))},
+        {"components": np.ones((2, 0)), "matrix": np.ones((0, 0))}, {"components": np.full((2, 1), np.nan)},
+        {"idf": np.full(2, np.inf)}, {"matrix": np.full((1, 1), np.nan)}, {"matrix": np.array(1.0)},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_file_made_to_harm_is_refused_when_it_is_read(part: dict[str, Any], tmp_path: Path) -> None:
+    """Not later, in the middle of a training, with an error that names no file; nor never, with scores of nan."""
+    path = tmp_path / "hostile"
+
+    def written(parts: dict[str, Any]) -> Path:
+        arrays = {name: value for name, value in parts.items() if name != "words"}
+        save_file(arrays, path, metadata={"words": parts["words"]})
+        return path
+
+    assert Lesson.load(written(SOUND)).words == ["a", "b"]
+    with pytest.raises(ValueError, match=f"The lesson {path} (is broken|cannot be read)"):
+        Lesson.load(written(SOUND | part))
+
+
+@pytest.mark.parametrize("given", ["x/a.b", "x/a.b.lesson", "x/a.b.safetensors", "x/a.b.lesson.safetensors"])
+def test_a_file_is_named_for_what_it_is(given: str) -> None:
+    assert file_of(given) == Path("x/a.b.lesson.safetensors")
+
+
 @pytest.mark.django_db
 def test_the_command_writes_one(shop: Population, tmp_path: Path) -> None:
     path, out = tmp_path / "shop.safetensors", StringIO()
@@ -156,7 +192,9 @@ def test_the_command_writes_one(shop: Population, tmp_path: Path) -> None:
         item.title = f"{WORDS[int(item.item_id[-2:]) % 4]} {item.item_id}"
         item.save()
     call_command("teach", str(path), "--until", population.END.isoformat(), stdout=out)
-    lesson = Lesson.load(path)
+    written = tmp_path / "shop.lesson.safetensors"
+    assert str(written) in out.getvalue()
+    lesson = Lesson.load(written)
     assert set(WORDS) <= set(lesson.words)
     assert f"{len(lesson.words):,} words" in out.getvalue()
     with pytest.raises(CommandError, match="does not exist"):

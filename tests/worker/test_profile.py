@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
+from django.utils import timezone
 
 from personalization.insight import drift
 from personalization.insight.findings import BAD, GOOD
-from personalization.models import Event, ModelVersion, ScoreSet, Shopper
+from personalization.learning import frames as reading
+from personalization.models import Event, Exposure, ModelVersion, ScoreSet, Shopper
 from personalization.types import HEADS
+from tests.support import build
 from tests.worker import population
 from tests.worker.population import Population
 from worker import profile, score, train
@@ -139,6 +142,51 @@ def test_hours_that_pass_are_no_drift(trained: Population) -> None:
     found = drift.shifts(live.response_version.card["reference"], live.profile, hint=0.1, alert=0.25)
     assert found
     assert [shift for shift in found if shift.level != GOOD] == []
+
+
+@pytest.fixture
+def a_week_later(monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """Let the clock stand a week after the last event: nobody came meanwhile."""
+    now = population.END + 7 * population.DAY
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    return now
+
+
+def drifted(**named: Any) -> tuple[ModelVersion, list[drift.Shift]]:
+    """Train (until a moment, if it is named), score now; return the champion and the indices."""
+    train.run(None, population.QUICK, silent, **named)
+    score.run(None, {"population": "shop"}, silent)
+    live = ScoreSet.objects.get(state=ScoreSet.State.LIVE)
+    version = live.response_version
+    assert version is not None
+    return version, drift.shifts(version.card["reference"], live.profile, hint=0.1, alert=0.25)
+
+
+def test_a_quiet_week_before_the_training_is_no_drift_after_it(shop: Population, a_week_later: datetime) -> None:
+    version, found = drifted()
+    assert found
+    assert {shift.value for shift in found} == {0}
+    assert version.cutoff_at is not None
+    assert version.cutoff_at < a_week_later  # what there was to learn ended before
+
+
+def test_a_quiet_week_after_the_training_is_drift(shop: Population, a_week_later: datetime) -> None:
+    _version, found = drifted(until=population.END)
+    assert "orders_7d" in {shift.name for shift in found if shift.level == BAD}
+
+
+def test_an_offer_that_nobody_was_shown_has_its_campaigns_window(shop: Population, settings: Any) -> None:
+    """Whatever hours its attributes claim: nothing raises, and nothing is taken from other campaigns."""
+    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "ATTRIBUTION_HOURS": 100}
+    for hours in (None, 48):
+        of = build.campaign(attribution_hours=hours)
+        for claimed in (1e300, -5, "x", 12):
+            build.offer(of, attributes={"duration_hours": claimed})
+    frames = reading.load("shop", population.END)
+    assert [window / profile.HOUR for window in profile.windows(frames)] == [72] * 3 + [100] * 4 + [48] * 4
+    Exposure.objects.all().delete()
+    frames = reading.load("shop", population.END)
+    assert [window / profile.HOUR for window in profile.windows(frames)] == [72] * 3 + [100] * 4 + [48] * 4
 
 
 def test_every_version_of_a_training_can_be_watched(trained: Population) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import transaction
 
 from personalization.exceptions import LeaseLost, NotEnoughData
 from personalization.learning import handlers, jobs
-from personalization.models import Job
+from personalization.models import Job, Shopper
 from personalization.types import JobKind
 from worker import pulse, runner, scratch
 from worker.runner import Heart, run_job, work
@@ -246,3 +247,20 @@ def _wait(until: Callable[[], bool], seconds: float = 10.0) -> None:
     while not until():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_a_jobs_note_quotes_nobodys_data(doing: Callable[[Work], Job]) -> None:
+    """A database quotes the row that it refused, a library the address that it could not reach."""
+    ada = Shopper.objects.create()
+
+    def twice(job: Job, stage: Any) -> None:
+        with transaction.atomic():
+            Shopper.objects.create(pk=ada.pk, attributes={"city": "Geheimdorf"})
+
+    def unreachable(job: Job, stage: Any) -> None:
+        raise RuntimeError("nobody answers at ada@example.org")
+
+    assert run_job(doing(twice)).error == "Unexpected: IntegrityError. The worker’s log has the details."
+    job = run_job(doing(unreachable))
+    assert job.error == "Unexpected: RuntimeError: nobody answers at [hidden]. The worker’s log has the details."
+    assert "ada" not in str(job.result)

@@ -13,8 +13,10 @@ import pytest
 from personalization.exceptions import ArtifactCorrupt, LeaseLost, NotEnoughData
 from personalization.features.compute import KINDS, FeatureBuilder, Rows
 from personalization.learning import frames as reading
-from personalization.learning import jobs
-from personalization.learning.sentences import of_error
+from personalization.learning import jobs, registry
+from personalization.learning import wordings as words
+from personalization.learning.rollback import roll_back
+from personalization.learning.sentences import Sentence, of_error
 from personalization.models import Event, Exposure, Job, ModelVersion, Shopper
 from personalization.types import JobKind, ModelTask
 from tests.worker import population
@@ -232,6 +234,32 @@ def test_a_champion_that_others_beat_is_retired(shop: Population) -> None:
     assert {"reigning", "simpler", "calibration", "latency", "size", "fairness", "hold", "distinct"} == {
         check["name"] for check in winner.metrics["gate"]
     }
+
+
+@pytest.mark.parametrize("decided", [True, False], ids=["and staff roll back meanwhile", "undisturbed"])
+def test_staff_who_roll_back_while_a_training_runs_have_the_last_word(decided: bool, shop: Population) -> None:
+    """It was judged against one that reigns no more; without the rollback (the control) the same training promotes."""
+    first, second = run({**QUICK, "estimators": ["offer_mean"]}), run({**QUICK, "estimators": ["offer_mean"]})
+    former, reigning = (each.versions[0] for each in (first, second))
+    registry.promote(reigning)
+
+    def at_the_end(what: str, done: float) -> None:
+        if what == "publishing" and decided:
+            roll_back(ModelTask.RESPONSE, former.population)
+
+    job = leased()
+    outcome = train.run(job, QUICK, at_the_end, until=population.END)
+    champion = registry.champion(ModelTask.RESPONSE, former.population)
+    assert champion is not None
+    assert (champion == former) is decided
+    said = [str(sentence) for sentence in outcome.sentences if "promoted after all" in str(sentence)]
+    result = Job.objects.get(pk=job.pk).result
+    if not decided:
+        assert (champion.estimator, said, result["in_shadow"]) == ("logistic", [], None)
+        return
+    assert said == [str(Sentence(words.OVERTAKEN, {"estimator": "logistic", "rival": str(former)}))]
+    assert "response" not in result["champions"]
+    assert ModelVersion.objects.get(pk=result["in_shadow"]).estimator == "logistic"
 
 
 def test_nothing_shows_before_the_run_is_done(shop: Population) -> None:

@@ -84,6 +84,14 @@ def test_where_the_start_is_best_the_unseen_fold_is_not_asked(bowl: Bowl, monkey
     assert "they stay" in tuning.sentence(run)
 
 
+def test_a_time_that_was_over_before_a_trial_is_no_verdict_on_trials(bowl: Bowl) -> None:
+    """The start is always measured: with no time at all it is the only one."""
+    run = tune.run(None, {"estimator": "logistic", "minutes": 0}, silent, until=population.END)
+    assert (run.state, [each.number for each in tuning.trials(run)]) == ("judged", [0])
+    assert "over before any other settings had been tried" in tuning.sentence(run)
+    assert "did better" not in tuning.sentence(run)
+
+
 def test_a_search_goes_on_and_asks_again_only_of_something_new(bowl: Bowl) -> None:
     first = search(6)
     before = tried(first)
@@ -260,7 +268,7 @@ def test_the_command_refuses_in_words(shop: Population) -> None:
         (("logistic", "--minutes", "900"), "at most 300 minutes"),
         (("logistic", "--seed", "-1"), "from 0 to 2147483647"),
         (("logistic", "--seed", "2147483648"), "from 0 to 2147483647"),
-        (("--withdraw", "77"), "not in force"),
+        (("--withdraw", "77"), "There is no search 77. No search's settings are in force"),
     ):
         with pytest.raises(CommandError, match=told):
             call_command("tune", *arguments)
@@ -276,6 +284,11 @@ def test_the_command_withdraws(db: None, capsys: pytest.CaptureFixture[str]) -> 
     run.refresh_from_db()
     assert not run.in_force
     assert "trains as shipped again" in capsys.readouterr().out
+    other = make_run(seed=1)
+    with pytest.raises(CommandError) as caught:
+        call_command("tune", withdraw=run.pk)
+    told = f"Nothing that search {run.pk} found is in force. In force: {other.pk} (logistic, shop)."
+    assert str(caught.value) == told
 
 
 @pytest.mark.usefixtures("in_one_transaction")

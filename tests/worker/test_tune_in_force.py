@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,8 @@ from personalization.models import Job, TuningRun
 from personalization.types import ModelTask
 from tests.worker import population
 from tests.worker.searching import Bowl, ends, leased, make_run, silent
-from worker import tune
+from worker import tune, tuned
+from worker.space import Range
 
 pytestmark = pytest.mark.django_db
 
@@ -151,3 +153,33 @@ def test_one_of_two_judges_adopts(db: None) -> None:
     verdict = tuning.Verdict(1, {"looseness": 0.3}, (0.1, 0.05, 0.2), 0.95, 100, None)
     assert tuning.judge(None, first, verdict, {}).in_force
     assert not tuning.judge(None, second, verdict, {}).in_force
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 10**400, "9", None, True, [], {}])
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_no_number_within_the_bounds_is_none_of_them(value: Any, whole: bool) -> None:
+    assert value not in Range(1, 10, whole=whole)
+    assert 2.5 in Range(1, 10)
+
+
+@pytest.mark.parametrize("stored", [{"num_leaves": 10**30}, {"no_such": 1}, {"num_leaves": "../x"}], ids=str)
+def test_settings_that_somebody_wrote_into_the_database_are_left_out_with_a_word(stored: Any) -> None:
+    adopt(stored)
+    found, said = tuned.adopted("shop", ModelTask.RESPONSE)
+    assert found == {}
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("stored", [["num_leaves"], "num_leaves", 7])
+def test_settings_of_another_shape_are_none(stored: Any) -> None:
+    adopt(stored)
+    (found,) = tuning.in_force("shop", ModelTask.RESPONSE).values()
+    assert found.settings == {}
+
+
+def adopt(stored: Any) -> None:
+    """Put settings in force behind the back of everything that checks them."""
+    run = make_run(estimator="boosting")
+    TuningRun.objects.filter(pk=run.pk).update(
+        settings=stored, gain=0.2, low=0.1, high=0.3, best=1, adopted_at=population.END, state="judged"
+    )

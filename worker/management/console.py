@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, time
@@ -56,6 +57,17 @@ def moment(value: str) -> datetime:
     if found is None:
         raise CommandError(f"{value!r} is not a date. Write it like 2026-05-01 or 2026-05-01T12:00:00+00:00.")
     return make_aware(found) if is_naive(found) else found
+
+
+def at_least_one(value: str) -> int:
+    """Read a command's count; zero and less would ask for nothing."""
+    try:
+        found = int(value)
+    except ValueError:
+        found = 0
+    if found < 1:
+        raise ArgumentTypeError(f"{value!r} is not a whole number from 1 on")
+    return found
 
 
 def board_tables(rows: list[BoardRow], population: str) -> list[Table]:

@@ -23,13 +23,20 @@ SEED = 0
 class Outcome:
     """What a run produced: new versions, which of them are to reign, and sentences for people.
 
-    ``refused``: the response challenger that a reigning champion keeps out; it goes on in shadow.
+    ``refused``: the response challenger that a reigning champion keeps out; it goes on in shadow. ``rivals``: by task,
+    who reigned when the promoted one was judged.
     """
 
     versions: list[ModelVersion] = field(default_factory=list)
     promoted: list[ModelVersion] = field(default_factory=list)
+    rivals: dict[str, ModelVersion | None] = field(default_factory=dict)
     refused: ModelVersion | None = None
     sentences: list[Sentence] = field(default_factory=list)
+
+    def promote(self, version: ModelVersion, rival: ModelVersion | None) -> None:
+        """Note that a version is to reign instead of ``rival``, if nobody decides otherwise before the run ends."""
+        self.promoted.append(version)
+        self.rivals[version.task] = rival
 
 
 def within(stage: Stage, low: float, high: float) -> Stage:

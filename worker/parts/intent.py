@@ -46,7 +46,7 @@ def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage,
         )  # fmt: skip
         outcome.versions.append(version)
         if item.name == verdict.champion and verdict.promoted:
-            outcome.promoted.append(version)
+            outcome.promote(version, reigning)
     came = came_to(verdict.champion, verdict.promoted, reigning)
     told = {"days": problem.days, "tested": f"{len(test):,}", "outcome": came}
     outcome.sentences += [Sentence(words.INTENT, told), *verdict.reasons]

@@ -20,7 +20,8 @@ def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage,
     seed = int(params.get("seed", SEED))
     reigning = registry.champion(ModelTask.ATTRACTIVENESS, frames.population)
     race, winner = attractiveness.train(frames, job, outcome.versions, reigning, seed=seed, stage=stage)
-    outcome.promoted += [winner] if race.promoted else []
+    if race.promoted:
+        outcome.promote(winner, reigning)
     came = came_to(race.champion, race.promoted, reigning)
     told = {"launches": winner.card["data"]["launches"], "tested": len(race.tested), "outcome": came}
     outcome.sentences += [Sentence(words.ATTRACTIVENESS, told), *race.reasons]

@@ -44,7 +44,8 @@ def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage,
         outcome.versions.append(version)
         if result is best:
             version.metrics |= {"gate": checks.stored(judged), "challenger": True}
-            outcome.promoted += [version] if promoted else []
+            if promoted:
+                outcome.promote(version, reigning)
     told = {"tested": f"{race.tested:,}", "outcome": came_to(champion, promoted, reigning)}
     outcome.sentences += [Sentence(words.PREFERENCE, told), *reasons]
     outcome.sentences += [*tuned.told(searched, [result.name for result in race.results]), *outdated]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
-from personalization.features.frames import Frames, Ints
+from personalization.features.frames import Frames, Ints, milliseconds
 from personalization.learning import frames as reading
 from personalization.learning import gate as checks
 from personalization.learning import registry
@@ -29,8 +30,13 @@ from worker.response import REGISTRY, Fitted, Stage, backtest, line_up, pose, re
 from worker.versions import store_response
 
 
-def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
-    """Backtest the line-up, ship the winner and the strategy network refitted on everything."""
+def train(
+    frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome, *, scored_at: datetime
+) -> None:
+    """Backtest the line-up, ship the winner and the strategy network refitted on everything.
+
+    What will be scored is held against how it looks at ``scored_at``, which may lie after the last event.
+    """
     problem = pose(frames, params.get("min_exposures"))
     names = line_up(params.get("estimators"))
     seed = int(params.get("seed", SEED))
@@ -48,7 +54,7 @@ def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage,
     diverse = response.describe(problem, found[0].origin)
     card = card_of(frames, problem.span, verdict, found[0].origin, diverse, time.monotonic() - started)
     card["data"]["train_rows"] = int(found[0].train.sum())
-    profiler = Profiler(problem.builder, frames.until, _offers_to_score(frames))
+    profiler = Profiler(problem.builder, milliseconds(scored_at), _offers_to_score(frames))
     for item in fitted:
         ship = final.get(item.name, item)
         vocabularies = all_vocabularies if item.name in final else test.vocabularies
@@ -65,8 +71,10 @@ def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage,
         )  # fmt: skip
         outcome.versions.append(version)
         if champion:
-            outcome.promoted += [version] if verdict.promoted else []
-            outcome.refused = version if reigning is not None and not verdict.promoted else None
+            if verdict.promoted:
+                outcome.promote(version, reigning.version if reigning is not None else None)
+            elif reigning is not None:
+                outcome.refused = version
     of_strategy: list[Sentence] = []
     if FourPartEstimator.name in final:
         judged = next(item for item in fitted if item.name == FourPartEstimator.name)
@@ -75,7 +83,8 @@ def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage,
         strategy = _store_strategy(final[FourPartEstimator.name], all_vocabularies, frames, job, card, kept)
         strategy.metrics |= {"gate": checks.stored(verdicts), "challenger": True}
         outcome.versions.append(strategy)
-        outcome.promoted += [strategy] if checks.holds(verdicts) else []
+        if checks.holds(verdicts):
+            outcome.promote(strategy, rival)
         of_strategy = _told(verdicts, rival)
     came = came_to(verdict.champion, verdict.promoted, reigning.version if reigning is not None else None)
     outcome.sentences += [Sentence(words.RESPONSE, {"head": verdict.head, "outcome": came}), *verdict.reasons]

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -28,6 +28,8 @@ from worker.rankers.ridge import learnt
 from worker.rankers.vectors import unit
 
 FACTORS, REGULARISATION = 128, 0.3
+SUFFIX = ".lesson.safetensors"
+"""How a lesson's file is named: its format alone would not tell it from a model's."""
 LEAST = 100
 """Shoppers who turned to several products with words: fewer teach nobody else."""
 
@@ -35,6 +37,13 @@ LEAST = 100
 def configured_lesson() -> str:
     """Return the file of the lesson, from ``PERSONALIZATION_TEXT_LESSON``; "" if none is configured."""
     return os.environ.get("PERSONALIZATION_TEXT_LESSON", "")
+
+
+def file_of(name: str | Path) -> Path:
+    """Return where a lesson of this name is written: with ``SUFFIX``, whatever part of it was given."""
+    path = Path(name)
+    stem = path.name.removesuffix(".safetensors").removesuffix(".lesson")
+    return path.with_name(stem + SUFFIX)
 
 
 @dataclass(eq=False)
@@ -94,12 +103,21 @@ class Lesson:
             with safe_open(path, framework="numpy") as file:
                 known = json.loads((file.metadata() or {})["words"])
                 idf, components, matrix = (file.get_tensor(name) for name in ("idf", "components", "matrix"))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"The lesson {path} cannot be read ({error}). Name a file that `manage.py teach` wrote in "
                 "PERSONALIZATION_TEXT_LESSON, or unset it."
             ) from None
-        width = components.shape[-1]
-        if idf.shape != (len(known),) or components.shape != (len(known), width) or matrix.shape != (width, width):
+        if not _fit(known, idf, components, matrix):
             raise ValueError(f"The lesson {path} is broken: its parts do not fit together.")
         return cls(known, idf, components, matrix.astype(np.float64))
+
+
+def _fit(known: Any, idf: Scores, components: Scores, matrix: Scores) -> bool:
+    """Return whether these are different words, with numbers of the right shapes."""
+    if not isinstance(known, list) or not known or not all(isinstance(word, str) for word in known):
+        return False
+    shapes = idf.shape, components.shape[:1], matrix.shape
+    width = components.shape[-1] if components.ndim == 2 else 0
+    fitting = shapes == ((len(known),), (len(known),), (width, width)) and len(set(known)) == len(known)
+    return width > 0 and fitting and all(bool(np.isfinite(part).all()) for part in (idf, components, matrix))

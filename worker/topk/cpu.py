@@ -129,19 +129,28 @@ def block(
 ) -> tuple[Ids, Floats]:
     """Return (ids, scores) of the block that begins with user ``first``."""
     rows = min(BLOCK, len(users) - first)
-    ids = np.empty((rows, catalogue.k), dtype=np.int32)
-    scores = np.empty((rows, catalogue.k), dtype=np.float32)
+    vectors = np.asarray(users[first : first + rows], dtype=np.float32)
+    _check_scores(vectors, first, catalogue)
+    if not catalogue.tiles:
+        return np.full((rows, catalogue.k), -1, np.int32), np.full((rows, catalogue.k), -np.inf, np.float32)
+    found = []
     for at in range(0, rows, STEP):
         to = min(at + STEP, rows)
-        some = np.asarray(users[first + at : first + to], dtype=np.float32)
-        if not float(np.abs(some).max()) * catalogue.peak * some.shape[1] < HIGHEST:
-            raise ValueError(
-                f"The vectors of users {first + at} to {first + to - 1} hold NaN, infinity or numbers so large that "
-                "a score overflows. Train them anew or leave these users out."
-            )
         mine = _owned(owned, first + at, first + to, catalogue) if owned is not None else None
-        ids[at:to], scores[at:to] = _step(some, catalogue, mine, space)
-    return ids, scores
+        found.append(_step(vectors[at:to], catalogue, mine, space))
+    return ranked(found, rows, catalogue.k, catalogue.names)
+
+
+def _check_scores(vectors: Floats, first: int, catalogue: Catalogue) -> None:
+    """Raise ValueError where a score may be no number."""
+    reach = vectors.shape[1] * catalogue.peak
+    if float(np.abs(vectors).max()) * reach < HIGHEST:
+        return
+    broken = first + np.flatnonzero(~(np.abs(vectors).max(axis=1) * reach < HIGHEST))
+    raise ValueError(
+        f"The vectors of {len(broken)} users, the first is {broken[0]}, hold NaN, infinity or numbers so large that a "
+        "score overflows. Train them anew or leave these users out."
+    )
 
 
 def _owned(owned: Rows, first: int, to: int, catalogue: Catalogue) -> tuple[Longs, Ids]:
@@ -153,11 +162,10 @@ def _owned(owned: Rows, first: int, to: int, catalogue: Catalogue) -> tuple[Long
     return row[known], column[known]
 
 
-def _step(users: Floats, catalogue: Catalogue, owned: tuple[Longs, Ids] | None, space: Space) -> tuple[Ids, Floats]:
+def _step(users: Floats, catalogue: Catalogue, owned: tuple[Longs, Ids] | None, space: Space) -> Longs:
+    """Return the sorted keys of the scores that may be among a user's best."""
     limit = np.full(len(users), LOWEST, dtype=np.float32)  # −∞ never reaches it
     found = []
-    if not catalogue.tiles:
-        return np.full((len(users), catalogue.k), -1, np.int32), np.full((len(users), catalogue.k), -np.inf, np.float32)
     for tile in catalogue.tiles:
         wide = tile.vectors.shape[1]
         scores = space.scores[: len(users) * wide].reshape(len(users), wide)
@@ -168,7 +176,9 @@ def _step(users: Floats, catalogue: Catalogue, owned: tuple[Longs, Ids] | None, 
             inside = (column >= 0) & (column < tile.items)
             scores[row[inside], column[inside]] = -np.inf
         found.append(survivors(scores, tile, catalogue.k, limit, space))
-    return ranked(np.concatenate([*found, LAST]), len(users), catalogue.k, catalogue.names)
+    keys = found[0] if len(found) == 1 else np.concatenate(found)
+    keys.sort()
+    return keys
 
 
 def survivors(scores: Floats, tile: Tile, k: int, limit: Floats, space: Space) -> Longs:
@@ -198,11 +208,12 @@ def survivors(scores: Floats, tile: Tile, k: int, limit: Floats, space: Space) -
     return (row << 56) | (falling << 24) | (place - row * wide + tile.first)
 
 
-def ranked(keys: Longs, rows: int, k: int, names: Ids) -> tuple[Ids, Floats]:
-    """Return each row's first k (names, scores) of keys in any order but for LAST; what is missing is −1 and −∞."""
-    keys.sort()
-    begins = np.searchsorted(keys, np.arange(rows) << 56)
-    ends = np.append(begins[1:], len(keys) - 1)
+def ranked(steps: list[Longs], rows: int, k: int, names: Ids) -> tuple[Ids, Floats]:
+    """Return each row's first k (names, scores) of the sorted keys of each step; what is missing is −1 and −∞."""
+    keys = np.concatenate([*steps, LAST])
+    before = np.repeat(np.arange(len(steps)) * STEP, [len(step) for step in steps])
+    ends = np.cumsum(np.bincount((keys[:-1] >> 56) + before, minlength=rows))
+    begins = np.append(0, ends[:-1])
     place = begins[:, None] + np.arange(k)
     chosen = keys.take(place, mode="clip")
     ids = names.take(chosen & (MOST_ITEMS - 1), mode="clip")

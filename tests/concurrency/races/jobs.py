@@ -10,6 +10,7 @@ from unittest import mock
 from uuid import uuid4
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from personalization.learning import jobs
@@ -117,3 +118,73 @@ class CancelledWhileFinishing(BackFromTheDead):
         ended = Job.objects.get(pk=self.heir.pk)
         agreed = ended.state == ("cancelled" if self.cancelled == [True] else "succeeded")
         return [] if agreed else [f"the job is {ended.state}, cancel() said {self.cancelled}"]
+
+
+class TakenOverWhileBeating(arena.Race):
+    """A lease has run out; its owner's heart beats again while others sweep and take the job: it has one worker."""
+
+    threads = 4
+
+    def prepare(self) -> None:
+        Job.objects.all().delete()
+        jobs.enqueue_alone(JobKind.TRAIN, uuid4().hex)
+        held = jobs.lease("owner")
+        assert held is not None
+        self.held = held
+        jobs.abandon(held)
+        self.working: list[str] = []
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        return [self._beat, *[partial(self._take, f"worker {number}") for number in range(self.threads - 1)]]
+
+    def _beat(self) -> None:
+        jobs.heartbeat(self.held)
+        self.working.append("owner")
+
+    def _take(self, owner: str) -> None:
+        jobs.sweep()
+        if jobs.lease(owner) is not None:
+            self.working.append(owner)
+
+    def overruns(self) -> list[str]:
+        return [f"{self.working} work at one job"] if len(self.working) > 1 else []
+
+    def faults(self) -> list[str]:
+        row = Job.objects.get(pk=self.held.pk)
+        right = self.working == [row.lease_owner] and row.attempts == 1 + (row.lease_owner != "owner")
+        return [] if right else [f"{self.working} work, the row says {row.lease_owner}, attempt {row.attempts}"]
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        with arena.check_then_act():
+            yield
+
+
+class RetriedWhileAsked(arena.Race):
+    """One that failed is retried while beats queue the next under the same word: one of them is open."""
+
+    def prepare(self) -> None:
+        Job.objects.all().delete()
+        self.word = uuid4().hex
+        jobs.enqueue_alone(JobKind.TRAIN, self.word)
+        failed = jobs.lease("owner")
+        assert failed is not None
+        jobs.fail(failed, "no luck")
+        self.failed = failed
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        asked = partial(jobs.enqueue_alone, JobKind.TRAIN, self.word)
+        return [*[partial(jobs.retry, self.failed)] * (self.threads // 2), *[asked] * (self.threads // 2)]
+
+    def overruns(self) -> list[str]:
+        open_now = Job.objects.filter(alone=self.word, state__in=jobs.OPEN).count()
+        return [f"{open_now} are open"] if open_now > 1 else []
+
+    def faults(self) -> list[str]:
+        return [] if Job.objects.filter(alone=self.word, state__in=jobs.OPEN).count() else ["none is open"]
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        arena.drop_unique(Job, "pz_job_alone")
+        with arena.without_transactions(), mock.patch.object(QuerySet, "exists", arena.pausing(QuerySet.exists)):
+            yield

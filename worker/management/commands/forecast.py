@@ -41,8 +41,9 @@ def _figures(campaign: CampaignBrief, job: Job) -> list[Table | str]:
     table = _table(f"Forecast · {campaign.name}", ("", "mean", "90 % from", "to"))
     for metric in METRICS:
         mean, low, high = job.result[metric]
-        table.add_row(metric, f"{mean:,.0f}", f"{low:,.0f}", f"{high:,.0f}")
-    return [table, f"Cost in minor units of {campaign.currency}."]
+        told = campaign.money if metric == "cost" else "{:,.0f}".format
+        table.add_row(metric, *map(told, (mean, low, high)))
+    return [table]
 
 
 def _attractiveness(job: Job) -> list[Table | str]:

@@ -12,6 +12,7 @@ from personalization.features.frames import Frames
 from personalization.learning import diversity, diversity_words
 from personalization.learning import frames as reading
 from personalization.learning.readiness import readiness
+from personalization.learning.standing import standings
 from worker import preference, response
 from worker.data import folds
 from worker.management.console import moment
@@ -19,7 +20,10 @@ from worker.train import population_of
 
 
 class Command(BaseCommand):
-    help = "Say whether there is enough to learn from, how diverse and how even it is, and warn of what is lopsided."
+    help = (
+        "Say whether there is enough to learn from, which models are in service, how diverse and how even the data is, "
+        "and warn of what is lopsided."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--population")
@@ -34,11 +38,12 @@ class Command(BaseCommand):
         until = moment(options["until"]) if options["until"] else reading.last_moment(population)
         ready = readiness(population, until)
         report = _describe(reading.load(population, until)) if until is not None else {}
+        models = [standing.sentence for standing in standings(population)]
         if options["json"]:
-            told = {"population": population, "readiness": ready.sentences, "diversity": report}
+            told = {"population": population, "readiness": ready.sentences, "models": models, "diversity": report}
             self.stdout.write(json.dumps({**told, "warnings": diversity_words.warnings(report)}, indent=2))
             return
-        lines = [*ready.sentences, *(f"! {told}" for told in diversity_words.warnings(report))]
+        lines = [*ready.sentences, *models, *(f"! {told}" for told in diversity_words.warnings(report))]
         pairs = [*diversity_words.figures(report), *diversity_words.rates(report)]
         self.stdout.write("\n".join([*lines, *(f"{name}: {value}" for name, value in pairs)]))
 

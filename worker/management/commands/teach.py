@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -11,7 +10,7 @@ from personalization.exceptions import NotEnoughData
 from personalization.learning import frames as reading
 from worker.management.console import moment
 from worker.rankers import interactions
-from worker.rankers.lesson import Lesson
+from worker.rankers.lesson import SUFFIX, Lesson, file_of
 from worker.train import population_of
 
 
@@ -19,13 +18,13 @@ class Command(BaseCommand):
     help = "Write a lesson: which sorts of titles are turned to together, for a young shop to start from."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("file", metavar="FILE.safetensors")
+        parser.add_argument("file", metavar="FILE", help=f"its name ends in {SUFFIX}, which is added if missing")
         parser.add_argument("--population")
         parser.add_argument("--until", help="use nothing that happened after this moment")
         parser.add_argument("--seed", type=int, default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        path = Path(options["file"])
+        path = file_of(options["file"])
         if not path.parent.is_dir():
             raise CommandError(f"The folder {path.parent} does not exist.")
         try:

@@ -10,7 +10,7 @@ from personalization.learning import jobs
 from personalization.learning.board import board
 from personalization.learning.sentences import read_all
 from personalization.types import JobKind
-from worker.management.console import board_tables, moment, print_all, progress_bar
+from worker.management.console import at_least_one, board_tables, moment, print_all, progress_bar
 from worker.rankers import LINE_UP, RANKERS
 from worker.response import LINE_UP as RESPONSE
 from worker.response import REGISTRY
@@ -39,7 +39,9 @@ class Command(BaseCommand):
             choices=[part.value for part in PARTS],
             help="train only these (default: all; strategy is of response)",
         )
-        parser.add_argument("--min-exposures", type=int, help="train response models on fewer exposures than usual")
+        parser.add_argument(
+            "--min-exposures", type=at_least_one, help="train response models on fewer exposures than usual"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         population = _population(options["population"])
@@ -51,7 +53,7 @@ class Command(BaseCommand):
         if options["parts"]:
             params["parts"] = options["parts"]
         if options["min_exposures"] is not None:
-            params["min_exposures"] = max(options["min_exposures"], 100)
+            params["min_exposures"] = options["min_exposures"]
         until = moment(options["until"]) if options["until"] else None
         job = jobs.enqueue(JobKind.TRAIN, params, cutoff_at=until)
         with progress_bar(f"Training ({population})") as show:

@@ -13,7 +13,7 @@ from personalization.learning import jobs, tuning
 from personalization.learning.jobs import Job
 from personalization.learning.tuning import NothingInForce, TuningRun
 from personalization.types import JobState
-from worker.management.console import moment, print_all, progress_bar
+from worker.management.console import at_least_one, moment, print_all, progress_bar
 from worker.origins import searchable
 from worker.runner import ended_well, run_job
 from worker.train import population_of
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         parser.add_argument("--seed", type=int, default=0, help=f"0 to {tuning.MOST_SEED}")
         parser.add_argument("--until", help="use nothing that happened after this moment")
         parser.add_argument("--anew", action="store_true", help="begin a new search, on today's data")
-        parser.add_argument("--min-exposures", type=int, help="as for training")
+        parser.add_argument("--min-exposures", type=at_least_one, help="as for training")
         parser.add_argument(
             "--withdraw", type=int, metavar="SEARCH", help="take the settings of this search out of force"
         )
@@ -58,10 +58,13 @@ class Command(BaseCommand):
             raise CommandError(f"Nothing came of {', '.join(failed)}.")
 
     def _withdraw(self, number: int) -> None:
+        run = tuning.numbered(number)
+        if run is None:
+            raise CommandError(f"There is no search {number}. {_in_force()}")
         try:
-            run = tuning.withdraw_number(number)
-        except NothingInForce as error:
-            raise CommandError(error.message) from None
+            tuning.withdraw(run)
+        except NothingInForce:
+            raise CommandError(f"Nothing that search {number} found is in force. {_in_force()}") from None
         self.stdout.write(f"The settings of search {run.pk} are withdrawn: {run.estimator} trains as shipped again.")
 
     def _search(self, params: dict[str, Any], until: datetime | None) -> bool:
@@ -98,6 +101,12 @@ class Command(BaseCommand):
             )
         self.stdout.write(f"Going on with job {earlier.pk}, which was interrupted, as it was asked for.")
         return earlier
+
+
+def _in_force() -> str:
+    """Say which searches could be withdrawn."""
+    found = [f"{run.pk} ({run.estimator}, {run.population})" for run in tuning.withdrawable()]
+    return f"In force: {', '.join(found)}." if found else "No search's settings are in force."
 
 
 def _params(population: str, options: dict[str, Any]) -> dict[str, Any]:

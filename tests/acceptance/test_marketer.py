@@ -86,6 +86,29 @@ def test_a_campaign_with_steps_by_keyboard_alone(open_page: OpenPage, live_shop:
     expect(page.get_by_role("heading", name=re.compile("Forecast and launch"))).to_be_in_viewport()
 
 
+def test_the_check_list_follows_a_job_without_a_reload(open_page: OpenPage, live_shop: LiveShop) -> None:
+    page = open_page()
+    sign_in(page, live_shop)
+    page.goto(LIST + "add/")
+    fill_basics(page, "Followed campaign")
+    page.locator("#id_offers-0-name").fill("A tenth off")
+    page.locator("#id_offers-0-kind").select_option("coupon")
+    page.locator("#id_offers-0-percent").fill("10")
+    page.locator('input[name="_continue"]').click()
+    page.get_by_role("button", name="Compute forecast").click()
+    checks = page.locator("#pz-checks")
+    expect(checks).to_contain_text("A forecast is being computed")
+    page.evaluate("window.sameDocument = true")
+    jobs = page.context.new_page()
+    jobs.goto("/admin/personalization/job/")
+    jobs.locator("#result_list tbody th a").first.click()
+    jobs.get_by_role("button", name="Cancel this job").click()
+    jobs.close()
+    expect(checks).not_to_contain_text("A forecast is being computed")
+    expect(checks).to_contain_text("It has no forecast yet")
+    assert page.evaluate("window.sameDocument")
+
+
 def test_a_closed_step_opens_for_its_link(open_page: OpenPage, live_shop: LiveShop) -> None:
     page = open_page()
     sign_in(page, live_shop)

@@ -23,11 +23,11 @@ from personalization.learning import frames as reading
 from personalization.learning import publish
 from personalization.learning import wordings as words
 from personalization.learning.frames import CampaignBrief
+from personalization.learning.handlers import Stage
 from personalization.learning.jobs import Job
 from personalization.learning.publish import Forecast
 from personalization.types import HEADS, ModelTask
 from worker.attractiveness import ask
-from worker.response import Stage
 from worker.score import BLOCK, Scorer, _values
 
 DRAWS = 2000
@@ -46,14 +46,14 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         raise NotEnoughData(words.CAMPAIGN_OVER)
     if not campaign.tiers:
         raise NotEnoughData(words.NO_OFFER)
-    stage("reading", 0.05)
+    stage(words.READING, 0.05)
     frames = reading.load(campaign.population, now, lambda what: stage(what, 0.1))
     scorer = Scorer(frames, milliseconds(now), list(campaign.tiers))
     position = {int(pk): index for index, pk in enumerate(frames.shoppers.ids)}
     addressed = [position[pk] for pk in campaign.audience if pk in position]
     if not addressed:
         raise NotEnoughData(words.NO_AUDIENCE)
-    stage("predicting", 0.3)
+    stage(words.PREDICTING, 0.3)
     attractiveness = ask.attractiveness(frames, campaign, len(addressed), now)
     figures: dict[str, list[float]] = {}
     assumptions: dict[str, Any] = {
@@ -61,7 +61,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         "audience_at": now.isoformat(),
         "outcome_window_hours": campaign.attribution_hours,
         "budget_minor": campaign.budget_minor,
-        **({"data": "simulated"} if frames.simulated else {}),
+        **({"data": words.SIMULATED} if frames.simulated else {}),
     }
     if scorer.response is not None:
         figures, more = _figures(scorer, np.array(addressed, dtype=np.int64), campaign, stage)
@@ -87,7 +87,7 @@ def _figures(
     sums = _sums(scorer, shoppers, campaign, price, stage)
     figures, bias = _with_intervals(sums, scorer, price, campaign.budget_minor)
     return figures, {
-        "offers_chosen": "uniformly among the eligible" if len(campaign.tiers) > 1 else "the one offer",
+        "offers_chosen": words.ANY_OFFER if len(campaign.tiers) > 1 else words.ONE_OFFER,
         "cost_factor": [round(price.factor, 4), round(price.deviation, 4)],
         "model_bias_deviation": {name: round(float(value), 4) for name, value in bias.items()},
         "interval": "90 %",
@@ -165,7 +165,7 @@ def _sums(
         paid = addressed[:, None] * share * effects[:, :, REDEEM]
         total["cost"][0] += float((paid * benefit).sum())
         total["cost"][1] += float((paid * benefit**2).sum() - ((paid * benefit).sum(axis=1) ** 2).sum())
-        stage("predicting", 0.3 + 0.6 * (start + len(block)) / len(shoppers))
+        stage(words.PREDICTING, 0.3 + 0.6 * (start + len(block)) / len(shoppers))
     scale = 10.0**scorer.frames.digits
     total["cost"] = [total["cost"][0] * scale, total["cost"][1] * scale**2]
     return {name: (mean, variance) for name, (mean, variance) in total.items()}

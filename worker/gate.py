@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from personalization import conf
 from personalization.exceptions import ArtifactCorrupt
 from personalization.features.frames import Floats, Frames, Ints, milliseconds
-from personalization.learning import gate, registry
+from personalization.learning import gate, registry, sentences
 from personalization.learning import wordings as words
 from personalization.learning.gate import Check, Evidence
 from personalization.learning.registry import ModelVersion
@@ -294,7 +294,7 @@ def hold(reigning: ModelVersion | None) -> Check:
     until = registry.held_until(reigning) if reigning is not None else None
     if reigning is None or until is None:
         return Check("hold", True, words.FREE)
-    told = {"at": reigning.card["promoted_at"][:16], "until": until.isoformat()[:16]}
+    told = {"at": sentences.at(reigning.card["promoted_at"]), "until": sentences.at(until.isoformat())}
     return Check("hold", False, words.HELD, told)
 
 

@@ -25,7 +25,9 @@ from personalization.features.series import Series
 from personalization.features.specification import INDEX
 from personalization.learning import diversity, fairness
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.learning.readiness import HISTORY_DAYS, MIN_MOMENTS, MIN_POSITIVES, days_for_intent
+from personalization.learning.sentences import Sentence
 from personalization.types import HEADS
 from worker.calibrate import Calibrator
 from worker.costs import Meter
@@ -35,7 +37,7 @@ from worker.estimators.base_rate import BaseRate
 from worker.estimators.boosting import Boosting
 from worker.estimators.logistic import Logistic
 from worker.estimators.recency_frequency import RecencyFrequency
-from worker.response import CALIBRATION_SHARE, Fitted, Stage, fit_again, part
+from worker.response import CALIBRATION_SHARE, Fitted, fit_again, part
 
 if TYPE_CHECKING:
     from worker.versions import Loaded
@@ -152,7 +154,7 @@ def backtest(problem: Problem, *, seed: int, stage: Stage) -> tuple[list[Fitted]
     for place, (name, kind) in enumerate(REGISTRY.items()):
 
         def tell(done: float, at: int = place, what: str = name) -> None:
-            stage(f"purchase intent with {what}", (at + done) / len(REGISTRY))
+            stage(Sentence(words.INTENT_WITH, {"estimator": what}), (at + done) / len(REGISTRY))
 
         tell(0.0)
         fitted.append(_fit(kind(), train, held, test, seed=seed, progress=tell))

@@ -17,12 +17,12 @@ import numpy as np
 from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Floats, Frames, Ints
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.types import ModelTask
 from worker import metrics, preference, response
 from worker.data import Samples, folds
 from worker.estimators.base import Progress
 from worker.rankers import RANKERS, interactions
-from worker.response import Stage
 from worker.space import Space
 
 MOST_FOLDS = 3
@@ -178,7 +178,7 @@ class PreferenceTarget(Target):
         found = []
         for place, given in enumerate((self.start, settings)):
             tell = _half(stage, place)
-            each, shoppers = self._each(given, self.held_from, lambda done, say=tell: say("judging", done))  # type: ignore[misc]
+            each, shoppers = self._each(given, self.held_from, lambda done, say=tell: say(words.JUDGING, done))  # type: ignore[misc]
             found.append(each)
         return found[1] - found[0], shoppers
 

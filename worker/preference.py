@@ -13,14 +13,14 @@ import numpy as np
 from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Floats, Frames, Ints
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.learning.readiness import MIN_ORDERS
-from personalization.learning.sentences import Sentence
+from personalization.learning.sentences import Said, Sentence
 from worker import device as devices
 from worker.costs import Meter
 from worker.metrics import RESAMPLES
 from worker.rankers import DAY, LIGHT, LINE_UP, RANKERS, Interactions, Ranker, interactions, top_items
 from worker.rankers.base import Progress, Scores, ndcg, silent
-from worker.response import Stage
 
 BLOCK = 512
 MOST_TESTED = 5000
@@ -126,7 +126,8 @@ def backtest(
     end = None if asked else time.monotonic() + BUDGET_SECONDS
     race = Race([], len(shoppers))
     for place, name in enumerate(names):
-        report = _until(end if place else None, _share(stage, f"ranking with {name}", place, len(names)))
+        said = Sentence(words.RANKING, {"ranker": name})
+        report = _until(end if place else None, _share(stage, said, place, len(names)))
         try:
             settings = (adopted or {}).get(name) or ({} if asked else usual_settings(name))
             report(0.0)
@@ -137,7 +138,7 @@ def backtest(
     race.reigning = next((result for result in race.results if reigning == (result.name, plain(result))), None)
     if race.reigning is None and reigning is not None and reigning[0] in RANKERS:
         name, settings = reigning
-        report = _share(stage, f"ranking with {name}, which reigns", len(names) - 1, len(names))
+        report = _share(stage, Sentence(words.RANKING_REIGNING, {"ranker": name}), len(names) - 1, len(names))
         race.reigning = _run(name, settings, past, origin, shoppers, truth, seed=seed, progress=report)
     return race
 
@@ -167,7 +168,7 @@ def plain(result: RankerResult) -> dict[str, Any]:
     return settings
 
 
-def _share(stage: Stage, what: str, place: int, places: int) -> Progress:
+def _share(stage: Stage, what: Said, place: int, places: int) -> Progress:
     return lambda done: stage(what, (place + done) / places)
 
 

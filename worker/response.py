@@ -7,7 +7,7 @@ The winner is refitted on everything that has matured by the cut-off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,9 @@ from personalization.features.compute import KINDS, FeatureBuilder, Rows
 from personalization.features.frames import Exposures, Floats, Frames, Ints
 from personalization.learning import diversity, fairness
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.learning.readiness import MIN_POSITIVES
+from personalization.learning.sentences import Sentence
 from personalization.types import HEADS
 from worker import metrics
 from worker.calibrate import Calibrator
@@ -33,7 +35,6 @@ from worker.estimators.logistic import Logistic
 from worker.estimators.nets import NETS, Net
 from worker.estimators.offer_mean import OfferMean
 
-Stage = Callable[[str, float], None]
 _KINDS: tuple[type[Any], ...] = (OfferMean, Logistic, Boosting, *NETS, FourPartEstimator, Blend)
 REGISTRY: dict[str, type[Any]] = {kind.name: kind for kind in _KINDS}
 """All response estimators, the simplest first."""
@@ -87,7 +88,9 @@ def pose(frames: Frames, min_exposures: int | None = None) -> Problem:
     negatives = int(np.sum(y[shown, head] == 0))
     if min(positives, negatives) < MIN_POSITIVES:
         told = {"positives": f"{positives:,}", "negatives": f"{negatives:,}"}
-        raise NotEnoughData(words.ONE_CLASS, params={"head": HEADS[head], "need": MIN_POSITIVES, **told})
+        raise NotEnoughData(
+            words.ONE_CLASS, params={"head": Sentence(words.EFFECTS[HEADS[head]]), "need": MIN_POSITIVES, **told}
+        )
     chosen = exposures.take(shown)
     return Problem(
         frames, FeatureBuilder(frames), Rows(chosen.shopper, chosen.offer, chosen.time, chosen.window_end),
@@ -200,7 +203,7 @@ def fit_all(
     for place, name in enumerate(names):
 
         def tell(done: float, at: int = place, what: str = name) -> None:
-            stage(f"training {what}", (at + done) / len(names))
+            stage(Sentence(words.TRAINING, {"estimator": what}), (at + done) / len(names))
 
         tell(0.0)
         meter = Meter()
@@ -311,7 +314,7 @@ def refit(problem: Problem, judged: list[Fitted], *, seed: int, stage: Stage) ->
     for place, item in enumerate(judged):
 
         def tell(done: float, at: int = place, what: str = item.name) -> None:
-            stage(f"fitting {what} on all data", (at + done) / len(judged))
+            stage(Sentence(words.FITTING, {"estimator": what}), (at + done) / len(judged))
 
         if isinstance(item.estimator, Blend):
             members = [shipped[Boosting.name].estimator, shipped[FourPartEstimator.name].estimator]

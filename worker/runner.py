@@ -12,8 +12,9 @@ from django.db import DatabaseError, close_old_connections
 from personalization.exceptions import LeaseLost, PersonalizationError
 from personalization.learning import handlers, jobs, shards
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.learning.jobs import Job
-from personalization.learning.sentences import Sentence, of_error
+from personalization.learning.sentences import Said, Sentence, of_error
 from personalization.pure.redaction import redact
 from personalization.types import JobKind, JobState
 from worker import forecast, score, scratch, shadow, train, tune
@@ -21,7 +22,6 @@ from worker.pulse import Pulse
 
 logger = logging.getLogger(__name__)
 THROTTLE_SECONDS = 0.5
-Show = Callable[[str, float], None]
 HANDLERS: dict[str, Callable[..., Any]] = {
     JobKind.TRAIN.value: train.run,
     JobKind.SCORE.value: score.run,
@@ -34,13 +34,13 @@ HANDLERS: dict[str, Callable[..., Any]] = {
 class Heart(Pulse):
     """Beats for a job while the work runs, and shows how far it is."""
 
-    def __init__(self, job: Job, show: Show | None) -> None:
+    def __init__(self, job: Job, show: Stage | None) -> None:
         super().__init__(lambda: jobs.heartbeat(job), f"{job}")
         self._job, self._show = job, show
         self._last = 0.0
         self._furthest = 0.0
 
-    def stage(self, what: str, done: float) -> None:
+    def stage(self, what: Said, done: float) -> None:
         """Show progress; raises LeaseLost if the job is no longer ours."""
         self.check()
         done = self._furthest = max(done, self._furthest)  # a part that starts over takes nothing back
@@ -51,7 +51,7 @@ class Heart(Pulse):
             jobs.heartbeat(self._job, progress=done, stage=what)
 
 
-def run_job(job: Job, progress: Show | None = None) -> Job:
+def run_job(job: Job, progress: Stage | None = None) -> Job:
     """Run a queued job here and now and return its row; a job that somebody else took is returned as it is."""
     leased = jobs.lease(jobs.owner(), job.pk)
     if leased is not None:
@@ -60,7 +60,7 @@ def run_job(job: Job, progress: Show | None = None) -> Job:
     return job
 
 
-def work(job: Job, progress: Show | None = None) -> None:
+def work(job: Job, progress: Stage | None = None) -> None:
     """Do a leased job's work and end it: succeeded, failed with a sentence, or left to whoever holds it now."""
     close_old_connections()
     scratch.sweep()

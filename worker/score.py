@@ -19,6 +19,7 @@ from personalization.features.specification import INDEX
 from personalization.learning import frames as reading
 from personalization.learning import publish, registry, shards
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.learning.jobs import Job
 from personalization.learning.publish import ScoreSet
 from personalization.learning.registry import ModelVersion
@@ -30,7 +31,6 @@ from worker.profile import RECOMPUTED, Profiler, recomputed, windows
 from worker.quick import student_of
 from worker.rankers import Ranker, Transitions, interactions, top_items
 from worker.reasons import Explainer
-from worker.response import Stage
 from worker.sharding import work_off
 from worker.topk import top_k
 from worker.train import population_of
@@ -159,7 +159,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     """Score every consenting shopper and publish; raises NotEnoughData where no champion exists yet."""
     population = population_of(params.get("population"))
     until = until or reading.moment_to_score(population)
-    stage("reading", 0.02)
+    stage(words.READING, 0.02)
     versions = registry.champions(population)
     if not versions:
         raise NotEnoughData(words.UNTRAINED)
@@ -176,9 +176,9 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     scorer = _read(score_set, stage)
     shards.plan(score_set, scorer.frames.shoppers.ids.tolist(), BLOCK)
     score_set.refresh_from_db()
-    work_off(score_set, scorer.rows, leads=True, told=lambda done: stage("scoring", 0.1 + 0.85 * done))
+    work_off(score_set, scorer.rows, leads=True, told=lambda done: stage(words.SCORING, 0.1 + 0.85 * done))
     _write_neighbours(score_set, scorer)
-    stage("publishing", 0.98)
+    stage(words.PUBLISHING, 0.98)
     publish.publish(score_set, job, defaults=_defaults(scorer), profile=_profile(scorer))
     publish.tidy(population)
     return score_set

@@ -17,13 +17,15 @@ from personalization.features.frames import Floats, Frames, Ints, milliseconds
 from personalization.learning import frames as reading
 from personalization.learning import shadow
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
+from personalization.learning.sentences import Sentence
 from personalization.types import HEADS
 from worker import metrics
 from worker.data import assemble, horizon, labels
 from worker.gate import MIN_ROWS
-from worker.response import Stage, primary_head
+from worker.response import primary_head
 from worker.train import population_of
 from worker.versions import Loaded
 
@@ -38,14 +40,14 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     versions = shadow.watched(population)
     if not versions:
         raise NotEnoughData(words.NOBODY_IN_SHADOW)
-    stage("reading", 0.02)
+    stage(words.READING, 0.02)
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
     builder = FeatureBuilder(frames)
     written = {
         str(version): _predict(version, builder, _within(stage, place, len(versions)))
         for place, version in enumerate(versions)
     }
-    stage("judging", 0.95)
+    stage(words.JUDGING, 0.95)
     found = judge(versions, frames, until)
     shadow.forget(population, versions, until)
     result = {"population": population, "until": until.isoformat(), "predicted": written} | {
@@ -75,7 +77,7 @@ def _predict(version: ModelVersion, builder: FeatureBuilder, stage: Stage) -> in
         samples = assemble(builder, rows, unknown, chosen.id, loaded.vocabularies)
         heads = loaded.calibrator.apply(loaded.estimator.score(samples))
         shadow.write(version, chosen.id.tolist(), heads)
-        stage(f"predicting with {version}", (start + len(rows)) / len(missing))
+        stage(Sentence(words.PREDICTING_WITH, {"version": str(version)}), (start + len(rows)) / len(missing))
     return len(missing)
 
 

@@ -29,6 +29,8 @@ from worker.gate import MIN_ROWS, judge_strategy, taught
 from worker.response import Fitted, Problem, strategy_targets
 from worker.versions import Loaded
 
+RIVALS = ("simpler", "reigning")
+"""The checks that compare: with everybody's same shares, with the strategy that reigns."""
 LEAST_SHARE = 1e-4
 """A kind that a strategy rules out altogether counts as this: one mistake is not infinitely bad."""
 
@@ -102,6 +104,15 @@ def examine(
     shares = bench.shares(item.estimator, test.vocabularies)
     kept = {"exposure": bench.exposure, "shares": shares.astype(np.float32)}
     return kept, [*judge(bench, shares, reigning), *judge_strategy(item, test, reigning)]
+
+
+def figures(verdicts: list[Check]) -> dict[str, list[float]]:
+    """Return the board's figures of a strategy: its gain over each rival that it was compared with."""
+    return {
+        f"gain_{check.name}": [round(float(value), 5) for value in (check.figure, check.low, check.high)]
+        for check in verdicts
+        if check.name in RIVALS and check.figure is not None and check.low is not None and check.high is not None
+    }
 
 
 def judge(bench: Bench, shares: Floats, reigning: ModelVersion | None) -> list[Check]:

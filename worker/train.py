@@ -17,6 +17,7 @@ from personalization.features.frames import Frames
 from personalization.learning import frames as reading
 from personalization.learning import jobs, registry, shadow
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.learning.sentences import Sentence, of_error, store_all
@@ -24,7 +25,6 @@ from personalization.types import JobKind, ModelTask
 from worker import artifacts
 from worker.parts import intent, launches, preference, response
 from worker.parts.base import Outcome, within
-from worker.response import Stage
 
 PARTS = (ModelTask.RESPONSE, ModelTask.PREFERENCE, ModelTask.INTENT, ModelTask.ATTRACTIVENESS)
 """What a run trains, unless it is asked for less; strategy comes with response."""
@@ -50,12 +50,12 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     until = until or reading.last_moment(population)
     if until is None:
         raise NotEnoughData(words.NO_EVENTS, params={"population": population})
-    stage("reading", 0.02)
+    stage(words.READING, 0.02)
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
     outcome = Outcome()
     try:
         _train_parts(frames, job, params, stage, outcome, scored_at)
-        stage("publishing", 0.98)
+        stage(words.PUBLISHING, 0.98)
         with transaction.atomic():
             for version in outcome.versions:
                 registry.register(version)

@@ -20,12 +20,13 @@ from personalization.features.specification import VERSION as FEATURES_VERSION
 from personalization.learning import frames as reading
 from personalization.learning import tuning
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.learning.jobs import Job
+from personalization.learning.sentences import Said, Sentence
 from personalization.learning.tuning import TuningRun, TuningTrial
 from personalization.types import ModelTask
 from worker import metrics
 from worker.origins import PreferenceTarget, ResponseTarget, Target, task_of, whole_start
-from worker.response import Stage
 from worker.search import Past, propose
 from worker.space import Space, around, check
 from worker.train import population_of
@@ -89,7 +90,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     until = begun.cutoff_at if begun is not None else until or reading.last_moment(population)
     if until is None:
         raise NotEnoughData(words.NO_EVENTS, params={"population": population})
-    stage("reading", 0.02)
+    stage(words.READING, 0.02)
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
     target = aim(task, name, frames, start, seed=seed, min_exposures=params.get("min_exposures"))
     space = around(target.space, target.start)
@@ -141,10 +142,11 @@ def _search(target: Target, space: Space, found: TuningRun, job: Job | None, bud
     """Try the start first, then what the sampler proposes, until the budget is used up."""
     done = tuning.trials(found)
     while not done or not budget.over(len(done)):
-        said = f"trial {len(done)} of {target.name}"
+        said = Sentence(words.TRIAL, {"number": len(done), "estimator": target.name})
         if done:
             best = tuning.ranked(found, done)[0]
-            said += f", best {tuning.mean(best):.5f} (trial {best.number})"
+            of_best = {"figure": tuning.mean(best), "best": best.number}
+            said = Sentence(words.TRIAL_BEST, {**said.params, **of_best})
         trial = TuningTrial(run=found, number=len(done))
         report = _reporter(stage, said, budget, len(done))
         try:
@@ -155,7 +157,7 @@ def _search(target: Target, space: Space, found: TuningRun, job: Job | None, bud
         done.append(trial)
 
 
-def _reporter(stage: Stage, said: str, budget: Budget, done: int) -> Any:
+def _reporter(stage: Stage, said: Said, budget: Budget, done: int) -> Any:
     """Return a progress that shows the budget's share, and ends a fit when the time is over; the start's never."""
 
     def report(_of_fit: float) -> None:

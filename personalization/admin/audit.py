@@ -13,8 +13,9 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from personalization.admin import deeds
 from personalization.admin.base import ReadOnlyAdmin
-from personalization.admin.display import DASH, badge, json_block
+from personalization.admin.display import DASH, badge
 from personalization.models import AuditEntry
 from personalization.tracking import secrets
 
@@ -24,10 +25,10 @@ SHOWN = 8
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
-    list_display = ("at", "action_badge", "who", "kind", "whom", "reason")
+    list_display = ("at", "action_badge", "who", "of_what", "whom", "reason")
     list_select_related = ("by",)
     list_filter = ("action", "why", "at")
-    fields = ("at", "action_badge", "who", "kind", "subject", "why", "reference", "details_text")
+    fields = ("at", "action_badge", "who", "of_what", "subject", "why", "reference", "details_text")
     search_fields = ("reference",)  # shows the search box; get_search_results decides
     search_help_text = _("A shopper’s pseudonym, a member of staff’s name or a reference, exactly.")
 
@@ -53,6 +54,10 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     def who(self, entry: AuditEntry) -> str:
         return str(entry.by or entry.by_id or DASH)
 
+    @admin.display(description=_("of what"), ordering="kind")
+    def of_what(self, entry: AuditEntry) -> str:
+        return deeds.of_what(entry)
+
     @admin.display(description=_("of whom"), ordering="subject")
     def whom(self, entry: AuditEntry) -> str:
         return f"{entry.subject[:SHOWN]}…" if len(entry.subject) > SHOWN else entry.subject or DASH
@@ -63,4 +68,4 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("details"))
     def details_text(self, entry: AuditEntry) -> Any:
-        return json_block(entry.details)
+        return deeds.details(entry)

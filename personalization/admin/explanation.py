@@ -7,7 +7,7 @@ raw record below, and never an error.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,15 @@ from django.utils.translation import pgettext
 
 from personalization import conf
 from personalization.admin.causes import Why, why_of
-from personalization.admin.display import DASH, change_url, money, percent, plain, pretty
+from personalization.admin.display import DASH, change_url, money, number, percent, plain, pretty
 from personalization.campaigns import switch
 from personalization.decisioning.withdrawal import without_why
+from personalization.learning.figures import is_number, mapping
 from personalization.models import Campaign, Decision, Offer
-from personalization.types import HEADS, Arm
+from personalization.types import HEADS, NO_OFFER, Arm
+
+LEAST_SHARE = 0.0005
+"""What a percentage with one decimal shows."""
 
 
 @dataclass(frozen=True)
@@ -235,14 +239,66 @@ def feature_values(features: Any) -> list[tuple[str, str]]:
     """Return the values a decision used as pairs of words."""
     if not isinstance(features, Mapping):
         return [(_("Values"), pretty(features))] if features else []
+    pairs: list[tuple[str, str]] = []
+    for name, value in features.items():
+        if value not in (None, {}, []):
+            told = _USED[name](value) if name in _USED and isinstance(value, Mapping | int) else []
+            pairs += told or [(str(name).replace("_", " ").capitalize(), plain(value))]
+    return pairs
+
+
+def _of_set(value: Any) -> list[tuple[str, str]]:
+    return [(_("Scores"), f"#{value}")]
+
+
+def _of_strategy(value: Any) -> list[tuple[str, str]]:
+    return [(_("Likely kinds of offer"), shares_in_words(value, kinds_of_offers()))]
+
+
+def _of_values(value: Any) -> list[tuple[str, str]]:
+    told = mapping(value)
+    visits = told.get("visit_rate")
     return [
-        (
-            str(name).replace("_", " ").capitalize(),
-            plain(value),
-        )
-        for name, value in features.items()
-        if value not in (None, {}, [])
+        (_("Expected basket"), money(told.get("basket_minor"), conf.get().currency)),
+        (_("Visits a day"), number(visits) if is_number(visits) else DASH),
+        *([(_("Interests"), shares_in_words(told["interest"], {}))] if told.get("interest") else []),
     ]
+
+
+def _of_interest(value: Any) -> list[tuple[str, str]]:
+    return [(_("Interests of late"), shares_in_words(value, {}))]
+
+
+def _of_draw(value: Any) -> list[tuple[str, str]]:
+    """Return how the draw was set; the salt is for the record only."""
+    told = mapping(value)
+    return [
+        (_("Places"), number(told.get("limit"))),
+        (_("Drawn by chance"), percent(told.get("exploration"))),
+        (_("Share in the holdout"), f"{number(told.get('holdout_percent'))} %"),
+    ]
+
+
+def kinds_of_offers() -> dict[str, Any]:
+    """Return the names of the kinds of offer, and of none, by their codes."""
+    return dict(Offer.KINDS) | {NO_OFFER: _("No offer")}
+
+
+def shares_in_words(value: Any, names: Mapping[str, Any]) -> str:
+    """Return names with their shares, the largest first; those that would be told as nothing are left out."""
+    known = {str(key): share for key, share in mapping(value).items() if is_number(share) and share >= LEAST_SHARE}
+    ordered = sorted(known.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{names.get(key, key)} {percent(share)}" for key, share in ordered) or DASH
+
+
+_USED: dict[str, Callable[[Any], list[tuple[str, str]]]] = {
+    "score_set": _of_set,
+    "strategy": _of_strategy,
+    "values": _of_values,
+    "recent_interest": _of_interest,
+    "assignment": _of_draw,
+}
+"""What a decision used, by the names under which it is stored."""
 
 
 def _line(row: Any, offers: Mapping[int, Offer], outcome: str = "") -> OfferLine:

@@ -17,7 +17,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from personalization.admin import attractiveness
-from personalization.admin.display import badge, plain, pretty, progress
+from personalization.admin.assumptions import read as read_assumptions
+from personalization.admin.display import badge, progress
 from personalization.admin.intervals import Chart, Figure, draw, metric_label, read_figures
 from personalization.exceptions import PersonalizationError
 from personalization.insight import forecast as forecasting
@@ -71,6 +72,10 @@ class Panel:
         return jobs.error_of(self.job) if self.job is not None else ""
 
     @property
+    def job_stage(self) -> str:
+        return jobs.stage_of(self.job) if self.job is not None else ""
+
+    @property
     def job_badge(self) -> SafeString:
         return badge(self.job.get_state_display(), self.job.state) if self.job else SafeString("")
 
@@ -93,7 +98,7 @@ def panel(request: HttpRequest, campaign: Campaign) -> Panel:
         figures=figures,
         compared=compared,
         chart=draw(figures),
-        assumptions=read_assumptions(assumptions),
+        assumptions=read_assumptions(assumptions, campaign.currency),
         simulated=is_simulated(assumptions),
         job=latest_job(campaign),
         attractiveness=attractiveness.table(campaign, forecast, started=started),
@@ -142,19 +147,6 @@ def compared_figures(campaign: Campaign) -> list[Figure]:
             currency=campaign.currency,
         )
         for line in lines
-    ]
-
-
-def read_assumptions(assumptions: Any) -> list[tuple[str, str]]:
-    """Return assumptions as pairs of words, whatever their shape."""
-    if not isinstance(assumptions, Mapping):
-        return [(_("Assumptions"), pretty(assumptions))] if assumptions else []
-    return [
-        (
-            str(name).replace("_", " ").capitalize(),
-            plain(value),
-        )
-        for name, value in assumptions.items()
     ]
 
 

@@ -88,7 +88,7 @@ class JobAdmin(ReadOnlyAdmin):
     @admin.display(description=_("stage or result"))
     def stage_now(self, job: Job) -> SafeString:
         succeeded = job.state == JobState.SUCCEEDED.value
-        text = outcomes.in_short(job) if succeeded else (jobs.error_of(job) or job.stage)[:120]
+        text = outcomes.in_short(job) if succeeded else (jobs.error_of(job) or jobs.stage_of(job))[:120]
         return _part(job, "stage", text or DASH)
 
     @admin.display(description=_("created"), ordering="created_at")
@@ -263,6 +263,7 @@ class JobAdmin(ReadOnlyAdmin):
         may_run = self.has_run_permission(request)
         return {
             "job": job,
+            "stage": jobs.stage_of(job),
             "is_open": job.state in OPEN,
             "state_cell": badge(job.get_state_display(), job.state),
             "progress_cell": progress(job.progress, gettext("Progress of %(job)s") % {"job": job}),

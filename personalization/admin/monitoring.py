@@ -173,7 +173,7 @@ def _weeks(rows: list[Mapping[str, Any]]) -> list[WeekRow]:
     for place, (row, low, value, high, p) in enumerate(read):
         start = parse_date(str(row.get("start", "")))
         label = gettext("Week of %(day)s: %(rows)s shown") % {
-            "day": date_format(start, "SHORT_DATE_FORMAT") if start else DASH,
+            "day": date_format(start, "DATE_FORMAT") if start else DASH,
             "rows": number(row.get("rows")),
         }
         words = gettext("%(label)s. Predicted %(predicted)s, happened %(share)s (%(low)s to %(high)s).") % {

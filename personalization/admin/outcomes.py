@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Model
-from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.timezone import localtime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -24,10 +22,11 @@ from personalization.learning import jobs
 from personalization.learning.figures import is_number, listed, mapping, moment
 from personalization.learning.sentences import read_all
 from personalization.models import Campaign, Job, ModelVersion, MonitoringReport, ScoreSet, Trigger, TuningRun
+from personalization.ports import moments
 from personalization.types import JobKind
 
 MOST_LINKS = 50
-HIDDEN = {"reasons", jobs.ERROR}
+HIDDEN = {"reasons", jobs.ERROR, jobs.STAGE}
 """What the page tells in a place of its own."""
 
 
@@ -114,16 +113,16 @@ def _link(row: Model | None, text: str) -> Any:
     return format_html('<a href="{}">{}</a>', url, text) if url else text
 
 
-def _links(model: type[Model]) -> Callable[[Any], Any]:
+def links(model: type[Model]) -> Callable[[Any], Any]:
     """Return what shows keys of this model as links, and keys of deleted rows as numbers."""
 
-    def links(value: Any) -> Any:
+    def linked(value: Any) -> Any:
         keys = [_pk(key) for key in (value if isinstance(value, list) else [value])][:MOST_LINKS]
         found = model._default_manager.in_bulk([key for key in keys if key])
-        linked = ((_link(found.get(key), str(found[key]) if key in found else f"#{key}"),) for key in keys if key)
-        return format_html_join(", ", "{}", linked) or None
+        rows = ((_link(found.get(key), str(found[key]) if key in found else f"#{key}"),) for key in keys if key)
+        return format_html_join(", ", "{}", rows) or None
 
-    return links
+    return linked
 
 
 def _champions(value: Any) -> str:
@@ -138,7 +137,7 @@ def _sentences(value: Any) -> Any:
 
 def _moment(value: Any) -> str | None:
     found = moment(value)
-    return None if found is None else str(date_format(localtime(found), "SHORT_DATETIME_FORMAT"))
+    return None if found is None else moments.moment(found)
 
 
 def _counted(value: Any) -> str:
@@ -208,15 +207,15 @@ NAMES: dict[str, str | Promise] = {
 }
 SHOWN: dict[str, Callable[[Any], Any]] = {
     "until": _moment,
-    "versions": _links(ModelVersion),
-    "in_shadow": _links(ModelVersion),
+    "versions": links(ModelVersion),
+    "in_shadow": links(ModelVersion),
     "champions": lambda value: _champions(value) or None,
     "sentences": _sentences,
-    "score_set": _links(ScoreSet),
-    "reports": _links(MonitoringReport),
-    "campaign": _links(Campaign),
+    "score_set": links(ScoreSet),
+    "reports": links(MonitoringReport),
+    "campaign": links(Campaign),
     "triggers": _triggers,
     "predicted": lambda value: _counted(value) or None,
     "judged": _judged,
-    "search": _links(TuningRun),
+    "search": links(TuningRun),
 }

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext as _
 
 from personalization import conf
 from personalization.admin.causes import Why, why_of
 from personalization.admin.display import DASH, change_url, money, number, percent
-from personalization.admin.explanation import head_labels, head_texts, names_of
+from personalization.admin.explanation import head_labels, head_texts, kinds_of_offers, names_of, shares_in_words
+from personalization.admin.outcomes import Line, table
 from personalization.decisioning import eligibility, session
 from personalization.features import intent
 from personalization.learning.figures import is_number, mapping
 from personalization.models import Campaign, CatalogItem, Offer, ScoreSet, Shopper, ShopperScores
-from personalization.types import NO_OFFER
 
 MOST = 12
 
@@ -76,13 +77,45 @@ def predictions_of(shopper: Shopper) -> Predictions | None:
     return Predictions(
         score_set=row.score_set,
         is_live=row.score_set.state == ScoreSet.State.LIVE,
-        kinds=_shares(row.kinds, dict(Offer.KINDS) | {NO_OFFER: _("No offer")}),
+        kinds=_shares(row.kinds, kinds_of_offers()),
         head_labels=head_labels(),
         offers=_offers(row.offers, row.reasons, shopper),
         interest=_shares(values.get("interest"), {}),
         products=_products(row.items),
         values=_values(values) + _intent(row),
     )
+
+
+def defaults(score_set: ScoreSet) -> str | SafeString:
+    """Return what a set gives to shoppers who are not in it: averages, by offer and by kind."""
+    stored = mapping(score_set.defaults)
+    offers = mapping(stored.get("offers"))
+    known = Offer.objects.select_related("campaign").in_bulk([int(key) for key in offers if _is_key(key)])
+    names = names_of(known)
+    lines = [
+        Line(names.get(int(key) if _is_key(key) else 0, _("Offer %(id)s (gone)") % {"id": key}), _effects(heads))
+        for key, heads in offers.items()
+    ]
+    kinds = kinds_of_offers()
+    lines += [
+        Line(_("Any %(kind)s") % {"kind": kinds.get(kind, kind)}, _effects(heads))
+        for kind, heads in mapping(stored.get("kinds")).items()
+    ]
+    pairs = (
+        (_("Likely kinds of offer"), shares_in_words(stored.get("strategy"), kinds)),
+        *_values(stored),
+        (_("Products"), ", ".join(_products(stored.get("items")))),
+        (_("Quick model"), _("yes") if stored.get("quick") else _("no")),
+    )
+    return table([*lines, *(Line(name, value) for name, value in pairs if value not in ("", DASH))]) if stored else DASH
+
+
+def _is_key(key: Any) -> bool:
+    return str(key).isascii() and str(key).isdecimal() and len(str(key)) < 19
+
+
+def _effects(heads: Any) -> str:
+    return " · ".join(f"{name} {text}" for name, text in zip(head_labels(), head_texts(heads), strict=True))
 
 
 def _shares(value: Any, names: Mapping[str, Any]) -> list[Share]:

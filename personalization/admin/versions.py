@@ -15,13 +15,14 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
+from personalization.admin import outcomes, predictions
 from personalization.admin.attractiveness import hindsight_words
 from personalization.admin.base import ReadOnlyAdmin
 from personalization.admin.display import DASH, badge, change_url, day, json_block, number
 from personalization.admin.intervals import read_interval
 from personalization.exceptions import PersonalizationError
 from personalization.learning import card as cards
-from personalization.learning import gate, publish, registry, shadow
+from personalization.learning import gate, metric_names, publish, registry, shadow
 from personalization.learning.attractiveness import hindsight
 from personalization.learning.board import BoardRow, Shadow, board, shadow_of
 from personalization.learning.rollback import roll_back
@@ -30,23 +31,29 @@ from personalization.ports.messages import explain
 from personalization.types import ModelTask
 
 MOST_POPULATIONS = 5
+MOST_METRICS = 4
+"""Columns of figures of the board; a version's page tells all."""
+COMPARED = ("simpler", "reigning")
+"""The checks that hold a challenger against a rival."""
 
 
 @dataclass(frozen=True)
 class BoardLine:
     """One estimator's row: a cell (value, interval) for each of the board's metrics, what it costs, its standing.
 
-    ``refusals``: why the gate kept it out, of the estimator that won its training's race.
+    ``others``: name, AUC and interval of the effects that do not decide. ``verdicts``: why the gate kept it out, of the
+    estimator that won its training's race; of a strategy, what its rivals' comparison came to.
     """
 
     estimator: str
     url: str
     champion: bool
     cells: list[tuple[str, str]]
-    costs: list[str]
+    others: list[tuple[str, str, str]]
+    costs: list[tuple[str, str]]
     trained_at: Any
     note: str
-    refusals: list[str]
+    verdicts: list[str]
     shadow: str
 
 
@@ -57,7 +64,7 @@ class BoardTable:
     population: str
     task: str
     metrics: list[str]
-    costs: list[str]
+    has_others: bool
     lines: list[BoardLine]
     hindsight: str = ""
 
@@ -70,13 +77,14 @@ def board_tables(population: str) -> list[BoardTable]:
     tasks = dict(ModelVersion.TASKS)
     tables = []
     for task, rows in by_task.items():
-        names = list(dict.fromkeys(name for row in rows for name in row.metrics))
+        every = dict.fromkeys(name for row in rows for name in row.metrics)
+        names = [name for name in every if not metric_names.effect_of(name)][:MOST_METRICS]
         tables.append(
             BoardTable(
                 population=population,
                 task=str(tasks.get(task, task)),
-                metrics=[name.replace("_", " ") for name in names],
-                costs=[gettext("Fit (s)"), gettext("Memory (MB)"), gettext("Scoring (s per 1,000)"), gettext("File")],
+                metrics=[metric_names.in_short(name) for name in names],
+                has_others=any(map(metric_names.effect_of, every)),
                 lines=[_line(row, names) for row in rows],
                 hindsight=hindsight_words(hindsight(population)) if task == ModelTask.ATTRACTIVENESS else "",
             )
@@ -90,17 +98,32 @@ def _line(row: BoardRow, names: list[str]) -> BoardLine:
         url=change_url(ModelVersion, row.version_id) if row.version_id is not None else "",
         champion=row.champion,
         cells=[metric_cell(row.metrics.get(name)) for name in names],
+        others=[
+            (metric_names.effect_of(name), *metric_cell(value))
+            for name, value in row.metrics.items()
+            if metric_names.effect_of(name)
+        ],
         costs=[
-            number(row.cost.fit_seconds),
-            number(row.cost.peak_mb),
-            number(row.cost.seconds_per_1000),
-            filesizeformat(row.cost.size_bytes),
+            (gettext("Fit (s)"), number(row.cost.fit_seconds)),
+            (gettext("Memory (MB)"), number(row.cost.peak_mb)),
+            (gettext("Scoring (s per 1,000)"), number(row.cost.seconds_per_1000)),
+            (gettext("File"), filesizeformat(row.cost.size_bytes)),
         ],
         trained_at=row.trained_at,
         note=row.note,
-        refusals=[check.sentence for check in row.checks if row.challenger and check.passed is False],
+        verdicts=_verdicts(row),
         shadow=shadow_words(row.shadow),
     )
+
+
+def _verdicts(row: BoardRow) -> list[str]:
+    """Return what kept a challenger out; of a strategy, first what came of comparing it, held or not."""
+    if not row.challenger:
+        return []
+    compared = [check for check in row.checks if row.task == ModelTask.STRATEGY and check.name in COMPARED]
+    refused = [check for check in row.checks if check.passed is False and check not in compared]
+    told = [check.sentence for check in compared]
+    return told + [gettext("Not promoted: %(reason)s") % {"reason": check.sentence} for check in refused]
 
 
 def shadow_words(shadow: Shadow | None) -> str:
@@ -134,8 +157,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     list_filter = ("task", "state", "population")
     fieldsets = (
         (None, {"fields": ("estimator", "task", "state_badge", "population", "created_at", "cutoff_at", "job")}),
-        (_("Model card"), {"fields": ("card_text",)}),
-        (_("All metrics as stored"), {"fields": ("metrics_text",), "classes": ("collapse",)}),
+        (_("Model card"), {"fields": ("card_words",)}),
+        (_("Card and metrics as stored"), {"fields": ("card_text", "metrics_text"), "classes": ("collapse",)}),
         (_("File"), {"fields": ("path", "sha256", "size"), "classes": ("collapse",)}),
     )
     change_list_template = "admin/personalization/modelversion/change_list.html"
@@ -152,6 +175,11 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     @admin.display(description=_("size"), ordering="size_bytes")
     def size(self, version: ModelVersion) -> str:
         return filesizeformat(version.size_bytes)
+
+    @admin.display(description=_("in short"))
+    def card_words(self, version: ModelVersion) -> Any:
+        card = cards.build(version)
+        return outcomes.table(outcomes.Line(row.name, row.value) for row in (*card.about, *card.data))
 
     @admin.display(description=_("metrics"))
     def metrics_text(self, version: ModelVersion) -> Any:
@@ -178,7 +206,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             metrics = version.metrics if isinstance(version.metrics, dict) else {}
             figures = metrics["board"] if isinstance(metrics.get("board"), dict) else metrics
             context["metric_rows"] = [
-                (str(name).replace("_", " "), *metric_cell(value))
+                (metric_names.in_full(str(name)), *metric_cell(value))
                 for name, value in figures.items()
                 if metric_cell(value)[0] != DASH
             ]
@@ -329,4 +357,4 @@ class ScoreSetAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("defaults"))
     def defaults_text(self, score_set: ScoreSet) -> Any:
-        return json_block(score_set.defaults)
+        return predictions.defaults(score_set)

@@ -88,7 +88,7 @@ def run(job: Job, params: dict[str, Any], stage: Stage, until: datetime | None =
         raise BatchRefused(gettext_noop("There is no such batch any more."))
     worst = liability.of_issue(batch.offer, 1)
     while batch.generated_count < batch.size:
-        stage("generating codes", batch.generated_count / batch.size)
+        stage(gettext_noop("generating codes"), batch.generated_count / batch.size)
         drawn = _draw(batch, min(CHUNK, batch.size - batch.generated_count), worst * batch.max_uses)
         _store(job, batch, drawn)
         batch.refresh_from_db(fields=["generated_count"])

@@ -120,7 +120,7 @@ def _write(path: Path, wanted: QuerySet[Coupon], total: int, stage: Stage) -> in
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
         for chunk in _chunks(wanted):
-            stage("exporting codes", min(written / max(total, 1), 1.0))
+            stage(gettext_noop("exporting codes"), min(written / max(total, 1), 1.0))
             rows.writerows(_readable(row) for row in chunk)
             written += len(chunk)
         file.flush()

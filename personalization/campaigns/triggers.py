@@ -14,6 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from personalization.campaigns import occasions, snapshots, switch, triggers_sql
 from personalization.exceptions import InvalidTrigger, PersonalizationError
@@ -162,7 +163,7 @@ def reason(offer: Offer, shopper: Shopper | None, now: datetime) -> str:
 
 def run(job: Job, params: dict[str, Any], stage: handlers.Stage, until: datetime | None) -> None:
     """Evaluate a population's triggers in a job."""
-    done = evaluate_all(params["population"], until, lambda share: stage("triggers", share))
+    done = evaluate_all(params["population"], until, lambda share: stage(gettext_noop("evaluating triggers"), share))
     jobs.finish(job, {"triggers": {str(key): new for key, new in done.items()}})
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from personalization.features import rollup_sql as sql
 from personalization.models import Event, RolledShopper, RollupState, StaleDays
@@ -99,7 +100,7 @@ def catch_up(progress: Progress = _silent, *, seconds: float | None = None) -> i
     for moved in _moves(lambda: _add(bound), ends):
         done += moved
         state.refresh_from_db()
-        progress("counting events", min(state.through / max(bound, 1), 1.0))
+        progress(gettext_noop("counting events"), min(state.through / max(bound, 1), 1.0))
     return done + _repeat(_recount, ends)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from django.db import connection
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from personalization.features import rollups, segments
 from personalization.features import summary_sql as sql
@@ -48,11 +49,11 @@ def refresh(population: str, now: datetime | None = None, progress: Progress | N
     _run(sql.DROP_INTERESTS, values)
     after = 0
     while (low := _one(sql.NEXT, {**values, "after": after})) is not None:
-        show("summarising", 0.4 + 0.3 * low / max(last, 1))
+        show(gettext_noop("summarising shoppers"), 0.4 + 0.3 * low / max(last, 1))
         after = low + SPAN - 1
         _summarise({**values, "low": low, "high": after})
     _judge({**values, **_cuts(values)}, show)
-    show("grouping shopping habits", 0.95)
+    show(gettext_noop("grouping shopping habits"), 0.95)
     segments.cluster(population, moment)
     return ShopperSummary.objects.filter(population=population, as_of=moment).count()
 
@@ -110,6 +111,6 @@ def _judge(values: dict[str, Any], show: Progress) -> None:
     last = mine.order_by("-pk").values_list("pk", flat=True).first() or 0
     after = 0
     while (low := mine.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True).first()) is not None:
-        show("scoring", 0.7 + 0.25 * low / max(last, 1))
+        show(gettext_noop("scoring"), 0.7 + 0.25 * low / max(last, 1))
         after = low + SPAN - 1
         _run(sql.judgement(), {**values, "low": low, "high": after})

@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from personalization import conf
 from personalization.campaigns import alerts
@@ -48,12 +49,12 @@ def run(job: Job, params: dict[str, Any], stage: Stage, until: datetime | None =
     """Do a queued job: look, and audit if that is due."""
     population = str(params.get("population") or conf.get().population)
     now = until or job.created_at
-    stage("looking at the models in service", 0.1)
+    stage(gettext_noop("looking at the models in service"), 0.1)
     reports = [health(population, now)]
-    stage("auditing groups", 0.5)
+    stage(gettext_noop("comparing groups"), 0.5)
     if params.get("audit") or fairness.is_due(population, now):
         reports.append(fairness.report(population, now))
-    stage("storing", 0.95)
+    stage(gettext_noop("storing"), 0.95)
     with transaction.atomic():
         for report in reports:
             report.job = job

@@ -11,7 +11,7 @@ from django.utils.translation import gettext, gettext_noop, override
 
 from personalization.features.labels import label
 from personalization.insight.findings import BAD, GOOD, HINT
-from personalization.learning.figures import is_number
+from personalization.learning.figures import date, is_number
 from personalization.learning.sentences import Sentence
 
 
@@ -70,6 +70,8 @@ def _shown(name: str, value: Any) -> Any:
         return named(str(value))
     if name == "names" and isinstance(value, list):
         return [named(str(each)) for each in value]
+    if name == "week":
+        return date(value)
     if name in SHARES and is_number(value):
         return str(number_format(round(value * 100, 1), 1))
     if isinstance(value, float):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from personalization.learning import gate
+from personalization.learning import gate, wordings
 from personalization.learning.figures import is_number, listed, mapping
 from personalization.learning.gate import Check
 from personalization.models import ModelVersion
@@ -79,7 +79,7 @@ def _is_at_work(version: ModelVersion) -> bool:
 
 
 def _row(version: ModelVersion) -> BoardRow:
-    stored, card = mapping(version.metrics), mapping(version.card)
+    stored = mapping(version.metrics)
     figures = mapping(stored.get("board"))
     checks = gate.checks_of(stored)
     return BoardRow(
@@ -89,7 +89,7 @@ def _row(version: ModelVersion) -> BoardRow:
         champion=version.state == ModelVersion.State.CHAMPION,
         metrics={name: triple for name, value in figures.items() if (triple := _triple(value)) is not None},
         trained_at=version.created_at,
-        note=str(card.get("note", "")),
+        note=wordings.note(version.task, version.estimator) or str(mapping(version.card).get("note", "")),
         challenger=bool(stored.get("challenger")),
         cost=Cost(
             fit_seconds=_number(stored.get("fit_seconds")),

@@ -18,14 +18,14 @@ from django.utils.translation import ngettext
 from personalization.features.labels import label
 from personalization.features.launches import NAMES as LAUNCH_TOPICS
 from personalization.features.topics import BY_CODE, OF_FEATURE, REMAINDER, SEQUENCE
-from personalization.learning import diversity_words, quick_words, tuning
+from personalization.learning import diversity_words, metric_names, quick_words, tuning, wordings
 from personalization.learning.calibration import allowed
 from personalization.learning.disclosure import weights_of
 from personalization.learning.figures import DASH, date, is_number, listed, mapping, moment, number, percent
 from personalization.learning.rules import Rules, rules_of
 from personalization.learning.sentences import read_all
-from personalization.models import ModelVersion
-from personalization.types import ModelTask
+from personalization.models import ModelVersion, Offer
+from personalization.types import NO_OFFER, ModelTask
 
 FEW_POSITIVES = 500
 MOST_FEATURES = 15
@@ -100,6 +100,7 @@ class Card:
     limits: list[str] = field(default_factory=list)
     rules: Rules | None = None
     quick: list[Row] = field(default_factory=list)
+    quick_sees: str = ""
     quick_words: str = ""
 
     @property
@@ -137,6 +138,7 @@ def build(version: ModelVersion) -> Card:
         diversity=[Row(*pair) for pair in diversity_words.figures(diverse)],
         rates=[Row(*pair) for pair in diversity_words.rates(diverse)],
         quick=[Row(*line) for line in quick_words.figures(stored.get("quick"))],
+        quick_sees=quick_words.sees(stored.get("quick")),
         quick_words=quick_words.verdict(stored.get("quick")),
         topics=_topics(stored),
         features=_features(stored),
@@ -152,29 +154,10 @@ def build(version: ModelVersion) -> Card:
     )
 
 
-def metric_name(name: str) -> str:
-    """Return a metric in words: which way is better is said where a reader may not know."""
-    words = {
-        "log_loss": _("log-loss (lower is better)"),
-        "auc": _("AUC (0.5 is chance, 1 is perfect)"),
-        "average_precision": _("average precision"),
-        "ece": _("calibration error (0 is best)"),
-        "mse": _("mean squared error"),
-        "mae": _("mean absolute error"),
-        "log_score": _("log-score a launch (higher is better)"),
-        # xgettext:no-python-format
-        "coverage_80": _("80 % intervals that held"),
-        # xgettext:no-python-format
-        "width_80": _("width of the 80 % intervals"),
-    }
-    if name.startswith("auc_"):
-        return _("AUC of another effect: %(effect)s") % {"effect": name.removeprefix("auc_")}
-    return words.get(name, name.replace("_", " "))
-
-
 def _about(version: ModelVersion, stored: Mapping[str, Any], figures: Mapping[str, Any]) -> list[Row]:
+    known = wordings.note(version.task, version.estimator)
     rows = [
-        Row(_("What it is"), str(stored.get("note") or version.estimator)),
+        Row(_("What it is"), known or str(stored.get("note") or version.estimator)),
         Row(_("Task"), str(version.get_task_display())),
         Row(_("State"), str(version.get_state_display())),
         Row(_("Population"), version.population),
@@ -187,7 +170,11 @@ def _about(version: ModelVersion, stored: Mapping[str, Any], figures: Mapping[st
         rows.append(Row(_("Blended of"), _("%(shares)s, by their logits") % {"shares": told}))
     head = stored.get("judged_on") or figures.get("head")
     if head:
-        rows.append(Row(_("Judged on"), str(head)))
+        rows.append(Row(_("Judged on"), wordings.effect(str(head))))
+    unseen = listed(stored.get("unseen"))
+    if unseen:
+        kinds = dict(Offer.KINDS) | {NO_OFFER: _("No offer")}
+        rows.append(Row(_("Never logged, so not learnt"), ", ".join(str(kinds.get(kind, kind)) for kind in unseen)))
     settings = mapping(stored.get("settings"))
     if settings:
         rows.append(Row(_("Settings"), ", ".join(f"{name} {tuning.plain(value)}" for name, value in settings.items())))
@@ -271,7 +258,7 @@ def _metric(name: str, value: Any) -> Row | None:
     bounds = figure[1:3]
     known = len(bounds) == 2 and all(map(is_number, bounds))
     interval = f"{number(bounds[0])} – {number(bounds[1])}" if known else ""
-    return Row(metric_name(name), number(figure[0]), interval)
+    return Row(metric_names.in_full(name), number(figure[0]), interval)
 
 
 def _bins(value: Any) -> list[Bin]:

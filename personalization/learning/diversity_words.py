@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from personalization.features.labels import label
 from personalization.learning.figures import date, is_number, listed, mapping, moment, number, percent
+from personalization.models import Offer
 
 DOMINANT = 0.75
 """From this share on, one offer or one category is what a model learns about."""
@@ -99,7 +100,11 @@ def _of_what(outcome: Mapping[str, Any]) -> str:
 
 def _divisions(outcome: Mapping[str, Any]) -> Iterator[tuple[str, list[Rate]]]:
     yield _("Offer “%(name)s”"), _read(outcome.get("offers"))
-    yield _("Kind %(name)s"), _read(outcome.get("kinds"))
+    kinds = dict(Offer.KINDS)
+    yield (
+        _("Kind %(name)s"),
+        [(str(kinds.get(kind, kind)), rows, hits) for kind, rows, hits in _read(outcome.get("kinds"))],
+    )
     yield _("Channel %(name)s"), _read(outcome.get("channels"))
     for attribute, found in mapping(outcome.get("groups")).items():
         yield label(str(attribute)).replace("%", "%%") + ": %(name)s", _read(found)

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
-from django.utils.formats import date_format, number_format
-from django.utils.timezone import is_naive, localtime
+from django.utils.formats import number_format
+from django.utils.timezone import is_naive
 
+from personalization.ports import moments
 from personalization.pure.numbers import is_number
 
 DASH = "–"
@@ -35,7 +36,7 @@ def date(value: Any) -> str:
     """Return a moment, or ISO text, as a date of the page's language; a dash for what is none, or no date there."""
     found = moment(value)
     try:
-        return DASH if found is None else date_format(localtime(found), "DATE_FORMAT")
+        return DASH if found is None else moments.day(found)
     except (OverflowError, ValueError):
         return DASH
 

@@ -23,7 +23,7 @@ from personalization.features.frames import (
     Offers,
     milliseconds,
 )
-from personalization.learning import forecast_terms, images, people, reviews, stream
+from personalization.learning import forecast_terms, images, people, reviews, stream, wordings
 from personalization.learning.stream import Progress
 from personalization.models import Campaign, CatalogItem, Event, Exposure, Offer, Shopper, ShopperAlias
 from personalization.ports.money import money
@@ -38,7 +38,7 @@ EPISODE = 86_400_000
 """Milliseconds within which showing an offer again to the same shopper is the same exposure."""
 
 
-def _silent(stage: str) -> None:
+def _silent(stage: object) -> None:
     """Say nothing."""
 
 
@@ -77,15 +77,15 @@ def _columns(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:
 def load(population: str, until: datetime, progress: Progress = _silent) -> Frames:
     """Return the population's frames with nothing later than ``until``."""
     cut = milliseconds(until)
-    progress("reading shoppers")
+    progress(wordings.READING_SHOPPERS)
     shoppers = people.load(population, until)
     position = {int(pk): index for index, pk in enumerate(shoppers.ids)}
     items, categories = _items(population)
     category_code = {name: code for code, name in enumerate(categories)}
     offers, digits = _offers(population, category_code)
-    progress("reading exposures")
+    progress(wordings.READING_EXPOSURES)
     exposures = _exposures(population, position, offers, cut, digits)
-    progress("reading events")
+    progress(wordings.READING_EVENTS)
     codes = stream.Codes.of(shoppers, items, category_code, offers, digits)
     events = stream.read(population, until, codes, exposures, progress)
     lines = stream.read_lines(population, until, codes, progress)

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 
 from personalization.exceptions import LeaseLost, PersonalizationError
 from personalization.learning import jobs, wordings
-from personalization.learning.sentences import Sentence, of_error
+from personalization.learning.sentences import Said, Sentence, of_error
 from personalization.models import Job
 from personalization.types import JobKind
 
-Stage = Callable[[str, float], None]
+Stage = Callable[[Said, float], None]
 """Shows what is being done and how far it is (0–1); raises LeaseLost when the job is no longer this process's."""
 
 
@@ -55,7 +55,7 @@ def run_here(job: Job, show: Stage | None = None) -> Job:
 def _do(job: Job, show: Stage | None) -> None:
     handler = get(job.kind)
 
-    def stage(what: str, done: float) -> None:
+    def stage(what: Said, done: float) -> None:
         jobs.heartbeat(job, progress=done, stage=what)
         if show is not None:
             show(what, done)

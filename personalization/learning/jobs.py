@@ -13,18 +13,17 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
-from django.utils.translation import override
 
 from personalization.exceptions import LeaseLost
-from personalization.learning import wordings
-from personalization.learning.sentences import Sentence, read
+from personalization.learning import sentences, wordings
+from personalization.learning.sentences import Said, Sentence
 from personalization.models import Job
 from personalization.types import JobKind, JobState
 
 LEASE = timedelta(seconds=60)
 MAX_ATTEMPTS = 3
-ERROR = "error"
-"""Where a failed job's result holds why."""
+ERROR, STAGE = "error", "stage"
+"""Where a failed job's result holds why, and a running one's what it is doing."""
 OPEN = (JobState.QUEUED.value, JobState.RUNNING.value)
 
 
@@ -102,13 +101,16 @@ def lease(owner: str, job_id: int | None = None) -> Job | None:
     return None
 
 
-def heartbeat(job: Job, *, progress: float | None = None, stage: str | None = None) -> None:
-    """Extend the lease and show progress; raises LeaseLost if the job is no longer ours."""
+def heartbeat(job: Job, *, progress: float | None = None, stage: Said | None = None) -> None:
+    """Extend the lease and show progress; raises LeaseLost if the job is no longer ours.
+
+    The stage is worded for whoever reads it; in English for logs.
+    """
     changes: dict[str, Any] = {"lease_expires_at": timezone.now() + LEASE}
     if progress is not None:
         changes["progress"] = min(max(progress, 0.0), 1.0)
     if stage is not None:
-        changes["stage"] = stage[:200]
+        changes |= {"stage": sentences.in_english(stage)[:200], "result": {STAGE: sentences.of(stage).stored()}}
     if not _ours(job).update(**changes):
         raise LeaseLost
 
@@ -118,18 +120,25 @@ def finish(job: Job, result: dict[str, Any]) -> None:
     _end(job, JobState.SUCCEEDED, result=result, progress=1.0)
 
 
-def fail(job: Job, error: str | Sentence) -> None:
+def fail(job: Job, error: Said) -> None:
     """Mark the job failed with a sentence for people: worded for whoever reads it, in English for logs."""
-    said = Sentence(error) if isinstance(error, str) else error
-    with override(None):
-        text = str(said)
-    _end(job, JobState.FAILED, error=text[:4000], result={ERROR: said.stored()})
+    result = {ERROR: sentences.of(error).stored()}
+    _end(job, JobState.FAILED, error=sentences.in_english(error)[:4000], result=result)
 
 
 def error_of(job: Job) -> str:
     """Return why a job ended badly, in the reader's language; empty where it did not."""
-    said = read(job.result.get(ERROR)) if isinstance(job.result, dict) and job.error else None
-    return str(said or Sentence(job.error))
+    return _worded(job, ERROR, job.error)
+
+
+def stage_of(job: Job) -> str:
+    """Return what a job is doing, in the reader's language; empty where nothing is told."""
+    return _worded(job, STAGE, job.stage)
+
+
+def _worded(job: Job, name: str, text: str) -> str:
+    said = sentences.read(job.result.get(name)) if isinstance(job.result, dict) and text else None
+    return str(said or Sentence(text))
 
 
 def _end(job: Job, state: JobState, **changes: Any) -> None:

@@ -7,10 +7,50 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from personalization.features.labels import label
+from personalization.features.specification import NAMES, PROFILE
 from personalization.learning.figures import is_number, listed, mapping, number
+from personalization.pure import quick
 
+PROFILE_COLUMNS = tuple(NAMES[place] for place in PROFILE)
 Line = tuple[str, str, str]
 """A name, a value and its 95 % interval, as text."""
+
+
+def sees(stored: Any) -> str:
+    """Return what it looks at and what of a profile it does not; nothing for a card without one.
+
+    Read off the features and weights that are stored: what was pruned away, or is hidden from offers, is not seen.
+    """
+    told = mapping(stored)
+    if not told:
+        return ""
+    seen = _columns(mapping(told.get("model")))
+    unseen = [name for name in PROFILE_COLUMNS if name not in seen]
+    given = {"events": quick.LAST_EVENTS, "profile": _list(seen)}
+    if seen:
+        text = _(
+            "A quick model imitates it from a shopper’s last %(events)d events and of their profile %(profile)s, while "
+            "a page is made."
+        )
+    else:
+        text = _("A quick model imitates it from a shopper’s last %(events)d events alone, while a page is made.")
+    sentences = [text % given]
+    if unseen:
+        sentences.append(_("Of their profile it does not see: %(profile)s.") % {"profile": _list(unseen)})
+    return " ".join(sentences)
+
+
+def _columns(model: Mapping[str, Any]) -> list[str]:
+    """Return the profile's columns that a stored model weighs; those it may weigh, where none is stored."""
+    names = [str(name) for name in listed(model.get("features"))]
+    heads = [dict(zip(names, listed(row), strict=False)) for row in listed(model.get("weights"))]
+    weighed = [name for name in names if any(head.get(name) for head in heads)] if heads else quick.NAMES
+    return list(dict.fromkeys(quick.OF_PROFILE[name] for name in weighed if name in quick.OF_PROFILE))
+
+
+def _list(columns: list[str]) -> str:
+    return ", ".join(label(name) for name in columns)
 
 
 def verdict(stored: Any) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from personalization import conf
 from personalization.exceptions import PersonalizationError
 from personalization.features.frames import Floats, Reviews, milliseconds
-from personalization.learning import people
+from personalization.learning import people, wordings
 from personalization.learning.stream import Codes, Progress
 from personalization.models import Event
 from personalization.ports import adapters, answers
@@ -41,7 +41,7 @@ def read(population: str, until: datetime, codes: Codes, progress: Progress) -> 
     """
     if not conf.get().review_sentiment:
         return Reviews()
-    progress("reading reviews")
+    progress(wordings.READING_REVIEWS)
     kept = list(_kept(population, until))
     shopper = codes.shopper([row[0] for row in kept])
     time = np.array([milliseconds(row[1]) for row in kept], dtype=np.int64)

@@ -11,7 +11,6 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from personalization import conf
@@ -19,6 +18,7 @@ from personalization.exceptions import PersonalizationError
 from personalization.learning import jobs, publish, registry
 from personalization.learning.registry import KIND, PromotionRace
 from personalization.models import Job, ModelVersion, ScoreSet
+from personalization.ports.moments import moment
 from personalization.tracking import audit
 from personalization.types import JobKind, ModelTask
 
@@ -103,7 +103,7 @@ class Rollback:
 
 
 def _moment(at: datetime | None) -> str:
-    return date_format(timezone.localtime(at), "SHORT_DATETIME_FORMAT") if at is not None else ""
+    return moment(at) if at is not None else ""
 
 
 def roll_back(task: ModelTask, population: str, *, by: Any = None, to: ModelVersion | None = None) -> Rollback:

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.utils.translation import gettext
+from django.utils.translation import gettext, override
 
 from personalization.exceptions import PersonalizationError
+from personalization.learning import figures
+from personalization.ports import moments
 
 PLAIN = re.compile(r"%(?:%|\(\w+\)(?:[sdg]|\.\d[fg]))")
 """What may stand in a template. Widths may not: they make a text of any length out of nothing."""
@@ -24,7 +26,7 @@ MOST_NESTED, MOST_LONG = 10, 10_000
 @dataclass(frozen=True, slots=True)
 class Sentence:
     """``template`` with ``params`` put in. A parameter may be a sentence itself or a list, joined by commas where its
-    parts are no whole sentences.
+    parts are no whole sentences, or a moment (:func:`at`).
     """
 
     template: str
@@ -37,6 +39,26 @@ class Sentence:
     def stored(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {"template": self.template, "params": {name: _stored(value) for name, value in self.params.items()}}
+
+
+Said = str | Sentence
+"""A sentence, or the msgid of one without parameters."""
+
+
+def at(moment: str) -> dict[str, str]:
+    """Return a moment (ISO) as a parameter that is written as the reader writes moments."""
+    return {"moment": moment}
+
+
+def of(said: Said) -> Sentence:
+    """Return what is said as a sentence."""
+    return said if isinstance(said, Sentence) else Sentence(said)
+
+
+def in_english(said: Said) -> str:
+    """Return what is said for logs and columns that nobody words."""
+    with override(None):
+        return str(of(said))
 
 
 def of_error(error: PersonalizationError) -> Sentence:
@@ -93,6 +115,8 @@ def _shown(value: Any, depth: int) -> Any:
         several = [str(_shown(each, depth + 1)) for each in value]
         whole = bool(several) and all(text.endswith((".", "。")) for text in several)
         return (" " if whole else ", ").join(several)
+    if isinstance(value, Mapping) and (moment := figures.moment(value.get("moment"))) is not None:
+        return moments.moment(moment)
     if isinstance(value, Sentence | Mapping):
         found = read(value)
         return "" if found is None else _worded(found.template, found.params, depth)

@@ -26,12 +26,14 @@ from personalization.features.frames import (
     Shoppers,
     milliseconds,
 )
+from personalization.learning import wordings
+from personalization.learning.sentences import Said, Sentence
 from personalization.models import Event
 
 BLOCK = 20_000
 TELL_EVERY = 25
 """Blocks between two words on how far the reading has come."""
-Progress = Callable[[str], None]
+Progress = Callable[[Said], None]
 _Block = list[NDArray[Any]]
 _STORED = [name for name in STREAM_TYPES if name != "offer_shown"]  # exposures say what was shown
 
@@ -78,7 +80,7 @@ def read(population: str, until: datetime, codes: Codes, exposures: Exposures, p
         .iterator(chunk_size=BLOCK)
     )
     blocks = [_shown(exposures)]
-    for block in _blocks(rows, "events", progress):
+    for block in _blocks(rows, wordings.READING_MANY_EVENTS, progress):
         blocks.append(_coded(block, codes))
     columns = _joined(blocks)
     order = np.lexsort((columns[2], columns[1], columns[0]))
@@ -97,21 +99,21 @@ def read_lines(population: str, until: datetime, codes: Codes, progress: Progres
     )
     nothing: _Block = [np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)]
     blocks = [nothing]
-    for block in _blocks(rows, "orders", progress):
+    for block in _blocks(rows, wordings.READING_MANY_ORDERS, progress):
         blocks.append(_coded_lines(block, codes))
     columns = _joined(blocks)
     order = np.lexsort((columns[1], columns[0]))
     return Lines(*(column[order] for column in columns))
 
 
-def _blocks(rows: Iterator[tuple[Any, ...]], what: str, progress: Progress) -> Iterator[list[tuple[Any, ...]]]:
+def _blocks(rows: Iterator[tuple[Any, ...]], said: str, progress: Progress) -> Iterator[list[tuple[Any, ...]]]:
     """Yield the rows block by block, and say now and then how many they were."""
     number = 0
     while block := list(islice(rows, BLOCK)):
         yield block
         number += 1
         if number % TELL_EVERY == 0:
-            progress(f"reading {what}: {number * BLOCK:,}")
+            progress(Sentence(said, {"rows": f"{number * BLOCK:,}"}))
 
 
 def _coded(rows: list[tuple[Any, ...]], codes: Codes) -> _Block:

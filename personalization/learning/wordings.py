@@ -6,7 +6,90 @@
 
 from __future__ import annotations
 
-from django.utils.translation import gettext_noop
+from collections.abc import Mapping
+
+from django.utils.translation import gettext, gettext_noop
+
+from personalization.types import ModelTask
+
+# --- What a model is: by its task, and its name there ---------------------------------------------------------------
+
+_OF_SHOPPERS = {
+    "base_rate": gettext_noop("the share of all shoppers who bought, the same for everybody"),
+    "recency_frequency": gettext_noop("logistic regression on the time since the last order and the orders a day"),
+    "offer_mean": gettext_noop("mean response of each offer (or its kind), nothing personal"),
+    "logistic": gettext_noop("logistic regression on scaled features and one-hot categories"),
+    "boosting": gettext_noop("gradient boosting (LightGBM) on the tabular features, three seeds averaged"),
+    "dnn": gettext_noop("torch: embeddings and a multilayer perceptron"),
+    "deepfm": gettext_noop("torch: a factorisation machine beside a multilayer perceptron, on the same embeddings"),
+    "dcnv2": gettext_noop("torch: cross layers (DCN-V2) beside a multilayer perceptron"),
+    "mmoe": gettext_noop("torch: cross layers (DCN-V2) beside experts that each outcome mixes by a gate of its own"),
+    "four_part": gettext_noop("torch: LSTM over events → fusion → strategy → effect"),
+    "blend": gettext_noop("boosting and the four-part network, logits averaged"),
+}
+NOTES: Mapping[str, Mapping[str, str]] = {
+    ModelTask.RESPONSE: _OF_SHOPPERS,
+    ModelTask.INTENT: _OF_SHOPPERS,
+    ModelTask.STRATEGY: {
+        "four_part": gettext_noop("which kind of offer brings the largest share of the expected value"),
+    },
+    ModelTask.ATTRACTIVENESS: {
+        "shrunk_mean": gettext_noop(
+            "mean rate of the offer's earlier launches, drawn towards its kind's and the overall mean"
+        ),
+        "linear": gettext_noop("beta-binomial regression on what is planned and on earlier launches"),
+        "cnn": gettext_noop("1-D CNN along the launch's days, beta-binomial likelihood"),
+    },
+    ModelTask.PREFERENCE: {
+        "popularity": gettext_noop("recent popularity, nothing personal"),
+        "frequency": gettext_noop("personal frequency, popularity where there is none"),
+        "content": gettext_noop("products like those turned to, by category, brand, price, words and looks"),
+        "text": gettext_noop("titles alike, and which titles go together; scores what nobody has bought"),
+        "transitions": gettext_noop("decayed item-to-item transitions from the latest items"),
+        "item_knn": gettext_noop("items that the same shoppers turned to"),
+        "user_knn": gettext_noop("what the shoppers most alike turned to"),
+        "ease": gettext_noop("closed-form linear item-to-item model"),
+        "explicit_als": gettext_noop("matrix factorisation of the strengths themselves, zeros included"),
+        "als": gettext_noop("implicit matrix factorisation by alternating least squares"),
+        "biased_mf": gettext_noop("the shopper's mean, an item's bias and factors"),
+        "mult_vae": gettext_noop("torch: variational autoencoder, multinomial likelihood, annealed KL"),
+        "rec_vae": gettext_noop("torch: autoencoder with composite prior and alternating updates"),
+        "cfgan": gettext_noop("torch: generator of purchase vectors, trained against a discriminator"),
+        "light_gcn": gettext_noop("torch: item vectors spread over the graph of shoppers and items"),
+        "gat": gettext_noop("torch: attention over the graph of shoppers and items"),
+        "gru": gettext_noop("torch: GRU over the items in order"),
+        "lstm": gettext_noop("torch: LSTM over the items in order"),
+        "cnn": gettext_noop("torch: dilated convolutions over the items in order"),
+        "cnn_lstm": gettext_noop("torch: convolution, pool and LSTM over the items in order"),
+        "transformer": gettext_noop("torch: causal attention over the items in order"),
+        "hstu": gettext_noop("torch: pointwise attention over the items in order"),
+        "stack": gettext_noop("the best few rankers' lists, fused by what a late slice showed"),
+    },
+}
+
+# --- The effects that are predicted, and what a strategy is judged on ----------------------------------------------
+
+EFFECTS: Mapping[str, str] = {
+    "view": gettext_noop("view"),
+    "click": gettext_noop("click"),
+    "redeem": gettext_noop("redeem"),
+    "purchase": gettext_noop("purchase"),
+    "value": gettext_noop("the value that followed each kind of offer, and none"),
+}
+"""By their codes, as they are stored; a strategy's is ``VALUE``."""
+VALUE = "value"
+
+
+def note(task: str, estimator: str) -> str:
+    """Return what a model is, in the reader's language; empty for one that this release does not know."""
+    found = NOTES.get(task, {}).get(estimator, "")
+    return gettext(found) if found else ""
+
+
+def effect(code: str) -> str:
+    """Return the name of what a model was judged on, in the reader's language; an unknown code as it is."""
+    return gettext(EFFECTS[code]) if code in EFFECTS else code
+
 
 # --- The gate's checks ------------------------------------------------------------------------------------------------
 
@@ -64,7 +147,7 @@ CALIBRATION_OPEN = gettext_noop("Calibration error %(error).3f; there is nothing
 SPEED = gettext_noop("%(seconds).3f seconds per 1,000 rows; %(allowed)g are allowed.")
 SPEED_RANKS = gettext_noop("%(seconds).2f seconds per 1,000 shoppers; %(allowed)g are allowed.")
 SIZE = gettext_noop("%(size).2f MB; %(allowed)d are allowed.")
-HELD = gettext_noop("Rolled back at %(at)s UTC: nothing is promoted by itself until %(until)s UTC.")
+HELD = gettext_noop("Rolled back at %(at)s: nothing is promoted by itself until %(until)s.")
 FREE = gettext_noop("Nothing was rolled back lately.")
 
 # --- Why an estimator won its race, or did not ------------------------------------------------------------------------
@@ -78,6 +161,29 @@ OUT_OF_TIME = gettext_noop(
     "%(ranker)s: left out, the line-up’s %(seconds)d seconds were used up. Race it with "
     "`manage.py train --rankers %(ranker)s %(best)s`."
 )
+
+# --- What a job is doing ---------------------------------------------------------------------------------------------
+
+READING = gettext_noop("reading")
+READING_SHOPPERS = gettext_noop("reading shoppers")
+READING_EXPOSURES = gettext_noop("reading exposures")
+READING_EVENTS = gettext_noop("reading events")
+READING_REVIEWS = gettext_noop("reading reviews")
+READING_MANY_EVENTS = gettext_noop("reading events: %(rows)s")
+READING_MANY_ORDERS = gettext_noop("reading orders: %(rows)s")
+TRAINING = gettext_noop("training %(estimator)s")
+FITTING = gettext_noop("fitting %(estimator)s on all data")
+INTENT_WITH = gettext_noop("purchase intent with %(estimator)s")
+ATTRACTIVENESS_WITH = gettext_noop("attractiveness with %(estimator)s")
+RANKING = gettext_noop("ranking with %(ranker)s")
+RANKING_REIGNING = gettext_noop("ranking with %(ranker)s, which reigns")
+TRIAL = gettext_noop("trial %(number)d of %(estimator)s")
+TRIAL_BEST = gettext_noop("trial %(number)d of %(estimator)s, best %(figure).5f (trial %(best)d)")
+JUDGING = gettext_noop("judging")
+PREDICTING = gettext_noop("predicting")
+PREDICTING_WITH = gettext_noop("predicting with %(version)s")
+SCORING = gettext_noop("scoring")
+PUBLISHING = gettext_noop("publishing")
 
 # --- What a training came to ------------------------------------------------------------------------------------------
 
@@ -97,6 +203,12 @@ NO_PREFERENCE = gettext_noop("No preference rankers: %(said)s")
 NO_INTENT = gettext_noop("No purchase intent: %(said)s")
 ATTRACTIVENESS = gettext_noop("Attractiveness, %(launches)s launches, %(tested)s tested: %(outcome)s.")
 NO_ATTRACTIVENESS = gettext_noop("No attractiveness of campaigns: %(said)s")
+
+# --- What a forecast assumes ------------------------------------------------------------------------------------------
+
+ANY_OFFER = gettext_noop("uniformly among the eligible")
+ONE_OFFER = gettext_noop("the one offer")
+SIMULATED = gettext_noop("simulated")
 
 # --- Why there is nothing to train, score or judge --------------------------------------------------------------------
 

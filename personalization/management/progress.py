@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from personalization.learning.handlers import Stage
+from personalization.learning.sentences import Said
 
 
 @contextmanager
@@ -20,9 +21,9 @@ def progress_bar(title: str, output: TextIO = sys.stdout) -> Iterator[Stage]:
     if not console.is_terminal:
         told: set[str] = set()
 
-        def plain(what: str, done: float) -> None:
-            if what not in told:
-                told.add(what)
+        def plain(what: Said, done: float) -> None:
+            if str(what) not in told:
+                told.add(str(what))
                 output.write(f"{title}: {what}\n")
 
         yield plain

@@ -11,6 +11,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from personalization.ports.moments import moment
+
 REFERENCE = r"[A-Za-z0-9][A-Za-z0-9#/_.-]{0,39}"
 """A ticket's or a letter's number: no space and no @, so that no name and no address gets into the log."""
 
@@ -70,4 +72,4 @@ class AuditEntry(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.at:%Y-%m-%d %H:%M} {self.action} {self.kind}"
+        return f"{moment(self.at)}: {self.get_action_display()}"

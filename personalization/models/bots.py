@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from personalization.models.keys import staff_key
+from personalization.ports.moments import moment
 
 
 class SessionVerdict(models.Model):
@@ -41,4 +42,4 @@ class SessionVerdict(models.Model):
         permissions = [("judge_sessionverdict", "Can judge sessions")]
 
     def __str__(self) -> str:
-        return f"{self.shopper_id} {self.first_at:%Y-%m-%d %H:%M}"
+        return f"{self.shopper_id}, {moment(self.first_at)}"

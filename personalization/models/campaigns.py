@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from personalization.models.keys import staff_key
+from personalization.ports.moments import moment
 from personalization.pure import places
 
 
@@ -213,4 +214,4 @@ class Forecast(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.campaign} {self.created_at:%Y-%m-%d %H:%M}"
+        return f"{self.campaign}, {moment(self.created_at)}"

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from personalization.models.keys import staff_key
+from personalization.ports.moments import moment
 
 
 class Coupon(models.Model):
@@ -182,7 +183,7 @@ class Reservation(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.state} {self.amount_minor}"
+        return f"{self.get_state_display()}, {moment(self.created_at)}"
 
 
 class UsageSlot(models.Model):
@@ -250,7 +251,7 @@ class Redemption(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.redeemed_at:%Y-%m-%d %H:%M}: {self.amount_minor}"  # its order is personal
+        return moment(self.redeemed_at)  # its order is personal
 
 
 class LedgerEntry(models.Model):
@@ -282,4 +283,4 @@ class LedgerEntry(models.Model):
         verbose_name_plural = _("ledger entries")
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.reserved_delta:+d} {self.spent_delta:+d}"
+        return f"{self.get_kind_display()} {self.reserved_delta:+d} {self.spent_delta:+d}"

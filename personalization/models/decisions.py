@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from personalization.ports.moments import moment
 from personalization.types import Arm
 
 ARMS = [
@@ -57,7 +58,7 @@ class Decision(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.slot} {self.at:%Y-%m-%d %H:%M}"
+        return f"{self.slot}, {moment(self.at)}"
 
 
 class Exposure(models.Model):
@@ -130,4 +131,4 @@ class Exposure(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.arm} {self.exposed_at:%Y-%m-%d %H:%M}"
+        return f"{self.get_arm_display()}, {moment(self.exposed_at)}"

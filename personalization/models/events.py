@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from personalization.models.claims import EventClaim, EventQuerySet, claim_key
+from personalization.ports.moments import moment
 
 WISHES = ("offer_dismissed", "feedback_given")
 """Event types by which a shopper says what they want less or more of: read at each decision."""
@@ -75,7 +76,7 @@ class Event(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.type} {self.occurred_at:%Y-%m-%d %H:%M}"
+        return f"{self.type}, {moment(self.occurred_at)}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Claim a new event before it is inserted; raises IntegrityError where it is known."""

@@ -83,7 +83,7 @@ class GiftCardEntry(models.Model):
         indexes = [models.Index(fields=["order_label", "order_id"], name="pz_giftcard_order")]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.balance_delta:+d}"
+        return f"{self.get_kind_display()} {self.balance_delta:+d}"
 
 
 class GiftCardHold(models.Model):
@@ -121,7 +121,7 @@ class GiftCardHold(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.state} {self.amount_minor}"
+        return f"{self.get_state_display()} {self.amount_minor}"
 
 
 class Grant(models.Model):
@@ -155,4 +155,4 @@ class Grant(models.Model):
         indexes = [models.Index(fields=["due_at"], condition=Q(state="pending"), name="pz_grant_due")]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.amount}"
+        return f"{self.get_kind_display()} {self.amount}"

@@ -125,4 +125,4 @@ class Alert(models.Model):
         verbose_name_plural = _("alerts")
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.key}"
+        return str(self.get_kind_display())

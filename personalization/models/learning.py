@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
 
 from personalization.models.keys import staff_key
 from personalization.types import JobKind, JobState, ModelTask
@@ -205,7 +205,7 @@ class ScoreSet(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"scores #{self.pk}"
+        return gettext("scores #%(number)s") % {"number": self.pk}
 
 
 class ScoreShard(models.Model):

@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from personalization.models.learning import Job, ModelVersion
+from personalization.ports.moments import moment
 
 
 class MonitoringReport(models.Model):
@@ -44,4 +45,4 @@ class MonitoringReport(models.Model):
         constraints = [models.CheckConstraint(condition=~Q(population=""), name="pz_monitoring_population")]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} {self.at:%Y-%m-%d %H:%M}"
+        return f"{self.get_kind_display()}, {moment(self.at)}"

@@ -106,4 +106,4 @@ class RiskReview(models.Model):
         indexes = [models.Index(fields=["created_at"], condition=Q(state="pending"), name="pz_review_waiting")]
 
     def __str__(self) -> str:
-        return f"{self.state} {self.score}"
+        return f"{self.get_state_display()} {self.score}"

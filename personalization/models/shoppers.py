@@ -9,6 +9,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from personalization.ports.moments import moment
 from personalization.types import Purpose
 
 
@@ -85,7 +86,7 @@ class ProfileVersion(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.shopper_id} until {self.valid_to:%Y-%m-%d %H:%M}"
+        return f"{self.shopper_id} until {moment(self.valid_to)}"
 
 
 class ShopperAlias(models.Model):

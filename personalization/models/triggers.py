@@ -247,7 +247,7 @@ class OutboxMessage(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.channel} {self.state}"
+        return f"{self.channel}, {self.get_state_display()}"
 
 
 class Suppression(models.Model):

@@ -31,13 +31,15 @@ NAMES = (
     "tenure",
 )
 """The features, each between 0 and 1; all are 0 for somebody of whom nothing is known."""
+OF_PROFILE = {"income_known": "income", "income": "income", "tenure": "tenure_days"}
+"""Which column of the specification each feature of a shopper's own row is made of; the others are of events."""
 HALF_LIVES_DAYS = {"search_performed": 1.0, "basket_changed": 1.0, "order_placed": 7.0}
 MOST_SPENT_MINOR, MOST_INCOME = 1e6, 1e6
 """Amounts that count in full; what is less counts by its logarithm."""
 TENURE_HALF_LIFE_DAYS = 365.0
 LARGEST = 1e6
 """No weight, scale or bias of a student comes near it."""
-_OF_EVENTS = NAMES.index("income_known")
+_OF_EVENTS = len(NAMES) - len(OF_PROFILE)
 TYPES = ("product_viewed", "category_viewed", *HALF_LIVES_DAYS)
 """The events that count: what shoppers do by themselves, not what they are shown."""
 

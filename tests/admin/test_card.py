@@ -53,6 +53,8 @@ def test_the_command_tells_the_same(capsys: pytest.CaptureFixture[str]) -> None:
         "loyalty level is “gold”: 50.0 % (10 % of rows)",
         "R² 83 %",
         "! One offer",
+        "A quick model imitates it from a shopper’s last 20 events",
+        "AUC of the quick model, all rows: 0.640 [0.620 – 0.660]",
     ):
         assert words in told
     with pytest.raises(CommandError, match="no version 999999"):

@@ -31,10 +31,10 @@ class ProcessorTime:
         self.seconds: dict[str, float] = {}
         self._what, self._since = "", time.process_time()
 
-    def __call__(self, what: str, done: float) -> None:
+    def __call__(self, what: object, done: float) -> None:
         now = time.process_time()
         self.seconds[self._what] = self.seconds.get(self._what, 0.0) + now - self._since
-        self._what, self._since = what, now
+        self._what, self._since = str(what), now
 
 
 def measure(quick: bool) -> report.Measurement:

@@ -191,9 +191,9 @@ class Stopwatch:
         self._what = ""
         self.seconds: dict[str, float] = {}
 
-    def __call__(self, what: str, done: float) -> None:
+    def __call__(self, what: object, done: float) -> None:
         self._close()
-        self._what = what
+        self._what = str(what)
 
     def _close(self) -> None:
         now = time.monotonic()

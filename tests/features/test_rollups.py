@@ -129,7 +129,7 @@ def test_a_killed_pass_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(rollups, "BATCH", 2)
     seen: list[float] = []
 
-    def power_cut(what: str, done: float) -> None:
+    def power_cut(what: object, done: float) -> None:
         seen.append(done)
         if len(seen) == 2:
             raise KeyboardInterrupt

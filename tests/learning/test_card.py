@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.utils.translation import override
 
+from personalization.features.specification import NAMES, PROFILE
 from personalization.features.topics import OF_FEATURE, shares
 from personalization.learning import calibration
 from personalization.learning import card as cards
 from personalization.learning.rules import rules_of
+from personalization.learning.sentences import Sentence
+from personalization.learning.wordings import BETTER_SHARES
+from personalization.pure import quick
 from tests.admin.builders import make_campaign, make_offer, make_version
 
 pytestmark = pytest.mark.django_db
@@ -70,6 +75,58 @@ def test_it_tells_what_was_stored() -> None:
     assert {row.name: row.value for row in card.cost}["Fitting and calibrating"] == "12.3 s"
 
 
+def sees(weights: dict[str, int] | None) -> str:
+    """Return what the card says a quick model with these weights looks at."""
+    model = (
+        {"features": list(quick.NAMES), "weights": [[weights.get(name, 0) for name in quick.NAMES]]}
+        if weights
+        else None
+    )
+    return cards.build(make_version(card={**STORED, "quick": {**STORED["quick"], "model": model}})).quick_sees
+
+
+def test_the_quick_model_says_what_it_sees_of_a_profile() -> None:
+    """By the features and the weights as they are stored: what was pruned away is not seen."""
+    everything = "income a year, days as a customer"
+    unseen = "age, gender, town, loyalty level"
+    assert f"last 20 events and of their profile {everything}, while" in sees(None)
+    assert sees(None).endswith(f"Of their profile it does not see: {unseen}.")
+    assert sees({"income": 3, "tenure": -4}) == sees({"income_known": 1, "tenure": 1}) == sees(None)
+    only = sees({"viewed": 9, "tenure": 5})
+    assert "of their profile days as a customer, while" in only
+    assert "does not see: age, income a year, gender, town, loyalty level." in only
+    assert "last 20 events alone" in sees({"viewed": 9})
+
+
+def test_every_feature_of_a_profile_is_named_by_its_column() -> None:
+    assert set(quick.OF_PROFILE) <= set(quick.NAMES)
+    assert set(quick.OF_PROFILE.values()) <= {NAMES[place] for place in PROFILE}
+    nobody = quick.features(quick.Known(person=quick.Person(income=30_000.0, tenure_days=10.0)), "")
+    seen = {name for name, value in zip(quick.NAMES, nobody, strict=True) if value}
+    assert seen == set(quick.OF_PROFILE), "without events, what is left is of the profile"
+
+
+def test_a_strategy_tells_what_it_was_judged_on() -> None:
+    """Its own rivals, not those of the response race that it was trained in."""
+    board = {"gain_simpler": [0.04, 0.01, 0.07], "gain_reigning": [0.02, -0.01, 0.05]}
+    rival = {"rival": "x", "rows": "900", "gain": 0.04, "low": 0.01, "high": 0.07}
+    stored = {"judged_on": "value", "unseen": ["gift", "none"], "reasons": [Sentence(BETTER_SHARES, rival).stored()]}
+    card = cards.build(make_version(task="strategy", estimator="four_part", metrics={"board": board}, card=stored))
+    about = {row.name: row.value for row in card.about}
+    assert about["What it is"] == "which kind of offer brings the largest share of the expected value"
+    assert about["Judged on"] == "the value that followed each kind of offer, and none"
+    assert about["Never logged, so not learnt"] == "Gift, No offer"
+    assert [(row.name, row.value, row.interval) for row in card.metrics] == [
+        ("gain over the same shares for everybody (weighted log-loss)", "0.040", "0.010 – 0.070"),
+        ("gain over the strategy that reigned (weighted log-loss)", "0.020", "-0.010 – 0.050"),
+    ]
+    assert card.reasons[0].startswith("Better than x on the same 900 rows: gain in weighted log-loss")
+    with override("zh-hans"):
+        card = cards.build(card.version)
+    assert {row.name: row.value for row in card.about}["评判依据"] == "各种优惠以及无优惠之后产生的价值"
+    assert [row.value for row in card.about if "redeem" in row.value] == []
+
+
 def test_the_quick_model_states_what_it_loses() -> None:
     card = cards.build(make_version(card=STORED))
     assert [(row.name, row.value, row.interval) for row in card.quick] == [
@@ -80,6 +137,7 @@ def test_the_quick_model_states_what_it_loses() -> None:
         ("Gain in log-loss over the averages, all rows", "0.010", "0.005 – 0.015"),
     ]
     assert card.quick_words.startswith("Used for")
+    assert cards.build(make_version(card={})).quick_sees == ""
     refused = {**STORED, "quick": {**STORED["quick"], "ships": False}}
     assert cards.build(make_version(card=refused)).quick_words.startswith("Not used")
 

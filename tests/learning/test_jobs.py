@@ -9,9 +9,11 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import override
 
 from personalization.exceptions import LeaseLost
-from personalization.learning import jobs
+from personalization.learning import jobs, wordings
+from personalization.learning.sentences import Sentence
 from personalization.models import Job
 from personalization.types import JobKind, JobState
 
@@ -92,6 +94,22 @@ def test_a_heartbeat_extends_the_lease_and_shows_progress() -> None:
     assert (row.progress, row.stage) == (1.0, "x" * 200)
     jobs.heartbeat(job)
     assert Job.objects.get(pk=job.pk).stage == "x" * 200
+
+
+def test_a_stage_is_read_in_the_readers_language() -> None:
+    job = leased()
+    jobs.heartbeat(job, stage=Sentence(wordings.TRAINING, {"estimator": "boosting"}))
+    row = Job.objects.get(pk=job.pk)
+    assert row.stage == jobs.stage_of(row) == "training boosting"
+    with override("zh-hans"):
+        assert jobs.stage_of(row) == "正在训练 boosting"
+        jobs.heartbeat(job, stage=wordings.READING)
+        row = Job.objects.get(pk=job.pk)
+        assert (row.stage, jobs.stage_of(row)) == ("reading", "正在读取数据")
+    Job.objects.filter(pk=job.pk).update(result={}, stage="of another release")
+    assert jobs.stage_of(Job.objects.get(pk=job.pk)) == "of another release"
+    jobs.finish(job, {"done": True})
+    assert Job.objects.get(pk=job.pk).result == {"done": True}
 
 
 def test_a_living_job_is_not_swept() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from personalization.insight.observations import named
 from personalization.learning import gate, sentences, wordings
 from personalization.learning.gate import Check
 from personalization.learning.sentences import Sentence
+from personalization.types import HEADS, ModelTask
 
 ROOT = Path(__file__).resolve().parents[2]
 GETTEXT = {"_", "gettext", "gettext_lazy", "gettext_noop"}
@@ -27,6 +29,16 @@ def test_a_sentence_within_a_sentence_is_read_in_the_readers_language() -> None:
     with override("zh-hans"):
         assert str(kept) == "four_part：未采用。它对所有人的预测都相同。"
         assert str(kept) == str(told)
+
+
+def test_a_moment_is_written_as_its_reader_writes_it() -> None:
+    told = Sentence("%(at)s!", {"at": sentences.at("2026-11-23T08:30:00+00:00")})
+    kept = sentences.read(json.loads(json.dumps(told.stored())))
+    assert str(kept) == str(told) == "Nov. 23, 2026, 8:30 a.m.!"
+    with override("zh-hans"):
+        assert str(kept) == "2026年11月23日 08:30!"
+    assert str(Sentence("%(at)s!", {"at": sentences.at("soon")})) == "!"
+    assert str(Sentence("%(at)s!", {"at": sentences.at("0001-01-01T00:00:00+14:00")})) == "%(at)s!"
 
 
 def test_several_are_put_into_one() -> None:
@@ -86,7 +98,8 @@ def test_sentences_within_sentences_end_somewhere() -> None:
 
 def test_no_sentence_of_ours_is_refused_as_not_plain() -> None:
     ours = [value for name, value in vars(wordings).items() if name.isupper() and isinstance(value, str)]
-    assert len(ours) > 50
+    ours += [note for notes in wordings.NOTES.values() for note in notes.values()]
+    assert len(ours) > 100
     assert [text for text in ours if "%" in sentences.PLAIN.sub("", text)] == []
 
 
@@ -111,15 +124,39 @@ def test_the_worker_words_nothing_itself() -> None:
 
 
 def test_the_worker_refuses_in_words_of_the_catalogue() -> None:
-    written = [
-        f"{path.name}: {ast.unparse(call)[:80]}"
-        for path in (ROOT / "worker").rglob("*.py")
-        if "management" not in path.parts
-        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.args
-        if call.func.id in {"NotEnoughData", "Sentence"} and isinstance(call.args[0], ast.Constant | ast.JoinedStr)
-    ]
+    sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "worker").rglob("*.py")}
+    written = [path.name for path, source in sources.items() if "management" not in path.parts and in_words(source)]
     assert written == []
+    for control in ('stage("reading", 0.1)', 'say(f"training {name}", 0.5)', 'raise NotEnoughData("Nothing.")'):
+        assert in_words(control)
+
+
+def in_words(source: str) -> bool:
+    """Return whether a text is written out where a sentence is made, or a job's stage told."""
+    return any(
+        isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id in {"NotEnoughData", "Sentence", "stage", "say"}
+        and isinstance(call.args[0], ast.Constant | ast.JoinedStr)
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call) and call.args
+    )
+
+
+@pytest.mark.parametrize("task", ModelTask)
+def test_what_a_model_is_is_told_in_the_readers_language(task: ModelTask) -> None:
+    notes = wordings.NOTES[task]
+    with override("zh-hans"):
+        assert [name for name in notes if not re.search("[\u4e00-\u9fff]", wordings.note(task, name))] == []
+        assert wordings.note(task, "of another release") == ""
+    assert all(wordings.note(task, name) == text for name, text in notes.items())
+
+
+@pytest.mark.parametrize("code", [*HEADS, wordings.VALUE])
+def test_what_a_model_was_judged_on_has_a_name(code: str) -> None:
+    with override("zh-hans"):
+        assert re.search("[\u4e00-\u9fff]", wordings.effect(code))
+    assert wordings.effect("of another release") == "of another release"
 
 
 def test_naming_a_column_leaves_the_readers_language_alone() -> None:

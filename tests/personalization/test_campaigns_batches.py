@@ -85,7 +85,7 @@ def test_an_interrupted_batch_goes_on_where_it_stopped() -> None:
     offer = make_offer()
     batch = batches.create_batch(offer, 35)
 
-    def interrupt(what: str, done: float) -> None:
+    def interrupt(what: object, done: float) -> None:
         if done > 0.5:
             raise KeyboardInterrupt
 

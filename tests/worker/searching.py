@@ -10,17 +10,17 @@ from django.utils import timezone
 
 from personalization.features.frames import Floats, Ints
 from personalization.learning import jobs, tuning
+from personalization.learning.handlers import Stage
 from personalization.models import Job, TuningRun
 from personalization.types import ModelTask
 from tests.worker import population
 from worker import tune
-from worker.response import Stage
 from worker.space import Choice, Range, Space
 
 HELD = population.wave(6)
 
 
-def silent(what: str, done: float) -> None:
+def silent(what: object, done: float) -> None:
     """Say nothing."""
 
 

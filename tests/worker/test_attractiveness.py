@@ -30,7 +30,7 @@ LEARNT = ("linear", "cnn")
 PARAMS = {"parts": ["attractiveness"], "population": "shop"}
 
 
-def silent(what: str, done: float) -> None:
+def silent(what: object, done: float) -> None:
     """Say nothing."""
 
 

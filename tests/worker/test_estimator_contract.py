@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from personalization.features.specification import INDEX
-from personalization.types import HEADS
+from personalization.learning import wordings
+from personalization.types import HEADS, ModelTask
 from tests.worker import planted
 from worker import artifacts, metrics
 from worker.data import Samples
@@ -57,7 +58,7 @@ def saved_and_read(estimator: ResponseEstimator, tmp_path: Any, settings: Any) -
 
 def test_it_is_named_and_described(name: str) -> None:
     assert REGISTRY[name].name == name
-    assert REGISTRY[name].note
+    assert name in wordings.NOTES[ModelTask.RESPONSE]
 
 
 def test_it_learns_the_planted_signal(name: str) -> None:

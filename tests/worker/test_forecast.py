@@ -23,7 +23,7 @@ from worker import forecast, train
 from worker.forecast import METRICS, backtest_bias
 
 
-def silent(what: str, done: float) -> None:
+def silent(what: object, done: float) -> None:
     """Say nothing."""
 
 

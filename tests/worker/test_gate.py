@@ -15,6 +15,7 @@ from personalization.learning import wordings
 from personalization.learning.gate import Check, Evidence
 from personalization.learning.sentences import Sentence
 from personalization.models import ModelVersion
+from personalization.ports.moments import moment
 from personalization.types import HEADS
 from tests.worker import planted, population
 from tests.worker.population import Population
@@ -179,7 +180,7 @@ def test_after_a_rollback_nothing_is_promoted_for_a_while(truth: tuple[Samples, 
     assert verdict(now - timedelta(hours=1)).promoted
     held = verdict(now + timedelta(hours=1))
     assert not held.promoted
-    assert "Rolled back at" in str(held.reasons[-1])
+    assert f"Rolled back at {moment(now)}: nothing" in str(held.reasons[-1])
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ PARAMS = {"parts": ["intent"], "population": "shop"}
 DAYS = 7
 
 
-def silent(what: str, done: float) -> None:
+def silent(what: object, done: float) -> None:
     """Say nothing."""
 
 
@@ -263,7 +263,7 @@ def test_a_cancelled_training_promotes_nothing() -> None:
     job = jobs.lease("one")
     assert job is not None
 
-    def cancel(what: str, done: float) -> None:
+    def cancel(what: object, done: float) -> None:
         if what == "publishing":
             assert jobs.cancel(job)
 
@@ -306,7 +306,7 @@ def test_a_half_done_scoring_is_not_gone_on_with_by_another_model() -> None:
     jobs.enqueue(JobKind.SCORE, {"population": "shop"})
     job = jobs.lease("one")
 
-    def killed(what: str, done: float) -> None:
+    def killed(what: object, done: float) -> None:
         if what == "scoring":
             raise SystemExit
 
@@ -321,7 +321,7 @@ def test_who_withdrew_meanwhile_has_no_score() -> None:
     people = buyers.build()
     run()
 
-    def withdraws(what: str, done: float) -> None:
+    def withdraws(what: object, done: float) -> None:
         Shopper.objects.filter(pk=people[0].pk).update(consent_personalisation=False)
 
     score_set = score.run(None, {"population": "shop"}, withdraws, until=buyers.END)

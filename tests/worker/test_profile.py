@@ -24,7 +24,7 @@ from worker.profile import _bins, count
 COLUMNS = 12
 
 
-def silent(what: str, done: float) -> None:
+def silent(what: object, done: float) -> None:
     """Say nothing."""
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from personalization.learning import wordings
+from personalization.types import ModelTask
 from tests.worker.shopping import (
     CLUSTERS,
     EACH,
@@ -55,7 +57,7 @@ def everybody(ranker: Ranker) -> np.ndarray:
 def test_it_is_named_described_and_its_space_holds_its_defaults(name: str) -> None:
     kind = RANKERS[name]
     assert kind.name == name
-    assert kind.note
+    assert name in wordings.NOTES[ModelTask.PREFERENCE]
     assert kind.__doc__
     settings = kind().settings
     assert settings.keys() >= kind.space.keys()

@@ -178,7 +178,7 @@ def test_a_summary_has_its_interval() -> None:
     assert (high - low) / 2 == pytest.approx(1.96 * values.std() / math.sqrt(500), rel=0.25)
 
 
-def silent(what: str, done: float) -> None:
+def silent(what: object, done: float) -> None:
     """Say nothing."""
 
 

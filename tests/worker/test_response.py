@@ -23,7 +23,7 @@ VIEW, CLICK, REDEEM, PURCHASE = range(len(HEADS))
 pytestmark = pytest.mark.usefixtures("short_training")
 
 
-def silent(what: str, done: float) -> None:
+def silent(what: object, done: float) -> None:
     """Say nothing."""
 
 

@@ -45,7 +45,7 @@ def test_a_job_that_finishes_itself_succeeds(doing: Callable[[Work], Job]) -> No
         stage("halfway", 0.5)
         jobs.finish(job, {"n": 1})
 
-    job = run_job(doing(good), lambda what, done: told.append((what, done)))
+    job = run_job(doing(good), lambda what, done: told.append((str(what), done)))
     assert (job.state, job.result, job.attempts) == ("succeeded", {"n": 1}, 1)
     assert runner.ended_well(job)
     assert told == [("halfway", 0.5)]

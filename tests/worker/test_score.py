@@ -34,7 +34,7 @@ from worker.estimators.four_part import ARMS
 from worker.rankers import interactions
 
 
-def silent(what: str, done: float) -> None:
+def silent(what: object, done: float) -> None:
     """Say nothing."""
 
 
@@ -158,7 +158,7 @@ def test_an_interrupted_job_goes_on_where_it_was(trained: Population, monkeypatc
     job = leased()
     written: list[float] = []
 
-    def killed(what: str, done: float) -> None:
+    def killed(what: object, done: float) -> None:
         if what == "scoring":
             written.append(done)
             if len(written) == 4:
@@ -187,7 +187,7 @@ def test_a_second_worker_scores_as_the_first_would(trained: Population, monkeypa
     job = leased()
     helped: list[int] = []
 
-    def help_out(what: str, done: float) -> None:
+    def help_out(what: object, done: float) -> None:
         building = ScoreSet.objects.filter(state=ScoreSet.State.BUILDING, shard_count__isnull=False).first()
         if building is not None and shards.left(building) == (building.shard_count or 0) - 2:
             train.run(None, population.QUICK, silent, until=population.END)
@@ -216,7 +216,7 @@ def test_who_leads_waits_for_the_others_and_does_what_they_died_at(
     monkeypatch.setattr(sharding, "WAIT_SECONDS", 0.0)
     waited: list[float] = []
 
-    def dies(what: str, done: float) -> None:
+    def dies(what: object, done: float) -> None:
         held = ScoreShard.objects.filter(state="taken", lease_owner="dead")
         building = ScoreSet.objects.filter(state=ScoreSet.State.BUILDING, shard_count__isnull=False).first()
         if what != "scoring" or building is None:
@@ -236,7 +236,7 @@ def test_a_cancelled_job_publishes_nothing(trained: Population) -> None:
     live = run()
     job = leased()
 
-    def cancel(what: str, done: float) -> None:
+    def cancel(what: object, done: float) -> None:
         if what == "publishing":
             jobs.cancel(job)
 

@@ -24,7 +24,7 @@ SINCE = population.wave(3) + population.WINDOW + timedelta(hours=1)
 """After the third wave is known: what both were trained on. Waves 4 to 6 are their traffic."""
 
 
-def silent(what: str, done: float) -> None:
+def silent(what: object, done: float) -> None:
     """Say nothing."""
 
 
@@ -111,9 +111,9 @@ def test_a_cancelled_run_goes_on_where_it_stopped(
     job = leased()
     blocks: list[str] = []
 
-    def cancelling(what: str, done: float) -> None:
-        if what.startswith("predicting"):
-            blocks.append(what)
+    def cancelling(what: object, done: float) -> None:
+        if str(what).startswith("predicting"):
+            blocks.append(str(what))
         if len(blocks) == 3:
             raise LeaseLost
 

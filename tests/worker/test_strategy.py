@@ -12,6 +12,7 @@ from personalization.features.frames import Frames
 from personalization.learning import gate as checks
 from personalization.learning import wordings
 from personalization.learning.registry import ModelVersion
+from personalization.learning.sentences import read_all
 from personalization.models import ModelVersion as Version
 from personalization.types import ModelTask
 from tests.worker import population
@@ -57,6 +58,13 @@ def test_who_knows_better_than_the_same_shares_passes(bench: strategy.Bench) -> 
     assert found[0].low is not None
     assert found[0].figure is not None
     assert 0 < found[0].low < found[0].figure
+
+
+def test_the_board_has_the_gain_over_each_rival_that_was_compared(bench: strategy.Bench) -> None:
+    found = strategy.judge(bench, knowing(bench, 0.5), None)
+    assert strategy.figures(found) == {
+        "gain_simpler": [pytest.approx(getattr(found[0], name), abs=1e-5) for name in ("figure", "low", "high")]
+    }, "nobody reigns, so nothing is told of that"
 
 
 def test_noise_does_not_pass(bench: strategy.Bench) -> None:
@@ -137,4 +145,8 @@ def test_a_strategy_that_fails_is_told_with_what_it_failed_at(
     outcome = train.run(None, params, lambda what, done: None, until=population.END)
     said = [str(sentence) for sentence in outcome.sentences]
     assert said[said.index("Strategy: no model ships.") + 1] == refused.sentence
+    (kept,) = [version for version in outcome.versions if version.task == ModelTask.STRATEGY]
+    assert kept.card["judged_on"] == wordings.VALUE
+    assert [str(reason) for reason in read_all(kept.card["reasons"])] == [refused.sentence]
+    assert kept.card["test"]["rows"] > 0
     assert not [version for version in outcome.promoted if version.task == ModelTask.STRATEGY]

@@ -51,7 +51,6 @@ class Attractiveness(Protocol):
     """
 
     name: ClassVar[str]
-    note: ClassVar[str]
 
     def fit(self, launches: Launches, *, seed: int) -> None: ...
 

@@ -34,7 +34,6 @@ class Learnt:
     """A network on standardised columns; the subclass says which, and how wide its weights' normal prior is."""
 
     name: ClassVar[str]
-    note: ClassVar[str]
     network_class: ClassVar[type[nn.Module]]
     learning_rate: ClassVar[float]
     width: ClassVar[float]
@@ -144,7 +143,6 @@ class LaunchLinear(Learnt):
     """Beta-binomial regression on the columns' means over the steps."""
 
     name: ClassVar[str] = "linear"
-    note: ClassVar[str] = "beta-binomial regression on what is planned and on earlier launches"
     network_class: ClassVar[type[nn.Module]] = Linear
     learning_rate: ClassVar[float] = 0.04
     width: ClassVar[float] = 0.15
@@ -154,7 +152,6 @@ class LaunchCnn(Learnt):
     """A small 1-D CNN along the steps of the launch."""
 
     name: ClassVar[str] = "cnn"
-    note: ClassVar[str] = "1-D CNN along the launch's days, beta-binomial likelihood"
     network_class: ClassVar[type[nn.Module]] = Cnn
     learning_rate: ClassVar[float] = 0.02
     width: ClassVar[float] = 0.2

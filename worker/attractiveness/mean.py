@@ -69,7 +69,6 @@ class ShrunkMean:
     """Means per kind and per offer, by launches that count the less per shopper the more were shown them."""
 
     name: ClassVar[str] = "shrunk_mean"
-    note: ClassVar[str] = "mean rate of the offer's earlier launches, drawn towards its kind's and the overall mean"
 
     def __init__(
         self,

@@ -7,7 +7,6 @@ more probable, beyond doubt and on the same launches, and its intervals hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +19,7 @@ from personalization.features.launches import Launches
 from personalization.learning import gate as checks
 from personalization.learning import wordings as words
 from personalization.learning.gate import Check
+from personalization.learning.handlers import Stage
 from personalization.learning.registry import ModelVersion
 from personalization.learning.sentences import Sentence
 from personalization.pure.launch_rate import interval
@@ -40,7 +40,6 @@ MOST_BLOCKS = 4
 DOUBT = 0.025
 FIGURES = ("log_score", "mae", "coverage_80", "width_80")
 """On the board, in this order."""
-Stage = Callable[[str, float], None]
 
 
 @dataclass(slots=True)
@@ -92,7 +91,7 @@ def run(launches: Launches, *, seed: int, stage: Stage) -> Race:
     folds = blocks(launches)
     entries = []
     for place, (name, kind) in enumerate(REGISTRY.items()):
-        stage(f"attractiveness with {name}", place / len(REGISTRY))
+        stage(Sentence(words.ATTRACTIVENESS_WITH, {"estimator": name}), place / len(REGISTRY))
         meter = Meter()
         said, size = [], 0
         for taught, tested in folds:

@@ -14,6 +14,7 @@ from personalization.features.frames import Frames
 from personalization.features.launches import COLUMNS, STEPS, TOPICS, Launches
 from personalization.learning import gate as checks
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.learning.jobs import Job
 from personalization.learning.launches import plans
 from personalization.learning.registry import ModelVersion
@@ -22,7 +23,7 @@ from personalization.types import ModelTask, Purpose
 from worker import artifacts, device
 from worker.attractiveness import race as racing
 from worker.attractiveness.base import Attractiveness
-from worker.attractiveness.race import REGISTRY, Race, Stage
+from worker.attractiveness.race import REGISTRY, Race
 
 
 def train(
@@ -103,7 +104,7 @@ def _store(
             "fit_seconds": item.cost.seconds,
             "peak_mb": item.cost.peak_mb,
         },
-        card={"note": REGISTRY[item.name].note, **card},
+        card=card,
     )
 
 

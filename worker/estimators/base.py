@@ -32,7 +32,6 @@ class ResponseEstimator(Protocol):
     """
 
     name: ClassVar[str]
-    note: ClassVar[str]
 
     def fit(self, samples: Samples, *, seed: int, progress: Progress) -> None: ...
 

@@ -18,7 +18,6 @@ class BaseRate:
     """The share of rows with the outcome."""
 
     name: ClassVar[str] = "base_rate"
-    note: ClassVar[str] = "the share of all shoppers who bought, the same for everybody"
 
     def __init__(self, priors: list[float] | None = None) -> None:
         self.priors = priors or [0.0] * len(HEADS)

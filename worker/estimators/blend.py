@@ -23,7 +23,6 @@ class Blend:
     """``weights[head]`` is the share of the first member. Members are fitted elsewhere and handed in."""
 
     name: ClassVar[str] = "blend"
-    note: ClassVar[str] = "boosting and the four-part network, logits averaged"
 
     def __init__(self, members: list[ResponseEstimator] | None = None, weights: list[float] | None = None) -> None:
         self.members: list[ResponseEstimator] = members or [Boosting(), FourPartEstimator()]

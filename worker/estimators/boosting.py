@@ -45,7 +45,6 @@ class Boosting:
     """Rounds are chosen by cross-validation over shoppers; then ``BAG`` boosters with different seeds are averaged."""
 
     name: ClassVar[str] = "boosting"
-    note: ClassVar[str] = "gradient boosting (LightGBM) on the tabular features, three seeds averaged"
 
     space: ClassVar[Space] = {
         "learning_rate": Range(0.003, 0.5, log=True),

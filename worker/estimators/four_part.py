@@ -39,7 +39,6 @@ class FourPartEstimator:
     """Trains with AdamW, early stopping on 15 % of the shoppers; keeps the best epoch and the curves."""
 
     name: ClassVar[str] = "four_part"
-    note: ClassVar[str] = "torch: LSTM over events → fusion → strategy → effect"
 
     def __init__(self) -> None:
         self.network: FourPart | None = None

@@ -27,7 +27,6 @@ class Logistic:
     """
 
     name: ClassVar[str] = "logistic"
-    note: ClassVar[str] = "logistic regression on scaled features and one-hot categories"
 
     space: ClassVar[Space] = {"looseness": Range(1e-4, 1e2, log=True)}
 

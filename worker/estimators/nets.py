@@ -43,7 +43,6 @@ class Net:
     """
 
     name: ClassVar[str]
-    note: ClassVar[str]
     space: ClassVar[Space] = {
         "interaction": Choice(("dnn", "deepfm", "dcnv2")),
         "sharing": Choice(("shared", "mmoe")),
@@ -234,27 +233,23 @@ class Net:
 @dataclass(kw_only=True, eq=False)
 class DNN(Net):
     name: ClassVar[str] = "dnn"
-    note: ClassVar[str] = "torch: embeddings and a multilayer perceptron"
 
 
 @dataclass(kw_only=True, eq=False)
 class DeepFM(Net):
     name: ClassVar[str] = "deepfm"
-    note: ClassVar[str] = "torch: a factorisation machine beside a multilayer perceptron, on the same embeddings"
     interaction: Interaction = "deepfm"
 
 
 @dataclass(kw_only=True, eq=False)
 class DCNv2(Net):
     name: ClassVar[str] = "dcnv2"
-    note: ClassVar[str] = "torch: cross layers (DCN-V2) beside a multilayer perceptron"
     interaction: Interaction = "dcnv2"
 
 
 @dataclass(kw_only=True, eq=False)
 class MMoE(Net):
     name: ClassVar[str] = "mmoe"
-    note: ClassVar[str] = "torch: cross layers (DCN-V2) beside experts that each outcome mixes by a gate of its own"
     interaction: Interaction = "dcnv2"
     sharing: Sharing = "mmoe"
 

@@ -22,7 +22,6 @@ class OfferMean:
     """Mean outcome per offer, shrunk towards the overall mean."""
 
     name: ClassVar[str] = "offer_mean"
-    note: ClassVar[str] = "mean response of each offer (or its kind), nothing personal"
 
     def __init__(self, table: Floats | None = None, kinds: Floats | None = None) -> None:
         self.table = table if table is not None else np.full((1, len(HEADS)), np.nan)

@@ -26,7 +26,6 @@ class RecencyFrequency:
     """The logistic regression, shown two columns."""
 
     name: ClassVar[str] = "recency_frequency"
-    note: ClassVar[str] = "logistic regression on the time since the last order and the orders a day"
 
     def __init__(self, regression: Logistic | None = None) -> None:
         self.regression = regression or Logistic()

@@ -17,23 +17,25 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from personalization.learning import metric_names
 from personalization.learning.attractiveness import hindsight
 from personalization.learning.board import BoardRow, Cost
 from personalization.learning.card import Card, Row
 from personalization.learning.frames import is_simulated
+from personalization.learning.handlers import Stage
 from personalization.learning.rules import Rule
-from worker.runner import Show
+from personalization.learning.sentences import Said
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Show]:
+def progress_bar(title: str) -> Iterator[Stage]:
     """Yield a function (stage, share done) that draws a bar, or prints each new stage where there is no terminal."""
     if not sys.stdout.isatty():
         seen: list[str] = []
 
-        def plain(what: str, done: float) -> None:
-            if what not in seen[-1:]:
-                seen.append(what)
+        def plain(what: Said, done: float) -> None:
+            if str(what) not in seen[-1:]:
+                seen.append(str(what))
                 Console(file=sys.stdout).print(f"{title}: {what}", highlight=False)
 
         yield plain
@@ -78,7 +80,7 @@ def board_tables(rows: list[BoardRow], population: str) -> list[Table]:
         of_task = [row for row in rows if row.task == task]
         metrics = list(dict.fromkeys(name for row in of_task for name in row.metrics))
         table = Table(title=f"{task} · {told}", title_justify="left")
-        for heading in ("", "estimator", *(METRIC_NAMES.get(name, name) for name in metrics[:6]), *COSTS):
+        for heading in ("", "estimator", *(metric_names.in_short(name) for name in metrics[:6]), *COSTS):
             table.add_column(heading, no_wrap=True)
         for row in of_task:
             cells = [_cell(row.metrics.get(name)) for name in metrics[:6]]
@@ -150,6 +152,7 @@ def card_lines(card: Card) -> list[str]:
                                        f"{each.rows:,} rows" for each in card.calibration)],
         ),
         ("In a few rules", _rule_lines(card)),
+        ("For shoppers whom no batch has scored", [card.quick_sees, card.quick_words, *_pairs(card.quick)]),
         ("What it was compared with", [*_pairs(card.compared), *(f"- {reason}" for reason in card.reasons)]),
         ("Time and memory", _pairs(card.cost)),
     ]  # fmt: skip
@@ -174,20 +177,6 @@ def _indented(rules: list[Rule], before: str) -> list[str]:
         leaf = f": {rule.probability} ({rule.share} of rows)" if rule.probability else ""
         lines += [f"{before}{rule.words}{leaf}", *_indented(rule.then, before + "  ")]
     return lines
-
-
-METRIC_NAMES = {
-    "log_loss": "log-loss",
-    "auc": "AUC",
-    "auc_view": "AUC view",
-    "auc_click": "AUC click",
-    "auc_purchase": "AUC purchase",
-    "average_precision": "average precision",
-    "ece": "calibration error",
-    "mse": "squared error",
-    "mae": "absolute error",
-}
-"""What the tables of commands call a metric; JSON keeps its code."""
 
 
 def _cell(value: tuple[float, float, float] | None) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 from personalization.features.frames import Frames
 from personalization.learning import gate as checks
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.learning.registry import ModelVersion
-from personalization.learning.sentences import Sentence, store_all
+from personalization.learning.sentences import Said, Sentence, store_all
 from personalization.types import HEADS, Purpose
 from worker import device, gate
-from worker.response import Fitted, Stage
+from worker.response import Fitted
 
 SEED = 0
 
@@ -44,7 +45,7 @@ def within(stage: Stage, low: float, high: float) -> Stage:
     return lambda what, done: stage(what, low + (high - low) * done)
 
 
-def stage_of(stage: Stage, what: str, low: float) -> Callable[[float], None]:
+def stage_of(stage: Stage, what: Said, low: float) -> Callable[[float], None]:
     """Return the progress of one named step, from ``low`` on."""
     return lambda done: stage(what, low + (1 - low) * done)
 

@@ -11,12 +11,12 @@ from personalization import conf
 from personalization.features.frames import Frames
 from personalization.learning import registry
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.learning.jobs import Job
 from personalization.learning.sentences import Sentence
 from personalization.types import ModelTask
 from worker import cards, gate, intent
 from worker.parts.base import SEED, Outcome, came_to, card_of, metrics_of, moment, stage_of, within
-from worker.response import Stage
 from worker.versions import store_response
 
 
@@ -33,15 +33,14 @@ def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage,
     for item in fitted:
         ship, vocabularies, cutoff = item, test.vocabularies, problem.moments[0]
         if item.name == verdict.champion:
-            progress = stage_of(stage, f"fitting {item.name} on all data", 0.7)
+            progress = stage_of(stage, Sentence(words.FITTING, {"estimator": item.name}), 0.7)
             ship, vocabularies = intent.refit(problem, item, seed=seed, progress=progress)
             cutoff = frames.until
         version = store_response(
             ship, vocabularies, task=ModelTask.INTENT, population=frames.population, job=job,
             cutoff_at=moment(cutoff),
             metrics=metrics_of(item, verdict),
-            card={**card, "note": intent.REGISTRY[item.name].note,
-                  **cards.facts(item, test, verdict.head, champion=item.name == verdict.champion)},
+            card={**card, **cards.facts(item, test, verdict.head, champion=item.name == verdict.champion)},
             backtest={"probability": item.predicted.astype(np.float32), "label": test.y.astype(np.float32)},
         )  # fmt: skip
         outcome.versions.append(version)

@@ -7,12 +7,12 @@ from typing import Any
 from personalization.features.frames import Frames
 from personalization.learning import registry
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.learning.jobs import Job
 from personalization.learning.sentences import Sentence
 from personalization.types import ModelTask
 from worker.attractiveness import train as attractiveness
 from worker.parts.base import SEED, Outcome, came_to
-from worker.response import Stage
 
 
 def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:

@@ -10,14 +10,13 @@ from personalization.features.frames import Frames
 from personalization.learning import diversity, registry
 from personalization.learning import gate as checks
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.learning.sentences import Sentence, store_all
 from personalization.types import ModelTask
 from worker import artifacts, gate, preference, tuned
 from worker.parts.base import SEED, Outcome, came_to, data_of, moment, within
-from worker.rankers import RANKERS
-from worker.response import Stage
 
 
 def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage, outcome: Outcome) -> None:
@@ -78,7 +77,6 @@ def _store_ranker(
         },
         card={
             **card,
-            "note": RANKERS[result.name].note,
             "population": frames.population,
         },
     )

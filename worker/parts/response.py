@@ -13,9 +13,10 @@ from personalization.learning import frames as reading
 from personalization.learning import gate as checks
 from personalization.learning import registry
 from personalization.learning import wordings as words
+from personalization.learning.handlers import Stage
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
-from personalization.learning.sentences import Sentence
+from personalization.learning.sentences import Sentence, store_all
 from personalization.types import ModelTask
 from worker import cards, gate, quick, response, tuned
 from worker import strategy as strategies
@@ -26,7 +27,7 @@ from worker.estimators.boosting import Boosting
 from worker.estimators.four_part import ARMS, FourPartEstimator
 from worker.parts.base import SEED, Outcome, came_to, card_of, metrics_of, moment, within
 from worker.profile import Profiler
-from worker.response import REGISTRY, Fitted, Stage, backtest, line_up, pose, refit
+from worker.response import Fitted, backtest, line_up, pose, refit
 from worker.versions import store_response
 
 
@@ -45,7 +46,7 @@ def train(
     fitted, test, found = backtest(
         problem, names, seed=seed, stage=within(stage, 0.0, 0.55), settings=tuned.settings(searched)
     )
-    stage("judging", 0.58)
+    stage(words.JUDGING, 0.58)
     reigning = gate.summon(problem, test)
     verdict = gate.judge(fitted, test, seed=seed, reigning=reigning, frames=frames)
     chosen = [item for item in fitted if item.name in _shipped(verdict.champion, names)]
@@ -60,7 +61,7 @@ def train(
         vocabularies = all_vocabularies if item.name in final else test.vocabularies
         cutoff = moment(frames.until if item.name in final else found[0].origin)
         champion = item.name == verdict.champion
-        own = {"note": REGISTRY[item.name].note, **tuned.on_card(settings_of(ship.estimator), searched.get(item.name))}
+        own = tuned.on_card(settings_of(ship.estimator), searched.get(item.name))
         own["reference"] = profiler.reference(ship.estimator, ship.calibrator, vocabularies)
         own |= cards.facts(item, test, verdict.head, champion=champion)
         if champion:
@@ -81,14 +82,16 @@ def train(
         rival = registry.champion(ModelTask.STRATEGY, frames.population)
         kept, verdicts = strategies.examine(problem, found[0], judged, test, rival, seed=seed)
         strategy = _store_strategy(final[FourPartEstimator.name], all_vocabularies, frames, job, card, kept)
-        strategy.metrics |= {"gate": checks.stored(verdicts), "challenger": True}
+        strategy.metrics |= {"board": strategies.figures(verdicts), "gate": checks.stored(verdicts), "challenger": True}
+        strategy.card |= _judged(verdicts, len(kept["exposure"]))
         outcome.versions.append(strategy)
         if checks.holds(verdicts):
             outcome.promote(strategy, rival)
         of_strategy = _told(verdicts, rival)
     came = came_to(verdict.champion, verdict.promoted, reigning.version if reigning is not None else None)
-    outcome.sentences += [Sentence(words.RESPONSE, {"head": verdict.head, "outcome": came}), *verdict.reasons]
-    outcome.sentences += [*of_strategy, *tuned.told(searched, names), *outdated]
+    told = {"head": Sentence(words.EFFECTS[verdict.head]), "outcome": came}
+    outcome.sentences += [Sentence(words.RESPONSE, told), *verdict.reasons, *of_strategy]
+    outcome.sentences += [*tuned.told(searched, names), *outdated]
 
 
 def _shipped(champion: str | None, names: list[str]) -> set[str]:
@@ -104,6 +107,12 @@ def _told(verdicts: list[checks.Check], reigning: ModelVersion | None) -> list[S
     return [Sentence(words.STRATEGY, {"outcome": came}), *failed]
 
 
+def _judged(verdicts: list[checks.Check], rows: int) -> dict[str, Any]:
+    """Return the card's part on what a strategy was judged on: its own rivals, not those of the response race."""
+    compared = [check.said for check in verdicts if check.name in strategies.RIVALS]
+    return {"judged_on": words.VALUE, "reasons": store_all(compared), "test": {"rows": rows}}
+
+
 def _store_strategy(
     item: Fitted,
     vocabularies: Vocabularies,
@@ -115,12 +124,10 @@ def _store_strategy(
     network = item.estimator
     assert isinstance(network, FourPartEstimator)
     unseen = [arm for arm in ARMS if arm not in network.arms_seen]
-    note = "which kind of offer brings the largest share of the expected value"
-    if unseen:
-        note += f"; never logged, so not learnt: {', '.join(unseen)}"
+    data = {name: value for name, value in card["data"].items() if name != "train_rows"}  # it learnt from more
     return store_response(
         item, vocabularies, task=ModelTask.STRATEGY, population=frames.population, job=job,
-        cutoff_at=moment(frames.until), card={**card, "note": note}, backtest=backtest,
+        cutoff_at=moment(frames.until), card={**card, "data": data, "unseen": unseen}, backtest=backtest,
         metrics={"curves": network.curves, "fit_seconds": item.cost.seconds, "peak_mb": item.cost.peak_mb},
     )  # fmt: skip
 

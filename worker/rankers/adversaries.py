@@ -156,7 +156,6 @@ class CFGAN(SetRanker):
     """
 
     name: ClassVar[str] = "cfgan"
-    note: ClassVar[str] = "torch: generator of purchase vectors, trained against a discriminator"
     space: ClassVar[Space] = {
         **SetRanker.space,
         "width": Range(4, 2048, log=True, whole=True),

@@ -259,7 +259,6 @@ class MultVAE(Autoencoder):
     """
 
     name: ClassVar[str] = "mult_vae"
-    note: ClassVar[str] = "torch: variational autoencoder, multinomial likelihood, annealed KL"
     space: ClassVar[Space] = {
         **Autoencoder.space, "beta": Range(0.0, 1.0), "anneal": Range(1, 1_000_000, log=True, whole=True),
     }  # fmt: skip
@@ -284,7 +283,6 @@ class RecVAE(Autoencoder):
     """
 
     name: ClassVar[str] = "rec_vae"
-    note: ClassVar[str] = "torch: autoencoder with composite prior and alternating updates"
     space: ClassVar[Space] = {
         **Autoencoder.space, "gamma": Range(0.0, 0.1), "encoder_rounds": Range(1, 10, whole=True),
     }  # fmt: skip

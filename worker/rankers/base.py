@@ -142,7 +142,6 @@ class Ranker(ABC):
     """
 
     name: ClassVar[str]
-    note: ClassVar[str]
     needs: ClassVar[Needs] = Needs()
     space: ClassVar[Space] = {}
 

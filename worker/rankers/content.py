@@ -30,7 +30,6 @@ class Content(Ranker):
     """
 
     name: ClassVar[str] = "content"
-    note: ClassVar[str] = "products like those turned to, by category, brand, price, words and looks"
     needs: ClassVar[Needs] = Needs(attributes=True)
     space: ClassVar[Space] = {
         "category": Range(0.0, 5.0),

@@ -99,7 +99,6 @@ class ALS(DotRanker):
     """
 
     name: ClassVar[str] = "als"
-    note: ClassVar[str] = "implicit matrix factorisation by alternating least squares"
     needs: ClassVar[Needs] = Needs()
     space: ClassVar[Space] = {
         **FACTORS,
@@ -172,7 +171,6 @@ class ExplicitALS(DotRanker):
     """
 
     name: ClassVar[str] = "explicit_als"
-    note: ClassVar[str] = "matrix factorisation of the strengths themselves, zeros included"
     space: ClassVar[Space] = {**FACTORS, "regularisation": Range(0.0, 1000.0)}
 
     factors: int = 64
@@ -205,7 +203,6 @@ class BiasedFactors(DotRanker):
     """
 
     name: ClassVar[str] = "biased_mf"
-    note: ClassVar[str] = "the shopper's mean, an item's bias and factors"
     space: ClassVar[Space] = {
         **FACTORS, "regularisation": Range(1e-4, 10.0, log=True), "unseen": Range(0, 20, whole=True),
     }  # fmt: skip

@@ -334,7 +334,6 @@ class LightGCN(GraphRanker):
     """
 
     name: ClassVar[str] = "light_gcn"
-    note: ClassVar[str] = "torch: item vectors spread over the graph of shoppers and items"
 
     def _build(self, items: int) -> Even:
         return Even(items, self.width, self.layers)
@@ -348,7 +347,6 @@ class GAT(GraphRanker):
     """
 
     name: ClassVar[str] = "gat"
-    note: ClassVar[str] = "torch: attention over the graph of shoppers and items"
     space: ClassVar[Space] = {**GraphRanker.space, "heads": Range(1, 16, whole=True)}
 
     width: int = 32

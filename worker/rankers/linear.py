@@ -31,7 +31,6 @@ class EASE(Ranker):
     """
 
     name: ClassVar[str] = "ease"
-    note: ClassVar[str] = "closed-form linear item-to-item model"
     space: ClassVar[Space] = {
         "regularisation": Range(1, 10_000, log=True),
         "most_items": Range(2, 50_000, log=True, whole=True),

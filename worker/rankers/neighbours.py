@@ -52,7 +52,6 @@ class Transitions(Frequency):
     """
 
     name: ClassVar[str] = "transitions"
-    note: ClassVar[str] = "decayed item-to-item transitions from the latest items"
     needs: ClassVar[Needs] = Needs(order=True)
     space: ClassVar[Space] = {
         **Frequency.space,
@@ -124,7 +123,6 @@ class ItemKNN(Ranker):
     """
 
     name: ClassVar[str] = "item_knn"
-    note: ClassVar[str] = "items that the same shoppers turned to"
     space: ClassVar[Space] = {
         "neighbours": Range(5, 500, log=True, whole=True),
         "shrink": Range(0, 200),
@@ -177,7 +175,6 @@ class UserKNN(Ranker):
     """
 
     name: ClassVar[str] = "user_knn"
-    note: ClassVar[str] = "what the shoppers most alike turned to"
     space: ClassVar[Space] = {
         "neighbours": Range(5, 500, log=True, whole=True),
         "shrink": Range(0, 200),

@@ -21,7 +21,6 @@ class Popularity(Ranker):
     """What sold and was looked at lately, the same for everybody: weights halve by default every 14 days."""
 
     name: ClassVar[str] = "popularity"
-    note: ClassVar[str] = "recent popularity, nothing personal"
     space: ClassVar[Space] = {"half_life_days": Range(1, 730, log=True)}
 
     half_life_days: float = 14.0
@@ -54,7 +53,6 @@ class Frequency(Ranker):
     """What this shopper bought and looked at most, weights halving by default every 60 days; popularity breaks ties."""
 
     name: ClassVar[str] = "frequency"
-    note: ClassVar[str] = "personal frequency, popularity where there is none"
     space: ClassVar[Space] = {"half_life_days": Range(1, 730, log=True)}
 
     half_life_days: float = 60.0

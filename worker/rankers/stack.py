@@ -48,7 +48,6 @@ class Stack(Ranker):
     """
 
     name: ClassVar[str] = "stack"
-    note: ClassVar[str] = "the best few rankers' lists, fused by what a late slice showed"
     needs: ClassVar[Needs] = Needs(order=True)
     space: ClassVar[Space] = {
         "keep": Range(1, len(MEMBERS), whole=True),

@@ -48,7 +48,6 @@ class Text(DotRanker):
     """
 
     name: ClassVar[str] = "text"
-    note: ClassVar[str] = "titles alike, and which titles go together; scores what nobody has bought"
     needs: ClassVar[Needs] = Needs(attributes=True)
     space: ClassVar[Space] = {
         "factors": Range(2, 1024, log=True, whole=True),

@@ -10,9 +10,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.table import Table
 
 from personalization.exceptions import PersonalizationError
+from personalization.learning import metric_names
 from worker import evaluate, report
 from worker.evaluate import judged_on
-from worker.management.console import METRIC_NAMES, print_all
+from worker.management.console import print_all
 from worker.train import population_of
 
 
@@ -85,7 +86,7 @@ def _write(path: Path, columns: dict[str, list[Any]]) -> None:
 def _table(summaries: list[dict[str, Any]], population: str) -> Table:
     table = Table(title=f"evaluation · {population}", title_justify="left")
     names = ["log_loss", "auc", "average_precision", "ece"]
-    for heading in ("", "model", "judged on", "rows", *(METRIC_NAMES[name] for name in names)):
+    for heading in ("", "model", "judged on", "rows", *map(metric_names.in_short, names)):
         table.add_column(heading, no_wrap=True)
     for item in summaries:
         cells = [_cell(item["metrics"][name]) for name in names]

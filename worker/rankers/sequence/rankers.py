@@ -82,11 +82,10 @@ class SequenceRanker(DotRanker):
     histories: Histories = field(init=False, repr=False)
     curves: list[dict[str, float]] = field(init=False, repr=False)
 
-    def __init_subclass__(cls, *, cell: Cell, reads: str) -> None:
+    def __init_subclass__(cls, *, cell: Cell) -> None:
         """Declare a ranker: its name is its cell's."""
         super().__init_subclass__()
         cls.cell = cls.name = cell
-        cls.note = f"torch: {reads} over the items in order"
 
     def _learn(self, past: Interactions, now: int, seed: int, progress: Progress) -> None:
         self._meet(past)
@@ -162,34 +161,34 @@ class SequenceRanker(DotRanker):
         self.curves = []
 
 
-class GRU(SequenceRanker, cell="gru", reads="GRU"):
+class GRU(SequenceRanker, cell="gru"):
     """Gated recurrent units, after GRU4Rec (Hidasi et al. 2016), trained at all positions with sampled softmax."""
 
 
-class LSTM(SequenceRanker, cell="lstm", reads="LSTM"):
+class LSTM(SequenceRanker, cell="lstm"):
     """Long short-term memory."""
 
 
-class CNNLSTM(SequenceRanker, cell="cnn_lstm", reads="convolution, pool and LSTM"):
+class CNNLSTM(SequenceRanker, cell="cnn_lstm"):
     """The source articles' hybrid: convolution, pool, LSTM."""
 
 
 @dataclass(kw_only=True, eq=False)
-class CNN(SequenceRanker, cell="cnn", reads="dilated convolutions"):
+class CNN(SequenceRanker, cell="cnn"):
     """Dilated causal convolutions, after NextItNet (Yuan et al. 2019)."""
 
     blocks: int = 2
 
 
 @dataclass(kw_only=True, eq=False)
-class Transformer(SequenceRanker, cell="transformer", reads="causal attention"):
+class Transformer(SequenceRanker, cell="transformer"):
     """SASRec's task (Kang and McAuley 2018) with gated residuals and sampled softmax."""
 
     blocks: int = 2
 
 
 @dataclass(kw_only=True, eq=False)
-class HSTU(SequenceRanker, cell="hstu", reads="pointwise attention"):
+class HSTU(SequenceRanker, cell="hstu"):
     """Hierarchical sequential transduction units."""
 
     blocks: int = 2

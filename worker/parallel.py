@@ -63,17 +63,15 @@ class Group:
         if self.size > 1:
             distributed.barrier()
 
-    def average(self, network: nn.Module, loss: Tensor, weight: Tensor) -> Tensor:
-        """Replace each gradient by the weighted mean of all processes', and return the loss's mean likewise."""
+    def average(self, network: nn.Module, loss: Tensor) -> Tensor:
+        """Replace each gradient by the mean of all processes', and return the loss's mean likewise."""
         if self.size == 1:
             return loss
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        weight = weight.to(torch.float32)
         gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
-        flat = torch.cat([*(each.reshape(-1).float() for each in gradients), loss.reshape(1).float()]) * weight
-        flat = torch.cat([flat, weight.reshape(1)])
+        flat = torch.cat([*(each.reshape(-1).float() for each in gradients), loss.reshape(1).float()])
         distributed.all_reduce(flat)
-        flat = flat[:-1] / flat[-1].clamp(min=1e-12)
+        flat /= self.size
         for parameter, mean in zip(parameters, flat[:-1].split([each.numel() for each in parameters]), strict=True):
             parameter.grad = mean.view_as(parameter).to(parameter.dtype)
         return flat[-1]

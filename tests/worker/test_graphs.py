@@ -8,9 +8,11 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from tests.worker.shopping import clusters, fit, shuffled
 from worker import device as devices
 from worker.losses import pairwise
 from worker.rankers import DAY, Interactions, top_items
+from worker.rankers.autoencoders import MultVAE
 from worker.rankers.graphs import GAT as GraphAttention
 from worker.rankers.graphs import Attention, Even, Graph, GraphRanker, LightGCN, gathered, softmax_by_row
 
@@ -121,3 +123,17 @@ def test_a_shop_smaller_than_a_batch_is_learnt_from(kind: type[GraphRanker]) -> 
     ranker.fit(Interactions(shopper, item, time, np.ones(len(item)), 40, 200), 7 * DAY)
     best = top_items(ranker.score(np.arange(200)), 10)
     assert (best // 20 == np.arange(200)[:, None] % 2).mean() > 0.95, "each one's own half of the catalogue"
+
+
+@pytest.mark.parametrize(("patient_steps", "epochs"), [(0, 2), (50, 5)])
+def test_patience_counts_steps_where_an_epoch_has_few(patient_steps: int, epochs: int) -> None:
+    """Pure chance: the late slice gets no better for long. An epoch over so few edges is ten steps."""
+    ranker = fit("light_gcn", shuffled(clusters()), epochs=80, patience=2, patient_steps=patient_steps)
+    assert isinstance(ranker, LightGCN)
+    judged = [row["late_mrr"] for row in ranker.curves if "late_mrr" in row]
+    assert len(judged) == int(np.argmax(judged)) + 1 + epochs < 80
+
+
+def test_an_epoch_has_so_many_steps() -> None:
+    assert [LightGCN(batch=100).steps(edges) for edges in (1, 1000, 1001)] == [10, 10, 11]
+    assert MultVAE(batch=8)._steps(sparse.eye(30, 17, format="csr")) == 3, "17 of 30 rows hold something"

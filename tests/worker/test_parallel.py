@@ -59,33 +59,31 @@ def test_pre_training_goes_on_as_one_too() -> None:
     assert same[:2] == [pytest.approx(row, rel=1e-4) for row in curves[:2]]
 
 
-def gradients(group: Group) -> tuple[np.ndarray, float]:
-    """Return the gradient of one batch's part, as its process would have it before anything is added up."""
+def gradients(group: Group) -> tuple[np.ndarray, int]:
+    """Return the summed gradient of one batch's part, and how many targets it holds."""
     encoder = untrained()
     trainer = Trainer(encoder, histories(), TRAINING, device=CPU, seed=0, group=group)
     trainer.learn_from(np.ones(len(histories().items), dtype=bool))
-    windows = Windows.cut(histories().offset, SHAPE.length)
-    mine = group.part(np.arange(7))
-    start, size = torch.from_numpy(windows.start[mine]), torch.from_numpy(windows.size[mine])
-    loss, counted = trainer._batch_loss(start, size, int(windows.size[mine].max()))
-    loss.backward()
+    windows = Windows.cut(histories().offset, SHAPE.length).take(group.part(np.arange(7)))
+    start, size = torch.from_numpy(windows.start), torch.from_numpy(windows.size)
+    trainer._batch_loss(start, size, int(windows.size.max())).backward()
     found = torch.cat([parameter.grad.reshape(-1) for parameter in encoder.parameters() if parameter.grad is not None])
-    return found.numpy(), float(counted)
+    return found.numpy(), windows.count(trainer.targets)
 
 
-def test_the_parts_add_up_to_the_whole_only_as_they_are_weighted() -> None:
-    """And the control: the plain mean of the parts' means, torch's wrapper's, is another gradient."""
+def test_the_parts_add_up_to_the_whole() -> None:
+    """And the control: the mean of the parts' means, torch's wrapper's, is another gradient."""
     whole, counted = gradients(parallel.ALONE)
     (first, one), (second, other) = (gradients(Group(rank, 2)) for rank in range(2))
     assert one + other == counted
     assert one != other
-    np.testing.assert_allclose((first * one + second * other) / counted, whole, atol=1e-6)
-    assert np.abs((first + second) / 2 - whole).max() > 1e-3
+    np.testing.assert_allclose((first + second) / counted, whole / counted, atol=1e-6)
+    assert np.abs((first / one + second / other) / 2 - whole / counted).max() > 1e-3
 
 
 def test_a_part_alone_learns_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: without the sum over the processes the weights differ by far more than the comparison allows."""
-    monkeypatch.setattr(Group, "average", lambda self, network, loss, weight: loss)
+    monkeypatch.setattr(Group, "average", lambda self, network, loss: loss)
     whole, half = untrained(), untrained()
     train(whole, histories(), TRAINING, device=CPU, seed=0)
     train(half, histories(), TRAINING, device=CPU, seed=0, group=Group(0, 2))

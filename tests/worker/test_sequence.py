@@ -9,10 +9,11 @@ import torch
 from tests.worker.shopping import NOW, fit, next_found, walks
 from worker import device as devices
 from worker.rankers.base import DAY
-from worker.rankers.sequence.fit import Trainer, Training, encode, train
+from worker.rankers.sequence.fit import Trainer, Training, _parts, encode, train
 from worker.rankers.sequence.histories import Histories, Windows
 from worker.rankers.sequence.network import CELLS, Cell, SequenceEncoder, Shape
 from worker.rankers.sequence.rankers import SequenceRanker
+from worker.rankers.training import late
 
 CPU = torch.device("cpu")
 ITEMS = 30
@@ -81,12 +82,66 @@ def test_windows_that_hold_a_target() -> None:
     assert len(windows.holding(wanted)) == 0
 
 
-@pytest.mark.parametrize("sort", [False, True])
-def test_batches_hold_every_window_once(sort: bool) -> None:
+def test_batches_hold_every_window_once() -> None:
     windows = Windows.cut(histories(200).offset, 5)
-    found = list(windows.batches(16, np.random.default_rng(0), sort=sort))
+    found = list(windows.batches(16, np.random.default_rng(0)))
     assert sorted(np.concatenate(found).tolist()) == list(range(len(windows)))
     assert max(map(len, found)) == 16
+
+
+def test_parts_hold_a_batch_s_windows_once_and_little_padding() -> None:
+    windows = Windows.cut(histories(200).offset, 12)
+    chosen = np.random.default_rng(0).permutation(len(windows))[:70]
+    parts = list(_parts(windows, chosen))
+    assert len(parts) == 4
+    start, size = (torch.cat(columns).numpy() for columns in list(zip(*parts, strict=True))[:2])
+    assert sorted(zip(start, size, strict=True)) == sorted(
+        zip(windows.start[chosen], windows.size[chosen], strict=True)
+    )
+    assert all(int(size.max()) == width for _start, size, width in parts)
+    padded = sum(len(size) * width - int(size.sum()) for _start, size, width in parts)
+    assert padded < 0.4 * (70 * int(windows.size[chosen].max()) - int(windows.size[chosen].sum()))
+    assert len(list(_parts(windows, chosen[:9]))) == 1
+    assert list(_parts(windows, chosen[:0])) == []
+
+
+def test_every_target_weighs_the_same_whatever_stands_beside_it() -> None:
+    """Nothing is learnt at a rate of zero: an epoch's loss is the mean over the targets, in batches of any size."""
+    data, found, means = histories(), [], []
+    windows = Windows.cut(data.offset, 12)
+    for batch in (5, 1000):
+        training = Training(batch=batch, learning_rate=0.0, weight_decay=0.0, negatives=ITEMS)
+        trainer = Trainer(network("gru", dropout=0), data, training, device=CPU, seed=0)
+        trainer.learn_from(np.ones(len(data.items), dtype=bool))
+        found.append(trainer.epoch(windows))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    trainer.usual.fill_(1)
+    for chosen in windows.batches(5, np.random.default_rng(0)):
+        with torch.no_grad():
+            total = sum(float(trainer._batch_loss(*part)) for part in _parts(windows, chosen))
+        means.append(total / windows.take(chosen).count(trainer.targets))
+    assert np.mean(means) != pytest.approx(found[1], rel=1e-4), "the mean of the batches' means is another figure"
+
+
+def test_what_is_new_is_ranked_among_what_is_new() -> None:
+    """The biases rank item 1 first, then 2 …: an item had before stands in the way of nothing but itself."""
+    data = Histories.of(np.array([0, 0, 0, 1, 1, 1]), np.array([1, 2, 4, 1, 2, 1], np.int32), np.arange(6), 2)
+    model = network("gru", dropout=0)
+    with torch.no_grad():
+        model.item.weight.zero_()
+        model.bias.copy_(torch.arange(ITEMS, 0, -1))
+    trainer = Trainer(model, data, Training(), device=CPU, seed=0)
+    windows, found = Windows.cut(data.offset, 12), []
+    for place in (2, 5):
+        trainer.learn_from(np.arange(6) == place)
+        found.append(trainer.judge(windows.holding(trainer.targets)))
+    assert found == pytest.approx([1 / 2, 1.0]), "4 comes behind 3 alone; 1 again is the first of all"
+    data.items[5] = 2
+    data.items[4] = 3
+    data.items[3] = 2
+    trainer = Trainer(model, data, Training(), device=CPU, seed=0)
+    trainer.learn_from(np.arange(6) == 5)
+    assert trainer.judge(windows) == pytest.approx(1 / 2), "2 again comes behind 1, which is new"
 
 
 def test_gaps_are_powers_of_two_of_a_second_and_do_not_cross_shoppers() -> None:
@@ -119,7 +174,7 @@ def test_a_gpu_s_fixed_shapes_give_the_same_loss(training: Training) -> None:
             for column in (windows.start, windows.size)
         )
         with torch.no_grad():
-            found.append(float(trainer._batch_loss(start, size, 13)[0]))
+            found.append(float(trainer._batch_loss(start, size, 13)))
     assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
@@ -140,7 +195,8 @@ def test_the_latest_targets_stop_the_training_and_are_learnt_from_last() -> None
     """Pure chance: the late slice gets no better, so that training ends early; then one epoch more over everything."""
     data = histories(200)
     model = network("gru")
-    curves = train(model, data, Training(epochs=30, batch=64, learning_rate=0.01, patience=2), device=CPU, seed=0)
+    training = Training(epochs=30, batch=64, learning_rate=0.01, patience=2, patient_steps=0)
+    curves = train(model, data, training, device=CPU, seed=0)
     judged = [row for row in curves if "late_mrr" in row]
     best = int(np.argmax([row["late_mrr"] for row in judged])) + 1
     assert len(judged) == best + 2 < 30
@@ -154,11 +210,33 @@ def test_steps_bound_the_epochs(windows: int, epochs: int) -> None:
     assert Training(epochs=9, batch=100).epochs_over(windows) == 9
 
 
+@pytest.mark.parametrize(("windows", "epochs"), [(10, 100), (999, 10), (5000, 3)])
+def test_patience_counts_steps_where_there_is_little_data(windows: int, epochs: int) -> None:
+    assert Training(batch=100, patience=3, patient_steps=100).patience_over(windows) == epochs
+    assert Training(batch=100, patience=3, patient_steps=0).patience_over(windows) == 3
+
+
 def test_what_is_too_little_to_keep_back_is_learnt_from_whole() -> None:
     data = histories(3, longest=6)
     curves = train(network("gru"), data, Training(epochs=4), device=CPU, seed=0)
     assert len(curves) == 4
     assert not any("late_mrr" in row for row in curves)
+
+
+def test_the_late_slice_is_a_tenth_however_coarse_the_times() -> None:
+    """Half of everything happened on the last day: chance, the same each time, says which of it is kept back."""
+    day = np.repeat([0, 1], 500)
+    eligible = np.ones(1000, dtype=bool)
+    eligible[900:] = False
+    found = late(day, eligible)
+    assert found is not None
+    assert found.sum() == 90
+    assert day[found].min() == 1
+    assert not found[~eligible].any()
+    assert 20 < found[500:700].sum() < 70
+    np.testing.assert_array_equal(found, late(day, eligible))
+    assert np.flatnonzero(late(np.arange(1000), eligible)).tolist() == list(range(810, 900))  # type: ignore[arg-type]
+    assert late(day[:190], eligible[:190]) is None
 
 
 def test_the_latest_target_is_judged_but_not_learnt_from_before() -> None:

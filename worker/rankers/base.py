@@ -244,7 +244,8 @@ def strongest(items: Ints, pull: Floats, most: int) -> list[Reason]:
     if not total > 0:
         return []
     best = np.argsort(-upwards, kind="stable")[:most]
-    return [Reason(int(items[at]), round(float(upwards[at]) / total, 4)) for at in best if upwards[at] > 0]
+    shares = ((int(items[at]), round(float(upwards[at]) / total, 4)) for at in best)
+    return [Reason(item, share) for item, share in shares if share > 0]
 
 
 def top_items(scores: NDArray[np.float32], k: int) -> Ints:

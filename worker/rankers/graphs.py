@@ -243,7 +243,7 @@ class GraphLearner:
 
     def epoch(self, tell: Progress) -> float:
         order = self.rng.permutation(len(self.graph.row))
-        batches = max(-(-len(order) // self.ranker.batch), FEWEST_STEPS)
+        batches = self.ranker.steps(len(order))
         total = torch.zeros((), device=self.device)
         for number, edges in enumerate(np.array_split(order, batches)):
             with devices.autocast(self.device):
@@ -302,6 +302,13 @@ class GraphRanker(SetRanker):
     regularisation: float = 1e-4
     loss: str = "sampled_softmax"
     network: Propagation = field(init=False, repr=False)
+
+    def steps(self, edges: int) -> int:
+        """Return how many steps an epoch over so many edges takes."""
+        return max(-(-edges // self.batch), FEWEST_STEPS)
+
+    def _steps(self, matrix: sparse.csr_matrix) -> int:
+        return self.steps(matrix.nnz)
 
     @abstractmethod
     def _build(self, items: int) -> Propagation: ...

@@ -19,7 +19,15 @@ from torch import Tensor, nn
 from personalization.features.frames import Ints
 from worker import device as devices
 from worker.rankers.base import Interactions, Needs, Progress, Reason, Scores, packed, strongest, unpacked
-from worker.rankers.training import late, load_weights, more_epochs, packed_weights, until_no_better, within
+from worker.rankers.training import (
+    late,
+    load_weights,
+    more_epochs,
+    packed_weights,
+    patient_epochs,
+    until_no_better,
+    within,
+)
 from worker.rankers.vectors import DotRanker
 from worker.space import Range, Space
 
@@ -95,8 +103,9 @@ class SetRanker(DotRanker):
         "learning_rate": Range(1e-5, 1e-1, log=True),
     }
 
-    epochs: int = 40
+    epochs: int = 150
     patience: int = 4
+    patient_steps: int = 150
     batch: int = 256
     learning_rate: float = 2e-3
     network: nn.Module = field(init=False, repr=False)
@@ -143,7 +152,8 @@ class SetRanker(DotRanker):
                 learner.read(early)
                 best = until_no_better(
                     self.network, learner.epoch, lambda: self._late_rank(early, wanted), self.curves,
-                    epochs=self.epochs, patience=self.patience, progress=within(progress, 0.0, 0.9),
+                    epochs=self.epochs, progress=within(progress, 0.0, 0.9),
+                    patience=patient_epochs(self.patience, self.patient_steps, self._steps(early)),
                 )  # fmt: skip
                 more, done = more_epochs(best), 0.9
         learner.read(whole)
@@ -151,6 +161,10 @@ class SetRanker(DotRanker):
             self.network.train()
             step = (1 - done) / more
             self.curves.append({"loss": learner.epoch(within(progress, done + step * number, step))})
+
+    def _steps(self, matrix: sparse.csr_matrix) -> int:
+        """Return how many steps an epoch over this matrix takes."""
+        return -(-int(np.count_nonzero(np.diff(matrix.indptr))) // self.batch)
 
     @torch.no_grad()
     def _late_rank(self, early: sparse.csr_matrix, wanted: sparse.csr_matrix) -> float:

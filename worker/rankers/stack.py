@@ -20,6 +20,7 @@ from worker.rankers.factors import ALS
 from worker.rankers.linear import EASE
 from worker.rankers.neighbours import ItemKNN, Transitions, UserKNN, fashion
 from worker.rankers.popularity import Frequency, Popularity
+from worker.rankers.sequence.rankers import GRU, Transformer
 from worker.rankers.text import Text
 from worker.rankers.training import late, within
 from worker.space import Choice, Range, Space
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
 MEMBERS: dict[str, type[Ranker]] = {
     kind.name: kind
-    for kind in (Popularity, Frequency, Content, Text, Transitions, ItemKNN, UserKNN, EASE, ALS)
+    for kind in (Popularity, Frequency, Content, Text, Transitions, ItemKNN, UserKNN, EASE, ALS, GRU, Transformer)
 }  # fmt: skip
-"""Who can be stacked: what fits in seconds, since each is fitted twice."""
+"""Who can be stacked. By default what fits in seconds, since each is fitted twice; networks where they are named."""
 MOST_JUDGED = 2000
 BLOCK = 512
 
@@ -90,7 +91,7 @@ class Stack(Ranker):
     ) -> tuple[list[str], Floats]:
         """Return the best members on the late slice, in their order, and their weights."""
         early, after = past.take(~chosen), past.take(chosen)
-        fitted = self._fit(list(self.members), early, int(after.time.min()) - 1, seed, progress)
+        fitted = self._fit(list(self.members), early, int(early.time.max()), seed, progress)
         wanted = after.matrix()
         rows = np.flatnonzero((np.diff(wanted.indptr) > 0) & (np.bincount(early.shopper, minlength=past.shoppers) > 0))
         rows = rows[:: -(-len(rows) // MOST_JUDGED)] if len(rows) else rows

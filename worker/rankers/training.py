@@ -23,16 +23,31 @@ Epoch = Callable[[Progress], float]
 
 
 def late(time: Ints, eligible: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """Return which of the eligible are the latest tenth by time; None where they are too few, or not a minority."""
-    if not eligible.any():
+    """Return which of the eligible are the latest tenth by time; None where they are too few.
+
+    Chance, the same each time, decides among those of the moment at which the tenth begins: where times are coarse
+    (days, or places in a sequence) that moment may hold a good part of everything.
+    """
+    candidates = np.random.default_rng(0).permutation(np.flatnonzero(eligible))
+    many = round(len(candidates) * LATE_SHARE)
+    if many < FEW_LATE:
         return None
-    found: NDArray[np.bool_] = eligible & (time >= np.quantile(time[eligible], 1 - LATE_SHARE))
-    return found if FEW_LATE <= found.sum() <= eligible.sum() / 2 else None
+    found = np.zeros(len(time), dtype=bool)
+    found[candidates[np.argsort(time[candidates], kind="stable")[-many:]]] = True
+    return found
 
 
 def more_epochs(best: int) -> int:
     """Return how often to go through everything after the best epoch on what is early: a tenth as often, or once."""
     return max(1, round(best * LATE_SHARE))
+
+
+def patient_epochs(patience: int, patient_steps: int, steps: int) -> int:
+    """Return how many epochs of so many steps may bring nothing better: ``patience``, but ``patient_steps`` at least.
+
+    Where there is little data an epoch is a few steps, and a few of those tell nothing.
+    """
+    return max(patience, -(-patient_steps // max(steps, 1)))
 
 
 def until_no_better(

@@ -122,6 +122,7 @@ def _ours() -> list[Contestant]:
         "light_gcn": grid(layers=(2, 3)),
         "transformer": grid(dropout=(0.2, 0.5)),
         "gru": grid(dropout=(0.2, 0.5)),
+        "stack": grid(members=(["item_knn", "transformer"],)),
     }
     return [Contestant(f"ours/{name}", Own(name), grids.get(name, ({},))) for name in RANKERS]
 

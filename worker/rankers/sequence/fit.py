@@ -1,13 +1,14 @@
 """Training the encoder: every position predicts the item after it; stopped on the latest slice; resident on its device.
 
-Negatives are drawn once a batch and shared by all its positions. The last tenth of the targets, by time, is kept back
-to find the best epoch, and is learnt from only then: what is newest matters most to the next purchase.
+Negatives are drawn once a batch (on a CPU, once a part of it) and shared by all its positions. The last tenth of the
+targets, by time, is kept back to find the best epoch, and is learnt from only then: what is newest matters most to the
+next purchase.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,25 +24,28 @@ from worker.parallel import ALONE, Group
 from worker.rankers.sequence.histories import Floats, Histories, Ints, Resident, Windows
 from worker.rankers.sequence.network import SequenceEncoder
 from worker.rankers.sequence.views import crop, mask, pretrain
-from worker.rankers.training import late, more_epochs, until_no_better, within
+from worker.rankers.training import late, more_epochs, patient_epochs, until_no_better, within
 
 MOST_JUDGED = 4096
 JUDGED_AT_ONCE = 512
 REPORT_EVERY = 10
+PARTS, LEAST_PART = 4, 16
+"""Into how many parts of like size a CPU cuts a batch, and how many windows a part holds at least."""
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
     """How to train. ``popularity`` is the power of an item's frequency in the draw of negatives: 0 draws evenly.
 
-    ``most_steps`` bounds what all epochs may cost: there are fewer of them where there is much data, one at least.
-    A catalogue no larger than ``negatives`` is compared in full. ``compile`` fuses the step through torch.compile,
+    Training ends after ``patience`` epochs, and at least ``patient_steps`` steps, that brought nothing better.
+    ``most_steps`` bounds what all epochs may cost: there are fewer of them where there is much data, one at least. A
+    catalogue no larger than ``negatives`` is compared in full. ``compile`` fuses the step through torch.compile,
     ``graph`` replays it as one CUDA graph: both pay where steps are short and many. ``augment`` shows every batch as a
     view of itself; reordering is none of them, since it would teach the wrong next item. ``pretraining`` counts the
     epochs in which two views of one shopper are brought together first; ``view_share`` is how much a view changes.
     """
 
-    epochs: int = 20
+    epochs: int = 100
     most_steps: int | None = None
     batch: int = 128
     learning_rate: float = 1e-3
@@ -55,6 +59,7 @@ class Training:
     pretraining: int = 0
     temperature: float = 0.2
     patience: int = 3
+    patient_steps: int = 100
     compile: bool = False
     graph: bool = False
 
@@ -62,7 +67,14 @@ class Training:
         """Return how many times to go through so many windows at most."""
         if self.most_steps is None:
             return self.epochs
-        return max(1, min(self.epochs, self.most_steps // max(-(-windows // self.batch), 1)))
+        return max(1, min(self.epochs, self.most_steps // self._steps(windows)))
+
+    def patience_over(self, windows: int) -> int:
+        """Return how many epochs over so many windows may bring nothing better."""
+        return patient_epochs(self.patience, self.patient_steps, self._steps(windows))
+
+    def _steps(self, windows: int) -> int:
+        return max(-(-windows // self.batch), 1)
 
     def drawn(self, frequency: Floats) -> Floats:
         """Return each item's share of the negatives."""
@@ -110,19 +122,22 @@ class Trainer:
         self.rng = np.random.default_rng(seed)
         self.rows = Resident(histories, device, length=shape.length, times=shape.times)
         self.counted = torch.zeros(len(self.rows.items), dtype=torch.bool, device=device)
+        self.targets = np.zeros(len(histories.items), dtype=bool)
+        self.usual = torch.ones((), device=device)
+        """How many targets of this epoch a batch, and a process's part of it, holds on average."""
         frequency = np.bincount(histories.items, minlength=shape.items + 1)[1:].astype(np.float64)
         drawn = training.drawn(frequency)
         self.cumulative = torch.tensor(np.cumsum(drawn), dtype=torch.float32, device=device)
         self.log_drawn = torch.tensor(np.log(np.maximum(drawn, 1e-30)), dtype=torch.float32, device=device)
         self.full = training.negatives >= shape.items
         self.ragged = device.type == "cpu"
-        """On a CPU a batch is as wide as its longest window and only real positions meet the loss; a GPU takes fixed
-        shapes instead, since it would have to wait for the number of real positions."""
+        """On a CPU a batch comes in parts, each as wide as its longest window, and only real positions meet the loss; a
+        GPU takes fixed shapes instead, since it would have to wait for the number of real positions."""
         self.optimiser = torch.optim.AdamW(
             encoder.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True,
             capturable=self._recording,
         )  # fmt: skip
-        self._of_batch: Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]] = self._batch_loss
+        self._of_batch: Callable[[Tensor, Tensor, int], Tensor] = self._batch_loss
         if training.compile:
             self._of_batch = torch.compile(self._batch_loss, dynamic=False)
         self._graph: _Graph | None = None
@@ -145,26 +160,24 @@ class Trainer:
 
     def learn_from(self, counted: NDArray[np.bool_]) -> None:
         """Name the flat positions whose items count as targets."""
+        self.targets = counted
         self.counted.zero_()
         self.counted[: len(counted)] = torch.from_numpy(counted).to(self.device)
 
     def epoch(self, windows: Windows, tell: Callable[[float], None] = lambda done: None) -> float:
-        """Take a step a batch; return the mean loss."""
+        """Take a step a batch; return the mean loss.
+
+        Every target weighs the same, whatever stands beside it: a batch's losses are added up and divided by how many
+        targets a batch holds on average.
+        """
         self.encoder.train()
         total = torch.zeros((), device=self.device)
-        batches = list(windows.batches(self.training.batch, self.rng, sort=self.ragged))
+        batches = list(windows.batches(self.training.batch, self.rng))
+        self.usual.fill_(max(windows.count(self.targets), 1) / max(len(batches) * self.group.size, 1))
         start, size = (torch.from_numpy(column).to(self.device) for column in (windows.start, windows.size))
         for number, chosen in enumerate(batches):
             mine = self.group.part(chosen)
-            if not self.ragged:
-                loss = self._fixed_step(start, size, mine)
-            elif len(mine):
-                at = torch.from_numpy(mine)
-                loss = self._step(start[at], size[at], int(windows.size[mine].max()))
-            else:  # an epoch's last batch may be smaller than the group: a window without any item counts nothing
-                nothing = torch.zeros(1, dtype=torch.long)
-                loss = self._step(nothing, nothing, 2)
-            total += loss
+            total += self._step(_parts(windows, mine)) if self.ragged else self._fixed_step(start, size, mine)
             if number % REPORT_EVERY == 0:
                 tell(number / len(batches))
         return float(total) / max(len(batches), 1)
@@ -177,22 +190,26 @@ class Trainer:
         width = self.encoder.shape.length + 1
         if self._recording:
             if self._graph is None:
-                self._graph = _Graph(lambda s, z: self._step(s, z, width), starts, sizes)
+                self._graph = _Graph(lambda s, z: self._step([(s, z, width)]), starts, sizes)
             return self._graph.replay(starts, sizes)
-        return self._step(starts, sizes, width)
+        return self._step([(starts, sizes, width)])
 
-    def _step(self, start: Tensor, size: Tensor, width: int) -> Tensor:
+    def _step(self, parts: Iterable[tuple[Tensor, Tensor, int]]) -> Tensor:
+        """Step on a batch given in parts: their windows' starts and sizes, and the width to read."""
         self.optimiser.zero_grad(set_to_none=True)
-        with devices.autocast(self.device):
-            loss, counted = self._of_batch(start, size, width)
-        loss.backward()
-        loss = self.group.average(self.encoder, loss.detach(), counted)
+        total = torch.zeros((), device=self.device)
+        for part in parts:
+            with devices.autocast(self.device):
+                loss = self._of_batch(*part)
+            loss.backward()
+            total += loss.detach()
+        loss = self.group.average(self.encoder, total)
         torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
         self.optimiser.step()
         return loss
 
-    def _batch_loss(self, start: Tensor, size: Tensor, width: int) -> tuple[Tensor, Tensor]:
-        """Return the mean loss over the targets that count, and how many those are."""
+    def _batch_loss(self, start: Tensor, size: Tensor, width: int) -> Tensor:
+        """Return the sum of the losses of the targets that count, over how many those usually are."""
         items, gaps, at = self.rows.read(start, size, width)
         if self.training.augment == "crop":
             items, gaps, _size, place = crop(items, gaps, size, 1 - self.training.view_share)
@@ -204,11 +221,9 @@ class Trainer:
         counted = self.counted[at[:, 1:]]
         if self.ragged:
             states, targets = states[counted], targets[counted] - 1
-            found = self._losses(states, targets).mean() if len(targets) else states.sum() * 0.0
-            return found, counted.sum()
+            return self._losses(states, targets).sum() / self.usual
         losses = self._losses(states.flatten(0, 1), (targets.flatten() - 1).clamp(min=0))
-        weight = counted.flatten().float()
-        return (losses * weight).sum() / weight.sum().clamp(min=1.0), weight.sum()
+        return (losses * counted.flatten()).sum() / self.usual
 
     def _losses(self, states: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of each state [rows, width] whose right answer is the item at ``targets`` (from 0)."""
@@ -227,7 +242,11 @@ class Trainer:
 
     @torch.no_grad()
     def judge(self, windows: Windows) -> float:
-        """Return the mean reciprocal rank, over the whole catalogue, of up to 4,096 of the targets that count."""
+        """Return the mean reciprocal rank, over the whole catalogue, of up to 4,096 of the targets that count.
+
+        An item that is new to the shopper is ranked among what is new to them: the more a network has learnt of a
+        history, the more of it comes back, and that would hide how much better it has become at what comes next.
+        """
         self.encoder.eval()
         found: list[Tensor] = []
         seen = 0
@@ -239,16 +258,34 @@ class Trainer:
             )
             items, gaps, flat = self.rows.read(start, size, width)
             states = self.encoder(items[:, :-1], None if gaps is None else gaps[:, :-1])
-            counted = self.counted[flat[:, 1:]]
-            states, targets = states[counted][:MOST_JUDGED], items[:, 1:][counted][:MOST_JUDGED] - 1
-            for part, wanted in zip(states.split(JUDGED_AT_ONCE), targets.split(JUDGED_AT_ONCE), strict=True):
-                scores = part @ self.encoder.table.T + self.encoder.bias
-                own = scores.gather(1, wanted[:, None])
-                found.append(1.0 / ((scores > own).sum(dim=1) + 1))
-            seen += len(targets)
+            row, place = (each[: MOST_JUDGED - seen] for each in self.counted[flat[:, 1:]].nonzero(as_tuple=True))
+            for rows, places in zip(row.split(JUDGED_AT_ONCE), place.split(JUDGED_AT_ONCE), strict=True):
+                found.append(self._reciprocal_ranks(states[rows, places], items[rows], places))
+            seen += len(row)
             if seen >= MOST_JUDGED:
                 break
         return float(torch.cat(found).mean()) if found else 0.0
+
+    def _reciprocal_ranks(self, states: Tensor, items: Tensor, place: Tensor) -> Tensor:
+        """Return [rows] for states after the item at ``place`` [rows] of ``items`` [rows, width]; the next is right."""
+        wanted = items.gather(1, place[:, None] + 1)
+        had = items.masked_fill(torch.arange(items.shape[1], device=items.device) > place[:, None], 0)
+        had = had.masked_fill((had == wanted).any(dim=1, keepdim=True), 0)
+        scores = functional.pad((states @ self.encoder.table.T).float() + self.encoder.bias, (1, 0))
+        own = scores.gather(1, wanted)
+        scores.scatter_(1, had, -torch.inf)
+        return 1.0 / ((scores[:, 1:] > own).sum(dim=1) + 1)
+
+
+def _parts(windows: Windows, chosen: Ints) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Yield starts, sizes and width of a batch's windows, those of like size together, so that little is padded.
+
+    A batch itself holds windows of any size: batches of like size would pull the weights to and fro.
+    """
+    chosen = chosen[np.argsort(windows.size[chosen], kind="stable")]
+    for part in np.array_split(chosen, min(PARTS, -(-len(chosen) // LEAST_PART))) if len(chosen) else ():
+        start, size = windows.start[part], windows.size[part]
+        yield torch.from_numpy(start), torch.from_numpy(size), int(size.max())
 
 
 class _Graph:
@@ -331,7 +368,7 @@ def _best_epoch(
 
     return until_no_better(
         trainer.encoder, epoch, judge, curves, epochs=trainer.training.epochs_over(len(learnt)),
-        patience=trainer.training.patience, progress=progress,
+        patience=trainer.training.patience_over(len(learnt)), progress=progress,
     )  # fmt: skip
 
 

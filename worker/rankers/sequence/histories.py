@@ -79,22 +79,22 @@ class Windows:
 
     def holding(self, targets: NDArray[np.bool_]) -> Windows:
         """Return the windows that hold at least one of these targets, given as a mask over the flat columns."""
+        return self.take(self._held(targets) > 0)
+
+    def count(self, targets: NDArray[np.bool_]) -> int:
+        """Return how many of these targets the windows hold."""
+        return int(self._held(targets).sum())
+
+    def _held(self, targets: NDArray[np.bool_]) -> Ints:
         before = np.concatenate([[0], np.cumsum(targets)])
-        return self.take(before[self.start + self.size] > before[self.start + 1])
+        held: Ints = before[self.start + self.size] - before[self.start + 1]
+        return held
 
-    def batches(self, batch: int, rng: np.random.Generator, *, sort: bool) -> Iterator[Ints]:
-        """Yield positions of windows in random order, ``batch`` at a time.
-
-        With ``sort`` windows of like size stand together (within sixteen batches), so that little is padded.
-        """
+    def batches(self, batch: int, rng: np.random.Generator) -> Iterator[Ints]:
+        """Yield positions of windows in random order, ``batch`` at a time."""
         order = rng.permutation(len(self))
-        if sort:
-            chunks = [order[at : at + 16 * batch] for at in range(0, len(order), 16 * batch)]
-            order = np.concatenate([chunk[np.argsort(self.size[chunk], kind="stable")] for chunk in chunks])
-        found = [order[at : at + batch] for at in range(0, len(order), batch)]
-        if sort:
-            found = [found[at] for at in rng.permutation(len(found))]
-        yield from found
+        for at in range(0, len(order), batch):
+            yield order[at : at + batch]
 
 
 class Resident:

@@ -61,7 +61,7 @@ class SequenceRanker(DotRanker):
     heads: int = 2
     length: int = 50
     dropout: float = 0.2
-    epochs: int = 20
+    epochs: int = 100
     most_steps: int | None = None
     batch: int = 128
     learning_rate: float = 1e-3
@@ -70,6 +70,7 @@ class SequenceRanker(DotRanker):
     popularity: float = 0.5
     loss: str = "sampled_softmax"
     patience: int = 2
+    patient_steps: int = 100
     times: bool = False
     augment: str = "none"
     view_share: float = 0.3

@@ -162,7 +162,7 @@ def pretrain(
     curves: list[dict[str, float]] = []
     encoder.train()
     for number in range(epochs if len(read) > 1 else 0):
-        batches = [chosen for chosen in read.batches(batch, rng, sort=device.type == "cpu") if len(chosen) > 1]
+        batches = [chosen for chosen in read.batches(batch, rng) if len(chosen) > 1]
         total, tell = torch.zeros((), device=device), within(progress, number / epochs, 1 / epochs)
         for place, chosen in enumerate(batches):
             start, size = (torch.from_numpy(column[chosen]).to(device) for column in (read.start, read.size))
@@ -172,7 +172,7 @@ def pretrain(
             loss = info_nce(one, other, temperature)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            loss = group.average(encoder, loss.detach(), torch.ones((), device=device))
+            loss = group.average(encoder, loss.detach())
             torch.nn.utils.clip_grad_norm_(encoder.parameters(), MOST_NORM)
             optimiser.step()
             total += loss

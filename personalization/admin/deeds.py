@@ -19,12 +19,13 @@ from django.utils.translation import gettext_lazy as _
 from personalization.admin.display import DASH, number, plain
 from personalization.admin.outcomes import Line, links, table
 from personalization.learning.figures import is_number
-from personalization.models import AuditEntry, ModelVersion, ScoreSet, ShopperMerge
+from personalization.models import AuditEntry, Job, ModelVersion, ScoreSet, ShopperMerge
 from personalization.privacy.rooms import EXPORTED, RELATED
 
 NAMES: dict[str, str | Promise] = {
     "rows": _("Rows"),
     "models": _("Models that may have learnt from them"),
+    "learning": _("Jobs that were learning meanwhile"),
     "task": _("Task"),
     "instead_of": _("Instead of"),
     "score_set": _("Scores that are live again"),
@@ -92,6 +93,7 @@ def _task(value: Any) -> str | None:
 SHOWN: dict[str, Callable[[Any], Any]] = {
     "rows": _rows,
     "models": links(ModelVersion),
+    "learning": links(Job),
     "task": _task,
     "instead_of": links(ModelVersion),
     "score_set": links(ScoreSet),

@@ -10,7 +10,7 @@ Visitors who were merged into the shopper are the same person: what stayed with 
 from __future__ import annotations
 
 import json
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from django.apps import apps
@@ -26,6 +26,7 @@ from personalization.models import (
     Event,
     Exposure,
     GiftCardHold,
+    Job,
     ModelVersion,
     Offer,
     QuarantinedEvent,
@@ -41,10 +42,11 @@ from personalization.privacy.rooms import ANONYMISED, ERASED
 from personalization.tracking import audit
 from personalization.tracking.identity import batches, lock
 from personalization.tracking.quarantine import payload_of
-from personalization.types import Purpose
+from personalization.types import JobKind, JobState, Purpose
 
 SEARCHED = 500
 """Rows of the quarantine that are looked through at a time."""
+LEARNING = (JobKind.TRAIN.value, JobKind.TUNE.value)
 
 
 def erase(shopper: Shopper, *, by: Any = None, why: str = audit.Why.REQUEST, reference: str = "") -> dict[str, int]:
@@ -57,7 +59,7 @@ def erase(shopper: Shopper, *, by: Any = None, why: str = audit.Why.REQUEST, ref
     with rollups.held():  # nothing is counted about them while they go
         people = people_of(shopper)
         lock(people)
-        learnt = may_have_learnt(people)
+        learnt, learning = may_have_learnt(people), may_be_learning(people)
         _tell_rewritten(people)
         _blank_words(people)
         unowned = _unowned(people)
@@ -82,6 +84,7 @@ def erase(shopper: Shopper, *, by: Any = None, why: str = audit.Why.REQUEST, ref
                 reference=reference,
                 rows=gone,
                 models=learnt,
+                learning=learning,
             )
     return counts
 
@@ -102,20 +105,36 @@ def may_have_learnt(people: list[int]) -> list[int]:
     Those of their population that were trained on data until some moment after their first event or exposure; none
     if they never agreed to personalisation. Oldest first, retired ones included: their files may still be there.
     """
+    first = _learnable_from(people)
+    if first is None:
+        return []
+    populations = Shopper.objects.filter(pk__in=people).values_list("population", flat=True).distinct()
+    versions = ModelVersion.objects.filter(population__in=list(populations), cutoff_at__gt=first)
+    return list(versions.order_by("pk").values_list("pk", flat=True))
+
+
+def may_be_learning(people: list[int]) -> list[int]:
+    """Return the keys of the jobs that learn right now, and may have read these people's data already.
+
+    What they make comes after the erasure and is not among :func:`may_have_learnt`; it is made of what was read before.
+    """
+    if _learnable_from(people) is None:
+        return []
+    running = Job.objects.filter(kind__in=LEARNING, state=JobState.RUNNING.value)
+    return list(running.order_by("pk").values_list("pk", flat=True))
+
+
+def _learnable_from(people: list[int]) -> datetime | None:
+    """Return the moment of their first event or exposure; None where they have none, or never agreed."""
     agreed = Shopper.objects.filter(pk__in=people, consent_personalisation=True).exists()
     granted = ConsentRecord.objects.filter(shopper__in=people, purpose=Purpose.PERSONALISATION.value, granted=True)
     if not agreed and not granted.exists():
-        return []
+        return None
     first = [
         Event.objects.filter(shopper__in=people).aggregate(at=Min("occurred_at"))["at"],
         Exposure.objects.filter(shopper__in=people).aggregate(at=Min("exposed_at"))["at"],
     ]
-    known = [moment for moment in first if moment is not None]
-    if not known:
-        return []
-    populations = Shopper.objects.filter(pk__in=people).values_list("population", flat=True).distinct()
-    versions = ModelVersion.objects.filter(population__in=list(populations), cutoff_at__gt=min(known))
-    return list(versions.order_by("pk").values_list("pk", flat=True))
+    return min((moment for moment in first if moment is not None), default=None)
 
 
 def _tell_rewritten(people: list[int]) -> None:

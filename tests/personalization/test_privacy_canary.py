@@ -31,6 +31,7 @@ from personalization.models import (
     FormerAlias,
     GiftCardEntry,
     GiftCardHold,
+    Job,
     LedgerEntry,
     ModelVersion,
     Occurrence,
@@ -295,6 +296,18 @@ def test_models_that_may_have_learnt_are_listed(shopper: Shopper) -> None:
     ModelVersion.objects.create(**given, **new, population="elsewhere")
     api.erase(shopper)
     assert AuditEntry.objects.get(action="erased").details["models"] == [learnt.pk]
+
+
+def test_a_training_under_way_is_listed(shopper: Shopper) -> None:
+    """What it makes comes after the erasure, of what it read before."""
+    running = Job.objects.create(kind="train", state="running")
+    for kind, state in (("train", "queued"), ("train", "succeeded"), ("score", "running")):
+        Job.objects.create(kind=kind, state=state)
+    stranger = Shopper.objects.create()
+    api.store_events([_fact("1", stranger)])
+    for person, learning in ((shopper, [running.pk]), (stranger, [])):
+        api.erase(person)
+        assert AuditEntry.objects.filter(action="erased").latest("pk").details["learning"] == learning
 
 
 def test_no_model_learnt_from_who_never_agreed(db: None) -> None:

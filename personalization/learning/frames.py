@@ -54,8 +54,7 @@ def learnt_until(population: str, asked: datetime | None) -> datetime | None:
 
     Never beyond what can be known, or offers that are still open would be learnt from as refused ones.
     """
-    last = last_moment(population)
-    return last if last is None or asked is None else min(asked, moment_to_score(population))
+    return last_moment(population) if asked is None else min(asked, moment_to_score(population))
 
 
 def moment_to_score(population: str) -> datetime:

@@ -223,7 +223,7 @@ def test_an_empty_population_is_empty() -> None:
 
 def test_nothing_is_learnt_beyond_what_can_be_known(person: Shopper) -> None:
     """An offer that is still open would be learnt from as one that nobody took."""
-    assert frames.learnt_until("nobody", UNTIL) is None
+    assert frames.learnt_until("nobody", None) is None
     for shopper in (person, build.shopper(population="games")):
         event(shopper, UNTIL)
     for who in ("shop", "games"):

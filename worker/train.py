@@ -47,7 +47,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     """Train every part on what happened until ``until`` and promote the winners."""
     population = population_of(params.get("population"))
     scored_at = until or reading.moment_to_score(population)
-    until = until or reading.last_moment(population)
+    until = reading.learnt_until(population, until)
     if until is None:
         raise NotEnoughData(words.NO_EVENTS, params={"population": population})
     stage(words.READING, 0.02)

@@ -87,7 +87,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     if begun is None or not tuning.began_from(begun, whole):
         fresh = until is not None or params.get("anew")
         begun = None if fresh else tuning.unfinished(population, task, name, seed)
-    until = begun.cutoff_at if begun is not None else until or reading.last_moment(population)
+    until = begun.cutoff_at if begun is not None else reading.learnt_until(population, until)
     if until is None:
         raise NotEnoughData(words.NO_EVENTS, params={"population": population})
     stage(words.READING, 0.02)

@@ -44,6 +44,7 @@ class Shadow:
 class BoardRow:
     """One estimator of the latest training of its task. ``metrics``: name → value, lower and upper 95 % bound.
 
+    ``earlier``: it is at work still, and was judged in a training before that one, on other data.
     ``challenger``: it won its training's race and faced the gate. ``checks``: the gate's verdicts.
     """
 
@@ -51,6 +52,7 @@ class BoardRow:
     task: str
     version_id: int | None
     champion: bool
+    earlier: bool
     metrics: dict[str, tuple[float, float, float]]
     trained_at: datetime | None
     note: str
@@ -68,9 +70,9 @@ def board(population: str = "shop") -> list[BoardRow]:
         of_task = [version for version in versions if version.task == task]
         if not of_task:
             continue
-        latest = [version for version in of_task if version.job_id == of_task[0].job_id]
-        latest += [version for version in of_task if version not in latest and _is_at_work(version)]
-        rows += sorted(map(_row, latest), key=lambda row: (not row.champion, row.estimator))
+        latest = of_task[0].job_id
+        told = [_row(each, latest) for each in of_task if each.job_id == latest or _is_at_work(each)]
+        rows += sorted(told, key=lambda row: (not row.champion, row.estimator))
     return rows
 
 
@@ -78,7 +80,7 @@ def _is_at_work(version: ModelVersion) -> bool:
     return version.state == ModelVersion.State.CHAMPION or version.in_shadow
 
 
-def _row(version: ModelVersion) -> BoardRow:
+def _row(version: ModelVersion, latest: int | None) -> BoardRow:
     stored = mapping(version.metrics)
     figures = mapping(stored.get("board"))
     checks = gate.checks_of(stored)
@@ -87,6 +89,7 @@ def _row(version: ModelVersion) -> BoardRow:
         task=version.task,
         version_id=version.pk,
         champion=version.state == ModelVersion.State.CHAMPION,
+        earlier=version.job_id != latest,
         metrics={name: triple for name, value in figures.items() if (triple := _triple(value)) is not None},
         trained_at=version.created_at,
         note=wordings.note(version.task, version.estimator) or str(mapping(version.card).get("note", "")),

@@ -49,6 +49,14 @@ def last_moment(population: str) -> datetime | None:
     return row[0] if row else None
 
 
+def learnt_until(population: str, asked: datetime | None) -> datetime | None:
+    """Return until when to learn: until ``asked``, else until the last event; None if there is none.
+
+    Never beyond what can be known, or offers that are still open would be learnt from as refused ones.
+    """
+    return last_moment(population) if asked is None else min(asked, moment_to_score(population))
+
+
 def moment_to_score(population: str) -> datetime:
     """Return the moment that scores are of, unless somebody names one: now, for the shop's own shoppers.
 

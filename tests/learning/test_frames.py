@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.utils import timezone
 
 from personalization.features.frames import NEVER, STREAM_TYPES, TYPE_CODE, Frames, milliseconds
 from personalization.learning import frames
@@ -218,6 +219,23 @@ def test_an_empty_population_is_empty() -> None:
     assert len(found.lines.shopper) == 0
     assert found.start == found.until == CUT
     assert frames.last_moment("nobody") is None
+
+
+def test_nothing_is_learnt_beyond_what_can_be_known(person: Shopper) -> None:
+    """An offer that is still open would be learnt from as one that nobody took."""
+    assert frames.learnt_until("nobody", None) is None
+    for shopper in (person, build.shopper(population="games")):
+        event(shopper, UNTIL)
+    for who in ("shop", "games"):
+        assert frames.learnt_until(who, None) == UNTIL
+        assert frames.learnt_until(who, UNTIL - DAY) == UNTIL - DAY
+    # of the shop's own, a quiet day is known, tomorrow is not; in an imported set time stands still
+    assert frames.learnt_until("shop", UNTIL + DAY) == UNTIL + DAY
+    tomorrow = timezone.now() + DAY
+    until = frames.learnt_until("shop", tomorrow)
+    assert until is not None
+    assert until < tomorrow
+    assert frames.learnt_until("games", UNTIL + DAY) == UNTIL
 
 
 def test_the_last_moment_is_the_populations_own(person: Shopper) -> None:

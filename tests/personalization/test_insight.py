@@ -217,7 +217,8 @@ def test_the_board_shows_the_latest_training_and_the_champion() -> None:
     make_version(estimator="a", job=second, metrics=[], card={"note": "simulated"})
     make_version(estimator="elsewhere", job=second, population="set")
     rows = board()
-    assert [(row.estimator, row.champion) for row in rows] == [("old-champion", True), ("a", False), ("b", False)]
+    told = [(row.estimator, row.champion, row.earlier) for row in rows]
+    assert told == [("old-champion", True, True), ("a", False, False), ("b", False, False)]
     assert rows[2].metrics == {"auc": (0.7, 0.6, 0.8)}
     assert (rows[1].metrics, rows[1].note) == ({}, "simulated")
     assert [row.estimator for row in board("set")] == ["elsewhere"]

@@ -128,6 +128,14 @@ def test_a_wrong_date_is_refused(wrong: str, shop: Population) -> None:
     assert not Job.objects.exists()
 
 
+@pytest.mark.parametrize("command", ["train", "tune", "readiness", "teach", "shadow"])
+def test_the_future_is_refused(command: str, shop: Population, tmp_path: Path) -> None:
+    more = {"tune": ["transitions"], "teach": [str(tmp_path / "lesson")]}.get(command, [])
+    with pytest.raises(CommandError, match=r"2090-01-01 lies in the future\. Leave --until out"):
+        call_command(command, *more, "--until", "2090-01-01")
+    assert not Job.objects.exists()
+
+
 def test_without_data_it_says_so() -> None:
     with pytest.raises(CommandError, match=r"no shoppers in the population shop\. Known: –\."):
         call_command("train")
@@ -216,6 +224,19 @@ def test_the_board_as_json(trained: Population) -> None:
     figures = next(row["metrics"] for row in rows if row["estimator"] == "logistic")
     value, low, high = figures["auc"]
     assert 0.5 < low < value < high < 1
+
+
+def test_a_champion_of_before_is_told_as_such(trained: Population, capsys: pytest.CaptureFixture[str]) -> None:
+    mark = "(judged in an earlier training)"
+    call_command("board")
+    assert mark not in capsys.readouterr().out
+    reigning = ModelVersion.objects.get(task="response", state="champion")
+    given = {"task": "response", "estimator": "newcomer", "path": "p", "sha256": "0", "size_bytes": 1}
+    ModelVersion.objects.create(**given, job=Job.objects.create(kind="train"), cutoff_at=reigning.cutoff_at)
+    call_command("board")
+    lines = [line for line in capsys.readouterr().out.splitlines() if mark in line]
+    assert len(lines) == 1
+    assert f"{reigning.estimator} #{reigning.pk} {mark}" in lines[0]
 
 
 def test_evaluation_as_json(trained: Population) -> None:

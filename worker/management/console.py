@@ -14,7 +14,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 from django.utils.dateparse import parse_date, parse_datetime
-from django.utils.timezone import is_naive, make_aware
+from django.utils.timezone import is_naive, make_aware, now
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -52,7 +52,7 @@ def progress_bar(title: str) -> Iterator[Stage]:
 
 
 def moment(value: str) -> datetime:
-    """Read a command's date: ISO 8601, with or without a time."""
+    """Read until when a command may look: ISO 8601, with or without a time. Nothing has happened in the future."""
     try:
         found = parse_datetime(value)
         if found is None:
@@ -62,7 +62,10 @@ def moment(value: str) -> datetime:
         found = None
     if found is None:
         raise CommandError(f"{value!r} is not a date. Write it like 2026-05-01 or 2026-05-01T12:00:00+00:00.")
-    return make_aware(found) if is_naive(found) else found
+    found = make_aware(found) if is_naive(found) else found
+    if found > now():
+        raise CommandError(f"{value} lies in the future. Leave --until out for everything that has happened so far.")
+    return found
 
 
 def at_least_one(value: str) -> int:
@@ -116,6 +119,7 @@ def board_tables(rows: list[BoardRow], population: str) -> list[Table]:
         for row in of_task:
             cells = [_cell(row.metrics.get(name)) for name in metrics[:6]]
             name = row.estimator if row.version_id is None else f"{row.estimator} #{row.version_id}"
+            name += " (judged in an earlier training)" if row.earlier else ""
             table.add_row("champion" if row.champion else "", name, *cells, *_costs(row.cost))
         tables.append(table)
     return tables

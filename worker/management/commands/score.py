@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from personalization.exceptions import NotEnoughData
 from personalization.learning import jobs, shards
 from personalization.types import JobKind
-from worker.management.console import progress_bar
-from worker.runner import ended_well, run_job
+from worker.management.here import run_here
+from worker.runner import ended_well
 from worker.train import population_of
 
 
@@ -26,8 +26,8 @@ class Command(BaseCommand):
         except NotEnoughData as error:
             raise CommandError(error.message) from None
         job = jobs.enqueue(JobKind.SCORE, {"population": population})
-        with progress_bar(f"Scoring ({population})") as show:
-            job = run_job(job, show)
+        kept = "The parts that are done are kept: the next worker that is free goes on."
+        job = run_here(job, f"Scoring ({population})", kept, goes_on=True)
         if not ended_well(job):
             raise CommandError(job.error or f"The job ended as {job.state}.")
         self.stdout.write(f"Scores of {job.result['shoppers']:,} shoppers are live.")

@@ -10,8 +10,9 @@ from rich.table import Table
 from personalization.exceptions import NotEnoughData
 from personalization.learning import jobs, registry, shadow
 from personalization.types import JobKind, ModelTask
-from worker.management.console import moment, print_all, progress_bar
-from worker.runner import ended_well, run_job
+from worker.management.console import moment, print_all
+from worker.management.here import run_here
+from worker.runner import ended_well
 from worker.train import population_of
 
 
@@ -32,8 +33,7 @@ class Command(BaseCommand):
         self._change(population, options["begin"], options["end"])
         until = moment(options["until"]) if options["until"] else None
         job = jobs.enqueue(JobKind.SHADOW, {"population": population}, cutoff_at=until)
-        with progress_bar(f"Shadow ({population})") as show:
-            job = run_job(job, show)
+        job = run_here(job, f"Shadow ({population})")
         if not ended_well(job):
             raise CommandError(job.error or f"The job ended as {job.state}.")
         print_all(_table(job.result, population))

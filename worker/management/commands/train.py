@@ -10,11 +10,12 @@ from personalization.learning import jobs
 from personalization.learning.board import board
 from personalization.learning.sentences import read_all
 from personalization.types import JobKind
-from worker.management.console import at_least_one, board_tables, moment, print_all, progress_bar, seed
+from worker.management.console import at_least_one, board_tables, moment, print_all, seed
+from worker.management.here import run_here
 from worker.rankers import LINE_UP, RANKERS
 from worker.response import LINE_UP as RESPONSE
 from worker.response import REGISTRY
-from worker.runner import ended_well, run_job
+from worker.runner import ended_well
 from worker.train import PARTS, population_of
 
 
@@ -56,8 +57,7 @@ class Command(BaseCommand):
             params["min_exposures"] = options["min_exposures"]
         until = moment(options["until"]) if options["until"] else None
         job = jobs.enqueue(JobKind.TRAIN, params, cutoff_at=until)
-        with progress_bar(f"Training ({population})") as show:
-            job = run_job(job, show)
+        job = run_here(job, f"Training ({population})")
         if not ended_well(job):
             raise CommandError(job.error or f"The job ended as {job.state}.")
         print_all(*board_tables(board(population), population), *map(str, read_all(job.result.get("sentences"))))

@@ -13,9 +13,10 @@ from personalization.learning import jobs, tuning
 from personalization.learning.jobs import Job
 from personalization.learning.tuning import NothingInForce, TuningRun
 from personalization.types import JobState
-from worker.management.console import at_least_one, moment, print_all, progress_bar, seed
+from worker.management.console import at_least_one, moment, print_all, seed
+from worker.management.here import run_here
 from worker.origins import searchable
-from worker.runner import ended_well, run_job
+from worker.runner import ended_well
 from worker.train import population_of
 
 SHOWN = 5
@@ -71,13 +72,8 @@ class Command(BaseCommand):
         """Do one search to its end; return whether it came to one."""
         name, population = params["estimator"], params["population"]
         job = self._job(params, until)
-        try:
-            with progress_bar(f"Searching ({population})") as show:
-                job = run_job(job, show)
-        except KeyboardInterrupt:
-            jobs.cancel(job)
-            self.stderr.write(f"Stopped. The trials of {name} that are done are kept: the same command goes on.")
-            raise SystemExit(130) from None
+        kept = f"The trials of {name} that are done are kept: the same command goes on."
+        job = run_here(job, f"Searching ({population})", kept)
         if not ended_well(job):
             self.stderr.write(f"{name}: {job.error or f'the job ended as {job.state}'}")
             return False

@@ -42,10 +42,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     campaign = reading.campaign_brief(int(params.get("campaign") or 0), now)
     if campaign is None:
         raise NotEnoughData(words.CAMPAIGN_GONE)
-    if campaign.over:
-        raise NotEnoughData(words.CAMPAIGN_OVER)
-    if not campaign.tiers:
-        raise NotEnoughData(words.NO_OFFER)
+    require_open(campaign)
     stage(words.READING, 0.05)
     frames = reading.load(campaign.population, now, lambda what: stage(what, 0.1))
     scorer = Scorer(frames, milliseconds(now), list(campaign.tiers))
@@ -77,6 +74,14 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         attractiveness=attractiveness,
         made_for=campaign.digest,
     )
+
+
+def require_open(campaign: CampaignBrief) -> None:
+    """Raise NotEnoughData for a campaign that is over or offers nothing: known without reading anything else."""
+    if campaign.over:
+        raise NotEnoughData(words.CAMPAIGN_OVER)
+    if not campaign.tiers:
+        raise NotEnoughData(words.NO_OFFER)
 
 
 def _figures(

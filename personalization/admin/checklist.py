@@ -26,7 +26,8 @@ FRESH = timedelta(days=7)
 class Check:
     """One line of the check-list: whether it is met, what it says then, what it says while open, and what to do.
 
-    ``waits``: a job is at it, so that the line may change by itself.
+    ``waits``: a job is at it, so that the line may change by itself. ``notes``: it is met, and nothing was to be done:
+    it tells what to know.
     """
 
     ok: bool
@@ -34,6 +35,7 @@ class Check:
     still: str
     hint: str = ""
     waits: bool = False
+    notes: bool = False
 
     @property
     def told(self) -> str:

@@ -143,14 +143,7 @@ def checklist(campaign: Campaign, audience: AudienceView) -> list[Check]:
         hint = _("Without a slot: %(names)s.") % {"names": ", ".join(unplaced)} if unplaced else ""
         still = _("An offer has no slot") if unplaced else _("No offer has a slot yet")
         checks.append(Check(bool(offers) and not unplaced, _("Every offer has a slot"), still, hint))
-    checks.append(
-        Check(
-            campaign.starts_at >= now and campaign.ends_at > now,
-            _("Its dates lie in the future"),
-            _("Its dates do not lie in the future"),
-            _("The end has passed.") if campaign.ends_at <= now else _("It starts at once: the start has passed."),
-        )
-    )
+    checks.append(_of_dates(campaign, now))
     hint = _("Without one, discounts have no limit.")
     checks.append(Check(bool(campaign.budget_minor), _("It has a budget"), _("It has no budget"), hint))
     checks.append(
@@ -170,6 +163,14 @@ def checklist(campaign: Campaign, audience: AudienceView) -> list[Check]:
         )
     )
     return [*checks, *further(campaign, offers, now)]
+
+
+def _of_dates(campaign: Campaign, now: datetime) -> Check:
+    """A start that has passed is no mistake: whoever starts today means at once."""
+    if campaign.starts_at < now < campaign.ends_at:
+        return Check(True, _("It starts at once: the start has passed."), "", notes=True)
+    met, still = _("Its dates lie in the future"), _("Its dates do not lie in the future")
+    return Check(campaign.ends_at > now, met, still, _("The end has passed."))
 
 
 def checks_context(campaign: Campaign, audience: AudienceView, *, shown: bool) -> dict[str, Any]:

@@ -276,6 +276,11 @@ def campaign_brief(campaign_id: int, now: datetime) -> CampaignBrief | None:
     )
 
 
+def newest_campaigns(most: int) -> list[tuple[int, str]]:
+    """Return (id, name) of the campaigns that were made last, the newest first."""
+    return list(Campaign.objects.order_by("-pk").values_list("pk", "name")[:most])
+
+
 def external_ids(population: str) -> dict[int, str]:
     """Return shopper → the id an imported shopper had in its data set."""
     rows = ShopperAlias.objects.filter(kind=ShopperAlias.Kind.EXTERNAL, shopper__population=population)

@@ -131,9 +131,13 @@ def former(task: ModelTask, population: str) -> ModelVersion | None:
 
     So a second rollback goes one further back, not forth again.
     """
-    retired = ModelVersion.objects.filter(task=task.value, population=population, state=State.RETIRED)
-    known = [version for version in retired if "rolled_back_at" not in mapping(version.card)]
+    known = [version for version in retired(task, population) if "rolled_back_at" not in mapping(version.card)]
     return max(known, key=lambda version: (_retired_at(version), version.pk), default=None)
+
+
+def retired(task: ModelTask, population: str) -> list[ModelVersion]:
+    """Return the former champions, the newest version first: each of them can be rolled back to by its number."""
+    return [version for version in newest(task, population) if version.state == State.RETIRED]
 
 
 def _retired_at(version: ModelVersion) -> str:

@@ -101,12 +101,14 @@ def _wish(
         messages.error(request, _("This could not be noted. Please try again."))
         return back
     messages.success(request, told % {"headline": seen.headline})
-    if not offer_undo:
+    if offer_undo:
+        wishes.offer_undo(request.session, seen)
+        opposite = f"pz-undo-{offer_id}"
+    else:
         wishes.withdraw_undo(request.session, offer_id)
-        return back
-    wishes.offer_undo(request.session, seen)
-    # To the button that takes it back, where the page shows it: that gets the focus, on this way only.
-    return HttpResponseRedirect(f"{urldefrag(back.url).url}#pz-undo-{offer_id}")
+        opposite = f"pz-less-{seen.slot}-{offer_id}"
+    # To the button that does the opposite, where the page shows it: that gets the focus, on this way only.
+    return HttpResponseRedirect(f"{urldefrag(back.url).url}#{opposite}")
 
 
 @never_cache

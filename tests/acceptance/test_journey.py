@@ -124,6 +124,14 @@ def test_less_like_this_is_taken_back_by_keyboard(open_page: OpenPage, live_shop
     expect(page.get_by_text("Taken back: ")).to_be_visible()
     expect(undo).to_have_count(0)
     assert live_shop.count("personalization_event", f"type = 'feedback_given' AND offer_id = {offer}") == 1
+    less = page.locator(f'[data-pz-offer="{offer}"]').first.get_by_role("button", name="Less like this")
+    landed = page.url
+    for _load in range(20):  # a choice in ten is drawn at random: it may be another card's turn
+        if less.count():
+            break
+        page.goto("about:blank")
+        page.goto(landed)
+    expect(less).to_be_focused()
 
 
 def _events(live_shop: LiveShop, kind: str) -> int:

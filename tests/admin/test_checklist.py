@@ -185,6 +185,20 @@ def test_an_open_line_says_in_words_that_it_is_open(client):
         assert '<span class="visually-hidden">Done:</span> It has offers' in page
 
 
+def test_a_start_that_has_passed_is_a_note_and_an_end_is_open(client):
+    client.force_login(make_user(*MARKETER, "launch_campaign"))
+    now = timezone.now()
+    today = make_campaign(starts_at=now - timedelta(hours=9))
+    note = '<li class="pz-check--note"> <span class="pz-mark" aria-hidden="true">i</span> <span><span'
+    page = " ".join(client.get(change_url(today)).content.decode().split())
+    assert f'{note} class="visually-hidden">Note:</span> It starts at once: the start has passed.' in page
+    assert "lie in the future" not in page
+    over = make_campaign(starts_at=now - timedelta(days=2), ends_at=now - timedelta(days=1))
+    page = " ".join(client.get(change_url(over)).content.decode().split())
+    assert "<strong>Open:</strong> Its dates do not lie in the future" in page
+    assert note not in page
+
+
 def test_a_campaign_to_be_sent_needs_an_occasion_and_a_channel_that_works(settings):
     campaign = make_campaign(delivery="sent")
     sent, ready = "It is sent to its shoppers", "Its channels are set up"

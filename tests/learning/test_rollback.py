@@ -222,7 +222,7 @@ def test_former_scores_are_kept_while_they_could_be_served(old: ModelVersion, ne
 
 def test_the_command(old: ModelVersion, new: ModelVersion) -> None:
     out = StringIO()
-    with pytest.raises(CommandError, match="There is no account ada"):
+    with pytest.raises(CommandError, match="There is no account ada: --by takes the username of a member of staff"):
         call_command("rollback", "response", "--by", "ada")
     call_command("rollback", "response", stdout=out)
     told = out.getvalue()
@@ -230,8 +230,14 @@ def test_the_command(old: ModelVersion, new: ModelVersion) -> None:
     assert "are live again" in told
     assert "left out" not in told  # nobody withdrew
     assert f"`manage.py rollback response --to {new.pk}`" in told
-    with pytest.raises(CommandError, match="There is no preference version"):
+    told = f"There is no preference version {new.pk} of 'shop': {new.pk} is a response version of 'shop'. None could"
+    with pytest.raises(CommandError, match=told):
         call_command("rollback", "preference", "--to", str(new.pk))
+    with pytest.raises(CommandError, match=rf"There is no response version 0 of 'shop'. .* again: new #{new.pk}\."):
+        call_command("rollback", "response", "--to", "0")
+    young = version("young")
+    with pytest.raises(CommandError, match=rf"Promote it instead: on the page of young #{young.pk} under “Model ver"):
+        call_command("rollback", "response", "--to", str(young.pk))
     call_command("rollback", "response", "--to", str(new.pk), stdout=out)  # the way back that it told
     assert registry.champion(ModelTask.RESPONSE, "shop") == new
     call_command("rollback", "response", "--to", str(old.pk), stdout=out)

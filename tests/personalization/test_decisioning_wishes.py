@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urldefrag
 
 import pytest
 from django.db import connection, transaction
@@ -189,8 +190,11 @@ def test_it_is_taken_back_where_the_card_was_and_noted_again_if_pressed_again(of
     browser.get(home)
     press(browser, offer.pk)
     assert f'action="{undo}"' in browser.get(home).content.decode()
-    assert told(press(browser, offer.pk, "take-back")) == [f"Taken back: “{offer.name}” may be shown again."]
-    assert undo not in browser.get(home).content.decode()
+    answer = press(browser, offer.pk, "take-back")
+    assert told(answer) == [f"Taken back: “{offer.name}” may be shown again."]
+    (_privacy, button), page = urldefrag(answer.redirect_chain[0][0]), browser.get(home).content.decode()
+    assert undo not in page
+    assert page.count(f'id="{button}"') == 1  # of the card that is back: it gets the focus
     assert offered(browser.shopper()) == {offer.pk}
     press(browser, offer.pk)
     assert offered(browser.shopper()) == set()

@@ -80,7 +80,7 @@ def test_nothing_of_a_card_runs_a_script_or_leaves_the_shop(shopper: Shopper) ->
     html = render(SLOT, of(shopper))
     assert "<script" not in html
     assert "https" not in html
-    assert set(re.findall(r"\s([\w-]+)=", re.sub(r'"[^"]*"', '""', html))) <= {"class", "href", *DATA, *FORM}
+    assert set(re.findall(r"\s([\w-]+)=", re.sub(r'"[^"]*"', '""', html))) <= {"class", "href", "id", *DATA, *FORM}
 
 
 @pytest.mark.parametrize(

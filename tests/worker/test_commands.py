@@ -354,8 +354,9 @@ def test_a_forecast(trained: Population, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_forecast_needs_its_campaign_and_a_model(shop: Population) -> None:
-    with pytest.raises(CommandError, match="There is no campaign 99"):
-        call_command("forecast", "99")
+    told = f"There is no campaign 999999. The newest: {shop.campaign.pk} ({shop.campaign.name})"
+    with pytest.raises(CommandError, match=re.escape(told)):
+        call_command("forecast", "999999")
     Campaign.objects.update(ends_at=timezone.now() + timedelta(days=1))
     with pytest.raises(CommandError, match="No response model has been trained yet"):
         call_command("forecast", str(shop.campaign.pk))
@@ -370,6 +371,7 @@ def test_nothing_is_forecast_of_a_campaign_that_is_over(trained: Population, ove
     with pytest.raises(CommandError, match="This campaign is over: there is nothing left to forecast"):
         call_command("forecast", str(campaign.pk))
     assert not Forecast.objects.exists()
+    assert not Job.objects.filter(kind=JobKind.FORECAST.value).exists(), "refused before it is queued"
 
 
 def test_a_job_that_is_cancelled_meanwhile_is_said(shop: Population, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, time
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -25,6 +28,7 @@ from personalization.learning.frames import is_simulated
 from personalization.learning.handlers import Stage
 from personalization.learning.rules import Rule
 from personalization.learning.sentences import Said
+from personalization.learning.tuning import MOST_SEED
 
 
 @contextmanager
@@ -73,6 +77,33 @@ def at_least_one(value: str) -> int:
     if found < 1:
         raise ArgumentTypeError(f"{value!r} is not a whole number from 1 on")
     return found
+
+
+def seed(value: str) -> int:
+    """Read a command's seed: what every library that draws with it takes."""
+    try:
+        found = int(value)
+    except ValueError:
+        found = -1
+    if not 0 <= found <= MOST_SEED:
+        raise ArgumentTypeError(f"{value!r} is no seed: a seed is a whole number from 0 to {MOST_SEED}")
+    return found
+
+
+def require_writable(path: Path) -> None:
+    """CommandError unless a file can be written there: asked before the work whose result it is to hold.
+
+    It is tried out, with a file beside it that is gone again: rights alone do not tell (a full or read-only disc).
+    """
+    if os.path.isdir(path):
+        raise CommandError(f"{path} is a folder: name a file in it.")
+    if not path.parent.is_dir():
+        raise CommandError(f"The folder {path.parent} does not exist.")
+    try:
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            pass
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}.") from None
 
 
 def board_tables(rows: list[BoardRow], population: str) -> list[Table]:

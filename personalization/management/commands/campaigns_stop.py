@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from personalization import conf
 from personalization.campaigns import switch
 from personalization.exceptions import PersonalizationError
+from personalization.management.accounts import account
 
 
 class Command(BaseCommand):
@@ -34,12 +34,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{population}: stopped since {found.at:%Y-%m-%d %H:%M} UTC by {who}: {found.reason}")
 
     def _turn(self, population: str, options: dict[str, Any]) -> None:
-        users = get_user_model()
-        by = None
-        if options["by"]:
-            by = users._default_manager.filter(**{users.USERNAME_FIELD: options["by"]}).first()
-            if by is None:
-                raise CommandError(f"There is no account {options['by']}.")
+        by = account(options["by"])
         turn = switch.open if options["open"] else switch.engage
         try:
             turned = turn(population, by, options["reason"])

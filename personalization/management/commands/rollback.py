@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from personalization import conf
 from personalization.exceptions import PersonalizationError
 from personalization.learning import registry
-from personalization.learning.rollback import roll_back
+from personalization.learning.rollback import NotFormer, roll_back
+from personalization.management.accounts import account
 from personalization.models import ModelVersion
 from personalization.types import ModelTask
 
@@ -25,15 +25,14 @@ class Command(BaseCommand):
         parser.add_argument("--by", default="", metavar="USERNAME", help="the account to write down")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        users, by = get_user_model(), None
-        if options["by"]:
-            by = users._default_manager.filter(**{users.USERNAME_FIELD: options["by"]}).first()
-            if by is None:
-                raise CommandError(f"There is no account {options['by']}.")
+        by = account(options["by"])
         task, population = ModelTask(options["task"]), options["population"] or conf.get().population
         to = self._former(options["to"], task, population)
         try:
             done = roll_back(task, population, by=by, to=to)
+        except NotFormer as error:
+            where = f"on the page of {to} under “Model versions” in the admin"
+            raise CommandError(f"{error.message.removesuffix('.')}: {where}.") from None
         except PersonalizationError as error:
             raise CommandError(error.message) from None
         self.stdout.write("\n".join(done.sentences()))
@@ -44,5 +43,8 @@ class Command(BaseCommand):
             return None
         version = registry.version(wanted)
         if version is None or (version.task, version.population) != (task.value, population):
-            raise CommandError(f"There is no {task.value} version {wanted} of {population!r}.")
+            what = f": {wanted} is a {version.task} version of {version.population!r}" if version is not None else ""
+            known = ", ".join(map(str, registry.retired(task, population)))
+            could = f"These could reign again: {known}." if known else "None could reign again."
+            raise CommandError(f"There is no {task.value} version {wanted} of {population!r}{what}. {could}")
         return version

@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q
 
 from personalization.exceptions import PersonalizationError
+from personalization.management.accounts import account
 from personalization.models import ShopperMerge
 from personalization.tracking.merging import unmerge
 
@@ -45,11 +45,7 @@ class Command(BaseCommand):
             )
 
     def _take_back(self, merge_id: int, username: str) -> None:
-        users, by = get_user_model(), None
-        if username:
-            by = users._default_manager.filter(**{users.USERNAME_FIELD: username}).first()
-            if by is None:
-                raise CommandError(f"There is no account {username}.")
+        by = account(username)
         try:
             done = unmerge(merge_id, by=by)
         except PersonalizationError as error:

@@ -6,7 +6,7 @@ Every part can be interrupted and goes on at the next start; a later start skips
 from __future__ import annotations
 
 import shutil
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +16,7 @@ from django.conf import settings
 from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
+from django.db.models import BigIntegerField
 from django.utils.translation import gettext as _
 
 from personalization import api
@@ -32,6 +33,10 @@ INTERRUPTED = 130
 """The exit status that a shell expects after Ctrl-C."""
 
 
+MOST_SEED = BigIntegerField.MAX_BIGINT
+"""The column of the simulation's seed holds no larger one."""
+
+
 class Command(BaseCommand):
     """Everything from an empty database to a running shop."""
 
@@ -41,7 +46,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--no-serve", action="store_true", help="stop after the forecast")
-        parser.add_argument("--seed", type=int, help=f"seed of a new simulation (default {DEFAULT_SEED})")
+        parser.add_argument("--seed", type=_seed, help=f"seed of a new simulation (default {DEFAULT_SEED})")
         parser.add_argument("--scale", choices=sorted(SCALES), help="size of a new simulation (default full)")
         parser.add_argument("--fresh", action="store_true", help="forget the demo's data first, and build it again")
         parser.add_argument("--run-wave", action="store_true", help="let the next wave happen, too (simulated)")
@@ -182,3 +187,16 @@ class Command(BaseCommand):
         name = max(len(login.name) for login in logins)
         for login in logins:
             self.terminal.say(f"  {login.name:<{name}}  {login.password}  {login.about}")
+
+
+def _seed(value: str) -> int:
+    """Read the seed; a negative one could not be drawn with."""
+    try:
+        found = int(value)
+    except ValueError:
+        found = -1
+    if not 0 <= found <= MOST_SEED:
+        raise ArgumentTypeError(
+            _("%(value)s is no seed: a seed is a whole number from 0 to %(most)s") % {"value": value, "most": MOST_SEED}
+        )
+    return found

@@ -13,8 +13,10 @@ from personalization.exceptions import PersonalizationError
 from personalization.learning import metric_names
 from worker import evaluate, report
 from worker.evaluate import judged_on
-from worker.management.console import print_all
+from worker.management.console import print_all, require_writable
 from worker.train import population_of
+
+SUFFIX = ".parquet"
 
 
 class Command(BaseCommand):
@@ -31,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--predictions", metavar="FILE.parquet", help="write one row a test pair and model")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        folder = _folder(options["report"])
+        file, folder = _file(options["predictions"]), _folder(options["report"])
         if not 0 <= options["threshold"] <= 1:
             raise CommandError(f"The threshold is a probability, 0 to 1, not {options['threshold']:g}.")
         try:
@@ -42,8 +44,8 @@ class Command(BaseCommand):
             raise CommandError(error.message) from None
         if folder is not None:
             report.write(folder, judged, summaries, population=population, simulated=frames.simulated)
-        if options["predictions"]:
-            _write(Path(options["predictions"]), evaluate.predictions(judged, frames))
+        if file is not None:
+            _write(file, evaluate.predictions(judged, frames))
         if options["json"]:
             self.stdout.write(
                 json.dumps({"population": population, "simulated": frames.simulated, "models": summaries}, indent=2)
@@ -61,10 +63,21 @@ EXPLAINED = (
 def _folder(given: str | None) -> Path | None:
     if given is None:
         return None
+    if not given:
+        raise CommandError("--report takes the name of a folder, not an empty one.")
     try:
         Path(given).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"The folder {given} cannot be made: {error.strerror}.") from None
+    return Path(given)
+
+
+def _file(given: str | None) -> Path | None:
+    if given is None:
+        return None
+    if Path(given).suffix.lower() != SUFFIX:
+        raise CommandError(f"--predictions writes parquet: name a file that ends in {SUFFIX}, not {given!r}.")
+    require_writable(Path(given))
     return Path(given)
 
 
@@ -73,8 +86,6 @@ def _write(path: Path, columns: dict[str, list[Any]]) -> None:
         import polars
     except ImportError:
         raise CommandError("Writing parquet needs polars: pip install 'personalization[import]'.") from None
-    if not path.parent.is_dir():
-        raise CommandError(f"The folder {path.parent} does not exist.")
     frame = polars.DataFrame(columns).with_columns(
         polars.from_epoch("decision_time", time_unit="ms").dt.replace_time_zone("UTC")
     )

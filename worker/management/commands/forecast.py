@@ -8,13 +8,16 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from rich.table import Table
 
+from personalization.exceptions import NotEnoughData
 from personalization.learning import attractiveness, frames, jobs
 from personalization.learning.frames import CampaignBrief
 from personalization.learning.jobs import Job
 from personalization.types import JobKind
-from worker.forecast import METRICS
+from worker.forecast import METRICS, require_open
 from worker.management.console import print_all, progress_bar
 from worker.runner import ended_well, run_job
+
+SHOWN = 5
 
 
 class Command(BaseCommand):
@@ -26,13 +29,23 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         campaign = frames.campaign_brief(options["campaign"], timezone.now())
         if campaign is None:
-            raise CommandError(f"There is no campaign {options['campaign']}.")
+            raise CommandError(f"There is no campaign {options['campaign']}. {_known()}")
+        try:
+            require_open(campaign)
+        except NotEnoughData as error:
+            raise CommandError(error.message) from None
         job = jobs.enqueue(JobKind.FORECAST, {"campaign": campaign.id})
         with progress_bar(f"Forecast ({campaign.name})") as show:
             job = run_job(job, show)
         if not ended_well(job):
             raise CommandError(job.error or f"The job ended as {job.state}.")
         print_all(*_figures(campaign, job), *_attractiveness(job))
+
+
+def _known() -> str:
+    """Say which campaigns could have been meant."""
+    found = [f"{number} ({name})" for number, name in frames.newest_campaigns(SHOWN)]
+    return f"The newest: {', '.join(found)}." if found else "There are none yet."
 
 
 def _figures(campaign: CampaignBrief, job: Job) -> list[Table | str]:

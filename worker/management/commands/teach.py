@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from personalization.exceptions import NotEnoughData
 from personalization.learning import frames as reading
-from worker.management.console import moment
+from worker.management.console import moment, require_writable, seed
 from worker.rankers import interactions
 from worker.rankers.lesson import SUFFIX, Lesson, file_of
 from worker.train import population_of
@@ -21,12 +23,10 @@ class Command(BaseCommand):
         parser.add_argument("file", metavar="FILE", help=f"its name ends in {SUFFIX}, which is added if missing")
         parser.add_argument("--population")
         parser.add_argument("--until", help="use nothing that happened after this moment")
-        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--seed", type=seed, default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        path = file_of(options["file"])
-        if not path.parent.is_dir():
-            raise CommandError(f"The folder {path.parent} does not exist.")
+        path = _path(options["file"])
         try:
             population = population_of(options["population"])
             until = moment(options["until"]) if options["until"] else reading.last_moment(population)
@@ -39,3 +39,12 @@ class Command(BaseCommand):
             raise CommandError(f"No lesson: {error}") from None
         lesson.save(path)
         self.stdout.write(f"{path}: {len(lesson.words):,} words, {len(lesson.matrix)} directions.")
+
+
+def _path(given: str) -> Path:
+    """Return where the lesson is to be written; CommandError for a folder, or where nothing can be written."""
+    if os.path.isdir(given or ".") or given.endswith(os.sep):
+        raise CommandError(f"{given or '.'} is a folder: name a file, such as {Path(given) / f'shop{SUFFIX}'}.")
+    path = file_of(given)
+    require_writable(path)
+    return path

@@ -10,7 +10,7 @@ from personalization.learning import jobs
 from personalization.learning.board import board
 from personalization.learning.sentences import read_all
 from personalization.types import JobKind
-from worker.management.console import at_least_one, board_tables, moment, print_all
+from worker.management.console import at_least_one, board_tables, moment, print_all, seed
 from worker.management.here import run_here
 from worker.rankers import LINE_UP, RANKERS
 from worker.response import LINE_UP as RESPONSE
@@ -25,7 +25,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--until", help="use nothing that happened after this moment")
         parser.add_argument("--population", help="whose shoppers to learn from; needed if there are several data sets")
-        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--seed", type=seed, default=0)
         parser.add_argument(
             "--estimators", nargs="+", choices=[*REGISTRY, "all"],
             help=f"which response estimators are trained and judged (default: {' '.join(RESPONSE)})",

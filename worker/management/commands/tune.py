@@ -13,7 +13,7 @@ from personalization.learning import jobs, tuning
 from personalization.learning.jobs import Job
 from personalization.learning.tuning import NothingInForce, TuningRun
 from personalization.types import JobState
-from worker.management.console import at_least_one, moment, print_all
+from worker.management.console import at_least_one, moment, print_all, seed
 from worker.management.here import run_here
 from worker.origins import searchable
 from worker.runner import ended_well
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         parser.add_argument("--population", help="whose shoppers to learn from; needed if there are several data sets")
         parser.add_argument("--minutes", type=float, help=f"for all of them together (default: {tuning.MINUTES})")
         parser.add_argument("--trials", type=int, help="stop at so many trials of each, those of earlier runs included")
-        parser.add_argument("--seed", type=int, default=0, help=f"0 to {tuning.MOST_SEED}")
+        parser.add_argument("--seed", type=seed, default=0, help=f"0 to {tuning.MOST_SEED}")
         parser.add_argument("--until", help="use nothing that happened after this moment")
         parser.add_argument("--anew", action="store_true", help="begin a new search, on today's data")
         parser.add_argument("--min-exposures", type=at_least_one, help="as for training")
@@ -108,8 +108,6 @@ def _in_force() -> str:
 def _params(population: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return what every search of this command is asked for."""
     minutes, trials = options["minutes"], options["trials"]
-    if not 0 <= options["seed"] <= tuning.MOST_SEED:
-        raise CommandError(f"A seed is a whole number from 0 to {tuning.MOST_SEED}.")
     if minutes is not None and not 0 < minutes <= tuning.MOST_MINUTES:
         raise CommandError(f"A search takes more than 0 and at most {tuning.MOST_MINUTES} minutes.")
     if trials is not None and trials < 2:

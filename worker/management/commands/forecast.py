@@ -14,8 +14,9 @@ from personalization.learning.frames import CampaignBrief
 from personalization.learning.jobs import Job
 from personalization.types import JobKind
 from worker.forecast import METRICS, require_open
-from worker.management.console import print_all, progress_bar
-from worker.runner import ended_well, run_job
+from worker.management.console import print_all
+from worker.management.here import run_here
+from worker.runner import ended_well
 
 SHOWN = 5
 
@@ -35,8 +36,7 @@ class Command(BaseCommand):
         except NotEnoughData as error:
             raise CommandError(error.message) from None
         job = jobs.enqueue(JobKind.FORECAST, {"campaign": campaign.id})
-        with progress_bar(f"Forecast ({campaign.name})") as show:
-            job = run_job(job, show)
+        job = run_here(job, f"Forecast ({campaign.name})")
         if not ended_well(job):
             raise CommandError(job.error or f"The job ended as {job.state}.")
         print_all(*_figures(campaign, job), *_attractiveness(job))

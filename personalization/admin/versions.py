@@ -77,7 +77,7 @@ def board_tables(population: str) -> list[BoardTable]:
     tasks = dict(ModelVersion.TASKS)
     tables = []
     for task, rows in by_task.items():
-        every = dict.fromkeys(name for row in rows for name in row.metrics)
+        every = metric_names.ordered(name for row in rows for name in row.metrics)
         names = [name for name in every if not metric_names.effect_of(name)][:MOST_METRICS]
         tables.append(
             BoardTable(
@@ -206,9 +206,9 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             metrics = version.metrics if isinstance(version.metrics, dict) else {}
             figures = metrics["board"] if isinstance(metrics.get("board"), dict) else metrics
             context["metric_rows"] = [
-                (metric_names.in_full(str(name)), *metric_cell(value))
-                for name, value in figures.items()
-                if metric_cell(value)[0] != DASH
+                (metric_names.in_full(name), *metric_cell(figures[name]))
+                for name in metric_names.ordered(figures)
+                if metric_cell(figures[name])[0] != DASH
             ]
             context["checks"] = gate.checks_of(metrics)
             context["shadow_words"] = shadow_words(shadow_of(metrics))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from personalization.learning import gate, wordings
+from personalization.learning import gate, metric_names, wordings
 from personalization.learning.figures import is_number, listed, mapping
 from personalization.learning.gate import Check
 from personalization.models import ModelVersion
@@ -90,7 +90,9 @@ def _row(version: ModelVersion, latest: int | None) -> BoardRow:
         version_id=version.pk,
         champion=version.state == ModelVersion.State.CHAMPION,
         earlier=version.job_id != latest,
-        metrics={name: triple for name, value in figures.items() if (triple := _triple(value)) is not None},
+        metrics={
+            name: triple for name in metric_names.ordered(figures) if (triple := _triple(figures[name])) is not None
+        },
         trained_at=version.created_at,
         note=wordings.note(version.task, version.estimator) or str(mapping(version.card).get("note", "")),
         challenger=bool(stored.get("challenger")),

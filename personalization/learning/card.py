@@ -247,8 +247,7 @@ def _text_topics(stored: Mapping[str, Any]) -> list[Row]:
 
 def _metrics(board: Mapping[str, Any]) -> list[Row]:
     """Return the metrics of the effect that decides first, then those of the others."""
-    ordered = sorted(board, key=lambda name: name.startswith("auc_"))
-    return [row for name in ordered if (row := _metric(name, board[name])) is not None]
+    return [row for name in metric_names.ordered(board) if (row := _metric(name, board[name])) is not None]
 
 
 def _metric(name: str, value: Any) -> Row | None:

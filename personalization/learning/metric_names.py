@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.utils.translation import gettext as _
 
 from personalization.learning import wordings
 
 OTHER = "auc_"
 """How the names of the metrics of effects begin that do not decide."""
+
+
+ORDER = (
+    "log_loss", "auc", "ece", "average_precision", "mse", "mae",
+    "ndcg@10", "recall@10", "recall@20",
+    "gain_simpler", "gain_reigning",
+    "log_score", "coverage_80", "width_80",
+)  # fmt: skip
+"""What decides comes first. A database keeps no order of what it stores as JSON."""
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Return metrics in the order in which people read them; others follow by name, those of other effects last."""
+    known = {name: place for place, name in enumerate(ORDER)}
+    return sorted(set(names), key=lambda name: (name.startswith(OTHER), known.get(name, len(ORDER)), name))
 
 
 def effect_of(name: str) -> str:

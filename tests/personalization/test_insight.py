@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from personalization import api
 from personalization.insight import feedback, forecast
+from personalization.learning import metric_names
 from personalization.learning.board import board
 from personalization.models import Campaign, Exposure, Forecast, Job, Offer, Shopper
 from personalization.types import Arm, ExposureData
@@ -207,6 +208,13 @@ def test_figures_that_cannot_be_read_are_left_out(offer: Offer, damaged: Any) ->
 
 
 # --- The board --------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_stand_in_one_order() -> None:
+    """PostgreSQL sorts the keys of what it stores as JSON by their length."""
+    stored = ["auc", "ece", "auc_view", "log_loss", "odd", "auc_click", "recall@10", "ndcg@10"]
+    ordered = ["log_loss", "auc", "ece", "ndcg@10", "recall@10", "odd", "auc_click", "auc_view"]
+    assert metric_names.ordered(stored) == metric_names.ordered(reversed(stored)) == ordered
 
 
 def test_the_board_shows_the_latest_training_and_the_champion() -> None:

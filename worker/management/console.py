@@ -112,7 +112,7 @@ def board_tables(rows: list[BoardRow], population: str) -> list[Table]:
     told = population + (" (simulated data)" if is_simulated(population) else "")
     for task in dict.fromkeys(row.task for row in rows):
         of_task = [row for row in rows if row.task == task]
-        metrics = list(dict.fromkeys(name for row in of_task for name in row.metrics))
+        metrics = metric_names.ordered(name for row in of_task for name in row.metrics)
         table = Table(title=f"{task} · {told}", title_justify="left")
         for heading in ("", "estimator", *(metric_names.in_short(name) for name in metrics[:6]), *COSTS):
             table.add_column(heading, no_wrap=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from django.utils.translation import gettext as _
 
 from personalization.learning import wordings
+from personalization.types import HEADS
 
 OTHER = "auc_"
 """How the names of the metrics of effects begin that do not decide."""
@@ -23,8 +24,8 @@ ORDER = (
 
 def ordered(names: Iterable[str]) -> list[str]:
     """Return metrics in the order in which people read them; others follow by name, those of other effects last."""
-    known = {name: place for place, name in enumerate(ORDER)}
-    return sorted(set(names), key=lambda name: (name.startswith(OTHER), known.get(name, len(ORDER)), name))
+    known = {name: place for place, name in enumerate((*ORDER, *(OTHER + head for head in HEADS)))}
+    return sorted(set(names), key=lambda name: (name.startswith(OTHER), known.get(name, len(known)), name))
 
 
 def effect_of(name: str) -> str:

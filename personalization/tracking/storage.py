@@ -63,6 +63,8 @@ INSERT INTO personalization_event ({COLUMNS})
 SELECT {", ".join(f"r.value->>{place}" for place in range(len(OWN)))}, %s, %s, %s FROM json_each(%s) AS r
 """  # noqa: S608
 _STAGE = "personalization_staged"
+_COMPACT = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+"""What the database reads back need not be spaced, and rows made here hold no circles."""
 COPY_FROM = 2000
 """Rows from which COPY is used: at 500 it was the slower way, at 5,000 about as fast (``tests.benchmarks.intake_copy``)
 and lighter on memory. Chosen between the two."""
@@ -124,7 +126,7 @@ def _insert_by_json(cursor: Any, encoded: Iterable[list[Any]], shared: Sequence[
     cursor.execute(
         f"WITH sent AS MATERIALIZED (SELECT {from_array()}, {GIVEN}, (r->>{_KEY})::uuid AS key "  # noqa: S608
         f"FROM jsonb_array_elements(%s::jsonb) AS r), {_MERGE}",
-        [*shared, json.dumps(list(encoded))],
+        [*shared, _COMPACT(list(encoded))],
     )
     return max(cursor.rowcount, 0)
 

@@ -18,7 +18,7 @@ from personalization.exceptions import ArtifactCorrupt
 from personalization.features.compute import Rows
 from personalization.features.frames import Floats, Ints
 from personalization.learning import wordings as words
-from personalization.learning.gate import Check
+from personalization.learning.gate import RIVALS, Check
 from personalization.learning.registry import ModelVersion
 from personalization.learning.sentences import Sentence, of_error
 from personalization.types import HEADS
@@ -29,8 +29,6 @@ from worker.gate import MIN_ROWS, judge_strategy, taught
 from worker.response import Fitted, Problem, strategy_targets
 from worker.versions import Loaded
 
-RIVALS = ("simpler", "reigning")
-"""The checks that compare: with everybody's same shares, with the strategy that reigns."""
 LEAST_SHARE = 1e-4
 """A kind that a strategy rules out altogether counts as this: one mistake is not infinitely bad."""
 

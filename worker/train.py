@@ -46,10 +46,11 @@ def population_of(wanted: str | None) -> str:
 def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetime | None = None) -> Outcome:
     """Train every part on what happened until ``until`` and promote the winners."""
     population = population_of(params.get("population"))
-    scored_at = until or reading.moment_to_score(population)
+    asked = until is not None
     until = reading.learnt_until(population, until)
     if until is None:
         raise NotEnoughData(words.NO_EVENTS, params={"population": population})
+    scored_at = until if asked else reading.moment_to_score(population)
     stage(words.READING, 0.02)
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
     outcome = Outcome()

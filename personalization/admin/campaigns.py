@@ -288,11 +288,12 @@ class CampaignAdmin(CampaignList):
         context["parts"] = parts.parts(form, context["inline_admin_formsets"], stored, found.sentence)
         if stored is not None:
             context["tools"] = revision_pages.tools(request, stored)
-            shown = lifecycle.is_before_launch(request, stored)
+            steps = lifecycle.steps(request, stored)
+            shown = lifecycle.is_before_launch(stored, steps)
             context.update(lifecycle.checks_context(stored, found, shown=shown))
             context.update(
                 state_badge=moments.state_badge(stored),
-                steps=lifecycle.steps(request, stored),
+                steps=steps,
                 unsendable=checklist.unsendable(stored),
                 history=lifecycle.history(stored),
                 panel=forecasts.panel(request, stored),

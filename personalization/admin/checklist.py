@@ -14,10 +14,10 @@ from personalization.admin.display import words_of
 from personalization.campaigns import channels
 from personalization.exceptions import InvalidAudience
 from personalization.features import audiences
-from personalization.learning import forecast_terms
+from personalization.learning import forecast_terms, jobs
 from personalization.models import Campaign, Job, Offer
 from personalization.pure.costs import worst_case
-from personalization.types import JobKind, JobState, OfferKind
+from personalization.types import JobKind, OfferKind
 
 FRESH = timedelta(days=7)
 
@@ -154,8 +154,7 @@ def _of_forecast(campaign: Campaign, now: datetime) -> list[Check]:
 
 def open_jobs(*kinds: JobKind) -> QuerySet[Job]:
     """Return the jobs of these kinds that wait or run."""
-    states = [JobState.QUEUED.value, JobState.RUNNING.value]
-    return Job.objects.filter(kind__in=[kind.value for kind in kinds], state__in=states)
+    return Job.objects.filter(kind__in=[kind.value for kind in kinds], state__in=jobs.OPEN)
 
 
 def _of_conflicts(campaign: Campaign) -> Check:

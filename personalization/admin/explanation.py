@@ -20,8 +20,9 @@ from personalization.admin.display import DASH, change_url, money, number, perce
 from personalization.campaigns import switch
 from personalization.decisioning.withdrawal import without_why
 from personalization.learning.figures import is_number, mapping
+from personalization.learning.wordings import kinds_of_offers
 from personalization.models import Campaign, Decision, Offer
-from personalization.types import HEADS, NO_OFFER, Arm
+from personalization.types import HEADS, Arm
 
 LEAST_SHARE = 0.0005
 """What a percentage with one decimal shows."""
@@ -277,11 +278,6 @@ def _of_draw(value: Any) -> list[tuple[str, str]]:
         (_("Drawn by chance"), percent(told.get("exploration"))),
         (_("Share in the holdout"), f"{number(told.get('holdout_percent'))} %"),
     ]
-
-
-def kinds_of_offers() -> dict[str, Any]:
-    """Return the names of the kinds of offer, and of none, by their codes."""
-    return dict(Offer.KINDS) | {NO_OFFER: _("No offer")}
 
 
 def shares_in_words(value: Any, names: Mapping[str, Any]) -> str:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from personalization.admin.campaigns import CampaignAdmin
 
 log = logging.getLogger(__name__)
-OPEN_STATES = {JobState.QUEUED.value, JobState.RUNNING.value}
 STARTED = {Campaign.Status.RUNNING, Campaign.Status.PAUSED, Campaign.Status.ENDED, Campaign.Status.ARCHIVED}
 UNFIT = gettext_lazy(
     "The campaign’s offers, audience, budget or dates have changed since it was computed, so a launch does not freeze "
@@ -61,7 +60,7 @@ class Panel:
 
     @property
     def job_is_open(self) -> bool:
-        return self.job is not None and self.job.state in OPEN_STATES
+        return self.job is not None and self.job.state in jobs.OPEN
 
     @property
     def job_failed(self) -> bool:

@@ -32,7 +32,6 @@ from personalization.models import Job
 from personalization.ports.messages import explain
 from personalization.types import JobKind, JobState
 
-OPEN = (JobState.QUEUED.value, JobState.RUNNING.value)
 ENDED_BADLY = (JobState.FAILED.value, JobState.CANCELLED.value, JobState.QUARANTINED.value)
 STARTABLE = {kind.value: kind for kind in (JobKind.TRAIN, JobKind.SCORE, JobKind.SHADOW)}
 LONGEST_KEY = 18
@@ -200,7 +199,7 @@ class JobAdmin(ReadOnlyAdmin):
                 "state": self.state_now(job),
                 "progress": self.progress_now(job),
                 "stage": self.stage_now(job),
-                "open": job.state in OPEN,
+                "open": job.state in jobs.OPEN,
             }
             for job in self.get_queryset(request).filter(pk__in=wanted)
         }
@@ -244,7 +243,7 @@ class JobAdmin(ReadOnlyAdmin):
             "readiness": ready,
             "standings": standings(population),
             "may_run": self.has_run_permission(request),
-            "refreshing": Job.objects.filter(state__in=OPEN).exists(),
+            "refreshing": Job.objects.filter(state__in=jobs.OPEN).exists(),
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
@@ -264,11 +263,11 @@ class JobAdmin(ReadOnlyAdmin):
         return {
             "job": job,
             "stage": jobs.stage_of(job),
-            "is_open": job.state in OPEN,
+            "is_open": job.state in jobs.OPEN,
             "state_cell": badge(job.get_state_display(), job.state),
             "progress_cell": progress(job.progress, gettext("Progress of %(job)s") % {"job": job}),
             "parts": shards.progress(job) if job.kind == JobKind.SCORE.value else None,
-            "can_cancel": may_run and job.state in OPEN,
+            "can_cancel": may_run and job.state in jobs.OPEN,
             "can_retry": may_run and job.state in ENDED_BADLY,
         }
 
@@ -286,7 +285,7 @@ def _start(kind: JobKind, user: Any) -> Job | None:
 
 def _part(job: Job, part: str, content: Any) -> SafeString:
     """Return a cell that the list's script can replace while the job runs."""
-    is_open = "1" if job.state in OPEN else ""
+    is_open = "1" if job.state in jobs.OPEN else ""
     return format_html(
         '<span data-pz-job="{}" data-pz-part="{}" data-pz-open="{}">{}</span>', job.pk, part, is_open, content
     )

@@ -6,6 +6,7 @@ permissions and, where a click cannot be taken back, a page that asks first.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -194,13 +195,13 @@ def checks_view(model_admin: CampaignAdmin, request: HttpRequest, object_id: str
     if not model_admin.has_view_permission(request, campaign):
         raise PermissionDenied
     found = model_admin.audience_view(request, campaign)
-    context = checks_context(campaign, found, shown=is_before_launch(request, campaign))
+    context = checks_context(campaign, found, shown=is_before_launch(campaign, steps(request, campaign)))
     return render(request, "admin/personalization/campaign/checks.html", context)
 
 
-def is_before_launch(request: HttpRequest, campaign: Campaign) -> bool:
-    """Return whether the user may take the campaign a step that wants the check-list."""
-    return any(needs_checklist(campaign, step.to) for step in steps(request, campaign))
+def is_before_launch(campaign: Campaign, possible: Iterable[Step]) -> bool:
+    """Return whether one of the steps that the user may take wants the check-list."""
+    return any(needs_checklist(campaign, step.to) for step in possible)
 
 
 def history(campaign: Campaign) -> list[Change]:

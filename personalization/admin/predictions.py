@@ -14,11 +14,12 @@ from django.utils.translation import gettext as _
 from personalization import conf
 from personalization.admin.causes import Why, why_of
 from personalization.admin.display import DASH, change_url, money, number, percent
-from personalization.admin.explanation import head_labels, head_texts, kinds_of_offers, names_of, shares_in_words
+from personalization.admin.explanation import head_labels, head_texts, names_of, shares_in_words
 from personalization.admin.outcomes import Line, table
 from personalization.decisioning import eligibility, session
 from personalization.features import intent
 from personalization.learning.figures import is_number, mapping
+from personalization.learning.wordings import kinds_of_offers
 from personalization.models import Campaign, CatalogItem, Offer, ScoreSet, Shopper, ShopperScores
 
 MOST = 12

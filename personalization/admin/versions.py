@@ -33,8 +33,6 @@ from personalization.types import ModelTask
 MOST_POPULATIONS = 5
 MOST_METRICS = 4
 """Columns of figures of the board; a version's page tells all."""
-COMPARED = ("simpler", "reigning")
-"""The checks that hold a challenger against a rival."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def _verdicts(row: BoardRow) -> list[str]:
     """Return what kept a challenger out; of a strategy, first what came of comparing it, held or not."""
     if not row.challenger:
         return []
-    compared = [check for check in row.checks if row.task == ModelTask.STRATEGY and check.name in COMPARED]
+    compared = [check for check in row.checks if row.task == ModelTask.STRATEGY and check.name in gate.RIVALS]
     refused = [check for check in row.checks if check.passed is False and check not in compared]
     told = [check.sentence for check in compared]
     return told + [gettext("Not promoted: %(reason)s") % {"reason": check.sentence} for check in refused]

@@ -24,8 +24,8 @@ from personalization.learning.disclosure import weights_of
 from personalization.learning.figures import DASH, date, is_number, listed, mapping, moment, number, percent
 from personalization.learning.rules import Rules, rules_of
 from personalization.learning.sentences import read_all
-from personalization.models import ModelVersion, Offer
-from personalization.types import NO_OFFER, ModelTask
+from personalization.models import ModelVersion
+from personalization.types import ModelTask
 
 FEW_POSITIVES = 500
 MOST_FEATURES = 15
@@ -173,8 +173,8 @@ def _about(version: ModelVersion, stored: Mapping[str, Any], figures: Mapping[st
         rows.append(Row(_("Judged on"), wordings.effect(str(head))))
     unseen = listed(stored.get("unseen"))
     if unseen:
-        kinds = dict(Offer.KINDS) | {NO_OFFER: _("No offer")}
-        rows.append(Row(_("Never logged, so not learnt"), ", ".join(str(kinds.get(kind, kind)) for kind in unseen)))
+        kinds = wordings.kinds_of_offers()
+        rows.append(Row(_("Never logged, so not learnt"), ", ".join(kinds.get(kind, str(kind)) for kind in unseen)))
     settings = mapping(stored.get("settings"))
     if settings:
         rows.append(Row(_("Settings"), ", ".join(f"{name} {tuning.plain(value)}" for name, value in settings.items())))

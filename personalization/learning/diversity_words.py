@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from personalization.features.labels import label
 from personalization.learning.figures import date, is_number, listed, mapping, moment, number, percent
-from personalization.models import Offer
+from personalization.learning.wordings import kinds_of_offers
 
 DOMINANT = 0.75
 """From this share on, one offer or one category is what a model learns about."""
@@ -100,10 +100,10 @@ def _of_what(outcome: Mapping[str, Any]) -> str:
 
 def _divisions(outcome: Mapping[str, Any]) -> Iterator[tuple[str, list[Rate]]]:
     yield _("Offer “%(name)s”"), _read(outcome.get("offers"))
-    kinds = dict(Offer.KINDS)
+    kinds = kinds_of_offers()
     yield (
         _("Kind %(name)s"),
-        [(str(kinds.get(kind, kind)), rows, hits) for kind, rows, hits in _read(outcome.get("kinds"))],
+        [(kinds.get(kind, kind), rows, hits) for kind, rows, hits in _read(outcome.get("kinds"))],
     )
     yield _("Channel %(name)s"), _read(outcome.get("channels"))
     for attribute, found in mapping(outcome.get("groups")).items():

@@ -32,6 +32,8 @@ LABELS = {
     "hold": gettext_noop("No hold after a rollback"),
 }
 """Names of the checks for people, in the order in which they are shown."""
+RIVALS = ("simpler", "reigning")
+"""The checks that hold a challenger against a rival."""
 NOT_INSTALLED = gettext_noop("Not judged: no fairness check is installed.")
 BROKEN = gettext_noop("The check itself failed (%(error)s). The worker’s log has the details.")
 

@@ -26,7 +26,7 @@ from personalization.models import (
     ShopperMerge,
     ShopperScores,
 )
-from personalization.types import JobState, ModelTask, Purpose
+from personalization.types import ModelTask, Purpose
 
 BATCH = 500
 KEEP_RETIRED = 1
@@ -256,8 +256,7 @@ def tidy(population: str) -> None:
     retired = sets.filter(state=ScoreSet.State.RETIRED, published_at__isnull=False).order_by(
         F("retired_at").desc(nulls_last=True), "-published_at", "-pk"
     )
-    going_on = [JobState.QUEUED.value, JobState.RUNNING.value]
-    abandoned = sets.filter(state=ScoreSet.State.BUILDING, job__isnull=False).exclude(job__state__in=going_on)
+    abandoned = sets.filter(state=ScoreSet.State.BUILDING, job__isnull=False).exclude(job__state__in=jobs.OPEN)
     void = sets.filter(state=ScoreSet.State.RETIRED, published_at=None)
     for old in [*(each for each in retired[KEEP_RETIRED:] if each.pk not in kept), *void, *abandoned]:
         with transaction.atomic():

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from django.utils.translation import gettext, gettext_noop
 
+from personalization.models import Offer
+from personalization.types import NO_OFFER as NO_KIND
 from personalization.types import ModelTask
 
 # --- What a model is: by its task, and its name there ---------------------------------------------------------------
@@ -84,6 +86,11 @@ def note(task: str, estimator: str) -> str:
     """Return what a model is, in the reader's language; empty for one that this release does not know."""
     found = NOTES.get(task, {}).get(estimator, "")
     return gettext(found) if found else ""
+
+
+def kinds_of_offers() -> dict[str, str]:
+    """Return the names of the kinds of offer, and of none, by their codes, in the reader's language."""
+    return {code: str(name) for code, name in Offer.KINDS} | {NO_KIND: gettext("No offer")}
 
 
 def effect(code: str) -> str:

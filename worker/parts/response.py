@@ -109,7 +109,7 @@ def _told(verdicts: list[checks.Check], reigning: ModelVersion | None) -> list[S
 
 def _judged(verdicts: list[checks.Check], rows: int) -> dict[str, Any]:
     """Return the card's part on what a strategy was judged on: its own rivals, not those of the response race."""
-    compared = [check.said for check in verdicts if check.name in strategies.RIVALS]
+    compared = [check.said for check in verdicts if check.name in checks.RIVALS]
     return {"judged_on": words.VALUE, "reasons": store_all(compared), "test": {"rows": rows}}
 
 

@@ -11,13 +11,11 @@ from personalization.types import HEADS
 
 OTHER = "auc_"
 """How the names of the metrics of effects begin that do not decide."""
-
-
 ORDER = (
-    "log_loss", "auc", "ece", "average_precision", "mse", "mae",
+    "log_loss", "log_score", "auc", "ece", "average_precision", "mse", "mae",
     "ndcg@10", "recall@10", "recall@20",
     "gain_simpler", "gain_reigning",
-    "log_score", "coverage_80", "width_80",
+    "coverage_80", "width_80",
 )  # fmt: skip
 """What decides comes first. A database keeps no order of what it stores as JSON."""
 

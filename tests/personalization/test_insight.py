@@ -215,6 +215,7 @@ def test_metrics_stand_in_one_order() -> None:
     stored = ["auc", "ece", "auc_view", "log_loss", "odd", "auc_click", "recall@10", "ndcg@10"]
     ordered = ["log_loss", "auc", "ece", "ndcg@10", "recall@10", "odd", "auc_view", "auc_click"]
     assert metric_names.ordered(stored) == metric_names.ordered(reversed(stored)) == ordered
+    assert metric_names.ordered(["mae", "width_80", "log_score"]) == ["log_score", "mae", "width_80"]
 
 
 def test_the_board_shows_the_latest_training_and_the_champion() -> None:

@@ -227,6 +227,10 @@ class FeatureBuilder:
         put("depth", benefit / np.maximum(np.maximum(basket, offers.threshold[offer]), 1.0))
         put("reach", out[:, INDEX["spend_per_day"]] * hours / 24 / threshold)
         put("basket_to_threshold", basket / threshold)
+        orders = self._orders.count(rows.shopper, rows.time)
+        reaching = self._orders.at_least(rows.shopper, rows.time, offers.threshold[offer])
+        put("threshold_rate", _rate(reaching, orders))
+        put("threshold_orders", reaching / np.maximum(orders, 1) * out[:, INDEX["orders_per_day"]] * hours / 24)
         put("benefit_to_basket", np.where(basket > 0, benefit / np.maximum(basket, 1.0), 0.0))
         category = offers.category[offer]
         width = max(len(self.frames.categories), 1)

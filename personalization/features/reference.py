@@ -161,6 +161,8 @@ def _terms(
     benefit = min(benefit, max(spend, offer.amount))
     if offer.max_discount is not None:
         benefit = min(benefit, offer.max_discount)
+    orders = [event for event in past if event.type == "order_placed"]
+    reaching = sum(event.value >= offer.threshold for event in orders)
     looked = [event for event in past if event.type in INTEREST and event.category]
     within = sum(event.category == offer.category for event in looked)
     return {
@@ -175,6 +177,8 @@ def _terms(
         "members_only": float(offer.members_only),
         "reach": features["spend_per_day"] * hours / 24 / floor,
         "basket_to_threshold": basket / floor,
+        "threshold_rate": (reaching + RATE_PRIOR / 2) / (len(orders) + RATE_PRIOR),
+        "threshold_orders": reaching / len(orders) * features["orders_per_day"] * hours / 24 if orders else 0.0,
         "benefit_to_basket": benefit / max(basket, 1.0) if basket > 0 else 0.0,
         "category_share": within / len(looked) if offer.category and looked else 0.0,
     }

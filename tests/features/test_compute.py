@@ -135,6 +135,17 @@ def test_what_can_be_spent_in_time_counts_the_offer_s_own_hours() -> None:
     assert half > 0
 
 
+def test_a_basket_of_just_the_threshold_reaches_it_and_a_cent_less_does_not() -> None:
+    events = [
+        Happening(0, ORIGIN + place * DAY, "order_placed", value=value) for place, value in enumerate((20.0, 19.99))
+    ]
+    shop = Shop([Person()], [OfferTerms(0, "coupon", threshold=20), OfferTerms(1, "coupon")], events)
+    moment = ORIGIN + 4 * DAY
+    matrix = build(shop, [(0, place, moment, moment + 2 * DAY) for place in (0, 1)])
+    assert matrix[:, INDEX["threshold_rate"]].tolist() == [(1 + 1) / (2 + 2), (2 + 1) / (2 + 2)]
+    assert matrix[:, INDEX["threshold_orders"]].tolist() == pytest.approx([1 / 4 * 2, 2 / 4 * 2])
+
+
 def test_a_benefit_is_capped_by_its_limit_and_by_the_spend() -> None:
     offers = [
         OfferTerms(0, "coupon", percent=50, max_discount=8),

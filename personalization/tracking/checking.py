@@ -77,6 +77,33 @@ def clean_moment(value: Any, name: str) -> datetime:
         raise InvalidEvent(f"{name} is out of range.", reason="bad_time") from None
 
 
+def in_utc(moment: datetime, name: str) -> datetime:
+    """Return an aware moment in UTC, in which every database holds it; refuse one that has no year there."""
+    try:
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidEvent(f"{name} is out of range.", reason="bad_time") from None
+
+
+def is_json(value: Any) -> bool:
+    """Return whether a value is one of JSON's own, all the way down, and comes back from a database as it was."""
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, dict):
+            if not all(key is None or isinstance(key, str | int | float) for key in each):
+                return False
+            left.extend(each.values())
+        elif isinstance(each, list | tuple):
+            left.extend(each)
+        elif isinstance(each, float):
+            if not isfinite(each):
+                return False
+        elif each is not None and not isinstance(each, str | int):
+            return False
+    return True
+
+
 def clean_nested(value: Any, name: str, depth: int = 0) -> Any:
     """Return a list, an object or a number as JSON that every database holds; refuse what is none."""
     if depth > MAX_DEPTH:
@@ -128,10 +155,7 @@ def _flag(declared: Property) -> Check:
 
 def _moment(declared: Property) -> Check:
     def check(value: Any) -> str:
-        try:
-            return clean_moment(value, declared.name).astimezone(UTC).isoformat()
-        except OverflowError:
-            raise InvalidEvent(f"{declared.name} is out of range.", reason="bad_time") from None
+        return in_utc(clean_moment(value, declared.name), declared.name).isoformat()
 
     return check
 

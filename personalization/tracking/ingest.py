@@ -9,6 +9,7 @@ import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 from django.db import DatabaseError, transaction
@@ -28,7 +29,7 @@ from personalization.tracking import (
     round_trip,
     schema,
 )
-from personalization.tracking.checking import clean_integer, clean_text
+from personalization.tracking.checking import clean_integer, clean_text, in_utc, is_json
 from personalization.tracking.parsing import Envelope
 from personalization.tracking.quarantine import Rejected
 from personalization.tracking.storage import bulk_size, insert_events
@@ -38,13 +39,27 @@ logger = logging.getLogger(__name__)
 
 
 def store_events(rows: Sequence[EventData]) -> int:
-    """Store trusted events in bulk (each at most once) and return how many are new."""
+    """Store trusted events in bulk (each at most once) and return how many are new.
+
+    Raises InvalidEvent, and stores none, where one holds what would come back as something else, or not at all.
+    """
+    for row in rows:
+        _require_readable(row)
     now, new = timezone.now(), 0
     for batch in identity.batches(rows, bulk_size()):
         new += insert_events(batch, received_at=now)
         if len(batch) >= partitions.OWN_MONTH:  # fewer make no month; the chore sees to the others
             partitions.keep_house()
     return new
+
+
+def _require_readable(row: EventData) -> None:
+    """Refuse what the databases would take, but not give back: their JSON makes nothing of what is no number."""
+    if not is_json(dict(row.properties)):
+        raise InvalidEvent(f"The properties of {row.event_id!r} hold what JSON cannot say.", reason="wrong_type")
+    if isinstance(row.value_minor, float) and not isfinite(row.value_minor):
+        raise InvalidEvent(f"value_minor of {row.event_id!r} is no number.", reason="wrong_type")
+    in_utc(row.occurred_at, f"occurred_at of {row.event_id!r}")
 
 
 def ingest(

@@ -11,7 +11,7 @@ from personalization import conf
 from personalization.exceptions import InvalidEvent
 from personalization.models import Channel
 from personalization.tracking import devices, schema
-from personalization.tracking.checking import Checker, clean_integer, clean_moment, clean_text, storable
+from personalization.tracking.checking import Checker, clean_integer, clean_moment, clean_text, in_utc, storable
 from personalization.tracking.declarations import is_name
 from personalization.types import EventData, Purpose
 
@@ -165,8 +165,9 @@ def corrected(occurred_at: datetime, envelope: Envelope) -> tuple[datetime, bool
 def no_later(occurred_at: datetime, now: datetime) -> datetime:
     """Return the moment, or now for one that clocks explain; refuse what has not happened yet.
 
-    It would be the latest of all until then: a wish that no later wish could take back.
+    It would be the latest of all until then: a wish that no later wish could take back. A moment that is before the
+    year 1 in UTC ("nothing" in some exports, east of Greenwich) could be stored, but never read again: refused as well.
     """
     if occurred_at > now + FUTURE_TOLERANCE:
         raise InvalidEvent("occurred_at lies in the future.", reason="future")
-    return min(occurred_at, now)
+    return in_utc(min(occurred_at, now), "occurred_at")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from personalization.features import reference
 from personalization.features.compute import FeatureBuilder, effective_benefit
+from personalization.features.series import Series
 from personalization.features.specification import FEATURES, INDEX, NAMES
 from tests.features import shops
 from tests.features.shops import DAY, HOUR, ORIGIN, Happening, OfferTerms, Person, Shop, Shown
@@ -155,6 +156,28 @@ def test_the_longer_a_shopper_is_known_the_less_the_shop_s_pace_says_of_them() -
     spender, other = np.split(matrix[:, INDEX["reach"]] * 10, 2)
     assert spender.tolist() == pytest.approx([5 + 5 * share for share in (1 / 15, 1 / 2, 4 / 5)])
     assert other.tolist() == pytest.approx([5 - 5 * share for share in (1 / 15, 1 / 2, 4 / 5)])
+
+
+def test_block_after_block_of_one_moment_counts_everybody_s_orders_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As scoring asks: the second block of shoppers costs no pass over the shop's orders, and says the same."""
+    events = [Happening(who, ORIGIN + who * HOUR, "order_placed", value=10.0 * who) for who in range(6)]
+    offers = [OfferTerms(place, "coupon", threshold=20.0 * place) for place in range(3)]
+    shop = Shop([Person(joined=ORIGIN) for _ in range(6)], offers, events)
+    moments = (ORIGIN + 4 * HOUR, ORIGIN + 6 * DAY)
+    pairs = [(who, place, moment, moment + DAY) for moment in moments for who in range(6) for place in range(3)]
+    whole, builder = build(shop, pairs), FeatureBuilder(shop.frames())
+    passes: list[int] = []
+    at_least = Series.at_least
+
+    def counted(series: Series, group: Any, time: Any, floor: Any) -> Any:
+        if series is builder._pace._orders:
+            passes.append(len(np.unique(floor)))
+        return at_least(series, group, time, floor)
+
+    monkeypatch.setattr(Series, "at_least", counted)
+    blocks = [builder.build(shops.rows_of(pairs[at : at + 9])) for at in range(0, len(pairs), 9)]
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+    assert sum(passes) == 2 * len(offers), "once a moment and threshold"
 
 
 def test_a_benefit_is_capped_by_its_limit_and_by_the_spend() -> None:

@@ -160,6 +160,7 @@ def test_bad_rows_are_kept_aside_once_and_can_be_replayed(run: Run, tmp_path: Pa
         ("type,shopper,offer_id\npage_viewed,a,many\n", "offer_id must be a whole number"),
         ("type,shopper,properties\npage_viewed,a,nothing\n", "properties must be an object"),
         ("type,shopper,occurred_at\npage_viewed,a,yesterday\n", "ISO 8601"),
+        ("type,shopper,occurred_at\npage_viewed,a,0001-01-01T00:00:00+05:00\n", "out of range"),
     ],
 )
 def test_bad_cells_are_kept_aside(run: Run, tmp_path: Path, text: str, reason: str) -> None:

@@ -14,6 +14,7 @@ from personalization.learning import jobs
 from personalization.models import Job
 from personalization.types import JobKind
 from worker import runner
+from worker.management import here
 from worker.management.here import STOPPED, run_here
 
 pytestmark = pytest.mark.django_db
@@ -60,6 +61,28 @@ def test_whoever_stops_a_command_stops_its_job(
     assert (ended.value.code, job.state) == (STOPPED, state)
     assert capsys.readouterr().err == "Stopped. Nothing is kept.\n"
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("stopped", [pressed, terminated])
+def test_a_job_that_ended_a_moment_before_is_not_said_to_have_left_nothing(
+    stopped: Callable[[], None],
+    queued: Callable[[Callable[[], None]], Job],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What the training published is live: who reads that nothing was would train again."""
+    job = queued(lambda: None)
+
+    def run_to_the_end(job: Job, progress: Any) -> None:
+        runner.run_job(job, progress)
+        stopped()
+
+    monkeypatch.setattr(here, "run_job", run_to_the_end)
+    with pytest.raises(SystemExit):
+        run_here(job, "Training", "Nothing is kept.")
+    job.refresh_from_db()
+    assert job.state == "succeeded"
+    assert capsys.readouterr().err == "Stopped. The job had ended already: what it did stands.\n"
 
 
 def test_a_command_that_nobody_stops_ends_well(queued: Callable[[Callable[[], None]], Job]) -> None:

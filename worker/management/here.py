@@ -16,6 +16,7 @@ from worker.runner import run_job
 
 STOPPED = 130
 """The exit status of a command that was stopped, as shells have it."""
+ENDED = "The job had ended already: what it did stands."
 
 
 def run_here(
@@ -25,14 +26,14 @@ def run_here(
 
     Ctrl-C or SIGTERM says what is ``kept`` and ends the process. The job is cancelled, so that no worker does what
     somebody at a console has stopped, unless it ``goes_on``. A process that is killed can cancel nothing: its job is a
-    worker's a minute later.
+    worker's a minute later. Where the job had just ended, what it did stands, and that is said.
     """
     try:
         with _terminable(), progress_bar(title) as show:
             return run_job(job, show)
     except KeyboardInterrupt:
-        if not goes_on:
-            jobs.cancel(job)
+        if not goes_on and not jobs.cancel(job):
+            kept = ENDED
         sys.stderr.write(f"Stopped. {kept}\n")
         raise SystemExit(STOPPED) from None
 

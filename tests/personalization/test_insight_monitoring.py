@@ -258,20 +258,6 @@ def test_another_population_raises_no_alert() -> None:
     assert not Alert.objects.exists()
 
 
-def test_the_chore_queues_once_a_day_and_only_where_there_is_something(settings: Settings) -> None:
-    assert monitoring.queue_due() == 0
-    make_scores()
-    assert monitoring.queue_due() == 1
-    assert monitoring.queue_due() == 0
-    tomorrow = timezone.now() + timedelta(hours=25)
-    assert monitoring.queue_due(tomorrow) == 0, "the first one is still open"
-    Job.objects.update(state="succeeded")
-    assert monitoring.queue_due(tomorrow) == 1
-    Job.objects.all().delete()
-    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "MONITOR_EVERY_HOURS": 0}
-    assert monitoring.queue_due() == 0
-
-
 def test_the_command_says_what_it_saw_and_fails_where_something_is_wrong() -> None:
     out = StringIO()
     with_counts([310, 390, 300, 0])

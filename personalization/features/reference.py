@@ -51,7 +51,7 @@ class OfferTerms:
 
 @dataclass(slots=True)
 class History:
-    """One shopper: profile, events (offers shown among them) and the ends of their offers' windows.
+    """One shopper: profile, events (offers shown among them) and the last moments at which those could be used.
 
     ``earlier`` is what the profile was before: (until when, attributes), in any order.
     """
@@ -59,7 +59,7 @@ class History:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     joined: int | None = None
     events: Sequence[PastEvent] = ()
-    window_ends: Sequence[int] = ()
+    last_moments: Sequence[int] = ()
     earlier: Sequence[tuple[int, Mapping[str, Any]]] = ()
 
 
@@ -131,7 +131,7 @@ def _responses(past: list[PastEvent], history: History, offer: OfferTerms, time:
         return [event for event in events if event.kind == offer.kind]
 
     shown, viewed, redeemed = of("offer_shown"), of("offer_viewed"), of("coupon_redeemed")
-    closed = sum(end < time for end in history.window_ends)
+    closed = sum(end < time for end in history.last_moments)
     return {
         "received_28d": sum(event.time >= time - MONTH for event in shown),
         "received_7d": sum(event.time >= time - WEEK for event in shown),
@@ -151,6 +151,8 @@ def _terms(
     features: Mapping[str, float], past: list[PastEvent], offer: OfferTerms, time: int, window_end: int
 ) -> dict[str, float]:
     hours = (window_end - time) / HOUR
+    if offer.hours is not None:
+        hours = min(offer.hours, hours)
     mean = features["spend_mean"]
     basket = mean if mean == mean else 0.0
     floor = max(offer.threshold, 1.0)
@@ -166,7 +168,7 @@ def _terms(
         "percent": offer.percent,
         "threshold": offer.threshold,
         "depth": benefit / max(spend, 1.0),
-        "window_hours": hours if offer.hours is None else min(offer.hours, hours),
+        "window_hours": hours,
         "channel_web": offer.channels[0],
         "channel_mobile": offer.channels[1],
         "channel_social": offer.channels[2],

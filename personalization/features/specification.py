@@ -116,7 +116,7 @@ FEATURES: tuple[Feature, ...] = (
     _history("click_rate", "attention: clicked per received (shrunk)", "share"),
     _history("redeem_rate", "response: redeemed per received (shrunk)", "share"),
     _history("offer_gap_hours", "fatigue: since the last offer", "hours", flag=True),
-    _history("open_offers", "competition: offers whose window is open"),
+    _history("open_offers", "competition: offers that can still be used"),
     _history("same_received_28d", "fatigue: this offer received", days=28),
     _history("same_view_rate", "response: this offer viewed per received (shrunk)", "share"),
     _history("same_redeem_rate", "response: this offer redeemed per received (shrunk)", "share"),

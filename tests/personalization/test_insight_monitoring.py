@@ -25,7 +25,6 @@ from personalization.models import (
     Alert,
     Decision,
     Exposure,
-    Job,
     ModelVersion,
     MonitoringReport,
     Offer,

@@ -51,7 +51,7 @@ class OfferTerms:
 
 @dataclass(slots=True)
 class History:
-    """One shopper: profile, events (offers shown among them) and the ends of their offers' windows.
+    """One shopper: profile, events (offers shown among them) and the last moments at which those could be used.
 
     ``earlier`` is what the profile was before: (until when, attributes), in any order.
     """
@@ -59,7 +59,7 @@ class History:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     joined: int | None = None
     events: Sequence[PastEvent] = ()
-    window_ends: Sequence[int] = ()
+    last_moments: Sequence[int] = ()
     earlier: Sequence[tuple[int, Mapping[str, Any]]] = ()
 
 
@@ -131,7 +131,7 @@ def _responses(past: list[PastEvent], history: History, offer: OfferTerms, time:
         return [event for event in events if event.kind == offer.kind]
 
     shown, viewed, redeemed = of("offer_shown"), of("offer_viewed"), of("coupon_redeemed")
-    closed = sum(end < time for end in history.window_ends)
+    closed = sum(end < time for end in history.last_moments)
     return {
         "received_28d": sum(event.time >= time - MONTH for event in shown),
         "received_7d": sum(event.time >= time - WEEK for event in shown),
@@ -151,6 +151,8 @@ def _terms(
     features: Mapping[str, float], past: list[PastEvent], offer: OfferTerms, time: int, window_end: int
 ) -> dict[str, float]:
     hours = (window_end - time) / HOUR
+    if offer.hours is not None:
+        hours = min(offer.hours, hours)
     mean = features["spend_mean"]
     basket = mean if mean == mean else 0.0
     floor = max(offer.threshold, 1.0)
@@ -159,6 +161,8 @@ def _terms(
     benefit = min(benefit, max(spend, offer.amount))
     if offer.max_discount is not None:
         benefit = min(benefit, offer.max_discount)
+    orders = [event for event in past if event.type == "order_placed"]
+    reaching = sum(event.value >= offer.threshold for event in orders)
     looked = [event for event in past if event.type in INTEREST and event.category]
     within = sum(event.category == offer.category for event in looked)
     return {
@@ -166,13 +170,15 @@ def _terms(
         "percent": offer.percent,
         "threshold": offer.threshold,
         "depth": benefit / max(spend, 1.0),
-        "window_hours": hours if offer.hours is None else min(offer.hours, hours),
+        "window_hours": hours,
         "channel_web": offer.channels[0],
         "channel_mobile": offer.channels[1],
         "channel_social": offer.channels[2],
         "members_only": float(offer.members_only),
         "reach": features["spend_per_day"] * hours / 24 / floor,
         "basket_to_threshold": basket / floor,
+        "threshold_rate": (reaching + RATE_PRIOR / 2) / (len(orders) + RATE_PRIOR),
+        "threshold_orders": reaching / len(orders) * features["orders_per_day"] * hours / 24 if orders else 0.0,
         "benefit_to_basket": benefit / max(basket, 1.0) if basket > 0 else 0.0,
         "category_share": within / len(looked) if offer.category and looked else 0.0,
     }

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from personalization.features.frames import Frames, Ints, Lines
 from tests.benchmarks import rankers
-from tests.benchmarks.peers import board, contestants, of_implicit, of_recbole, race, splits
+from tests.benchmarks.peers import board, contestants, of_implicit, of_recbole, pooled, race, splits
 from tests.benchmarks.peers.contestants import CONTESTANTS, Contestant, Fitted
 from tests.benchmarks.peers.splits import Part, Split, Unseen
 from tests.features.shops import DAY, ORIGIN, Person, Shop, ints
@@ -65,7 +66,20 @@ class TestSplits:
         split.save(tmp_path / "split.npz")
         again = Split.load(tmp_path / "split.npz")
         assert (again.digest, again.test.truth, again.repeats) == (split.digest, split.test.truth, False)
+        assert again.who.tolist() == [0, 1, 2]
         assert splits.of_sequences([[0, 1, 2, 4], *SEQUENCES[1:]], 5).digest != split.digest
+
+    def test_draws_tell_who_is_the_same_person(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        every = [[0, 1], *planted(shoppers=40)]  # the first is too short to be drawn
+        (tmp_path / rankers.DATA).mkdir()
+        pl.DataFrame({"items_chrono": every}).write_parquet(tmp_path / rankers.DATA / "sequences.parquet")
+        monkeypatch.setenv("SHARED_DATA", str(tmp_path))
+        draws = [splits.games(users=30, seed=seed) for seed in (0, 1)]
+        for draw in draws:
+            assert draw.test.truth == {at: {every[person][-1]} for at, person in enumerate(draw.who)}
+        one, other = (set(draw.who.tolist()) for draw in draws)
+        assert one != other
+        assert one & other
 
     def test_frames_are_cut_by_time_as_a_training_run_cuts_them(self) -> None:
         frames = bought_daily()
@@ -151,6 +165,40 @@ def row_of(contestant: Contestant, split: Split) -> dict[str, Any]:
     settings = contestant.grid[0]
     common = {"contestant": contestant.name, "part": "test", "split": split.digest, "seed": 0, "settings": settings}
     return common | race.judged(contestant, split, "test", settings, 0)
+
+
+class TestPooled:
+    def test_a_person_of_several_draws_counts_as_one(self) -> None:
+        values, who = np.random.default_rng(0).normal(0.1, 1.0, 400), np.arange(400)
+        once = pooled.over_persons([values], [who])
+        assert once[0] == pytest.approx(values.mean())
+        assert once[2] - once[1] == pytest.approx(2 * 1.96 / 20, rel=0.1), "as wide as the mean of 400 should be"
+        assert pooled.over_persons([values, values], [who, who]) == pytest.approx(once), "told twice is not more"
+        others = pooled.over_persons([values, values], [who, who + 400])
+        assert others[2] - others[1] == pytest.approx((once[2] - once[1]) / np.sqrt(2), rel=0.1), "other persons are"
+
+    def test_draws_by_hand(self) -> None:
+        told = pooled.over_draws([np.array([0.0, 2.0]), np.array([3.0]), np.array([5.0, 5.0])])
+        half = 4.303 * 2 / np.sqrt(3)  # Student's t of two degrees of freedom; the means 1, 3, 5 deviate by 2
+        assert told == pytest.approx((3.0, 3.0 - half, 3.0 + half), abs=1e-2)
+
+    def test_the_table_pools_who_was_tested_in_every_draw(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        raced = {seed: splits.of_sequences(planted(seed=seed), 40) for seed in (0, 1)}
+        peer = Contestant("peer/popular", CONTESTANTS["ours/popularity"].fit, ({},), ("numpy",), "ours/ease")
+        monkeypatch.setitem(CONTESTANTS, peer.name, peer)
+        ours = CONTESTANTS["ours/item_knn"]
+        rows = [row_of(each, split) | {"seed": seed} for seed, split in raced.items() for each in (peer, ours)]
+        once = row_of(CONTESTANTS["ours/transitions"], raced[0])
+        found = pooled.tests_of([*rows, once], raced)
+        assert set(found) == {peer.name, ours.name}, "who missed a draw is left out"
+        gain = [float(each.mean()) for each in pooled.gains(found[ours.name], found[peer.name])]
+        table = pooled.markdown([*rows, once], raced).splitlines()
+        assert table[0] == "2 draws, 240 tests of 120 shoppers"
+        assert table[4].startswith("| ours/item_knn | ")
+        assert f"| {np.mean(gain):+.4f} [" in table[4]
+        assert table[4].endswith(f"| {gain[0]:+.4f} {gain[1]:+.4f} |")
+        assert table[5].endswith("|  |  |  |"), "our ranker of the peer's model was not tested"
+        assert pooled.markdown([once], raced) == "Nobody has been tested in every draw."
 
 
 class TestRace:

@@ -104,7 +104,12 @@ class Shop:
         ]
         events += [PastEvent("offer_shown", row.time, "", row.offer, self.offers[row.offer].kind) for row in own]
         person = self.people[shopper]
-        return History(person.attributes, person.joined, events, [row.window_end for row in own], person.earlier)
+        return History(person.attributes, person.joined, events, [self.last_moment(row) for row in own], person.earlier)
+
+    def last_moment(self, row: Shown) -> int:
+        """Return until when an offer that was shown could be used."""
+        hours = self.offers[row.offer].hours
+        return row.window_end if hours is None else row.time + int(hours * HOUR)
 
     def frames(self) -> Frames:
         """Return the same as the columns that the fast form reads."""

@@ -109,6 +109,43 @@ def test_open_offers_close_at_their_windows_end() -> None:
     assert matrix[:, INDEX["open_offers"]].tolist() == [0, 1, 1, 0]
 
 
+def test_an_offer_that_is_valid_for_longer_than_its_outcomes_count_stays_open() -> None:
+    shop = Shop([Person()], [OfferTerms(0, "coupon", amount=5, hours=48)], shown=[Shown(0, ORIGIN, 0, ORIGIN + DAY)])
+    moments = [ORIGIN + DAY + 1, ORIGIN + 2 * DAY, ORIGIN + 2 * DAY + 1]
+    matrix = build(shop, [(0, 0, moment, moment + DAY) for moment in moments])
+    assert matrix[:, INDEX["open_offers"]].tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize(("hours", "still_open"), [(-5.0, 0), (1e300, 1), (0.0, 0)])
+def test_hours_beyond_reason_neither_overflow_nor_close_an_offer_before_it_is_shown(
+    hours: float, still_open: int
+) -> None:
+    shop = Shop([Person()], [OfferTerms(0, "coupon", hours=hours)], shown=[Shown(0, ORIGIN, 0, ORIGIN + DAY)])
+    matrix = build(shop, [(0, 0, moment, moment + DAY) for moment in (ORIGIN, ORIGIN + 2 * DAY)])
+    assert matrix[:, INDEX["open_offers"]].tolist() == [0, still_open]
+
+
+def test_what_can_be_spent_in_time_counts_the_offer_s_own_hours() -> None:
+    events = [Happening(0, ORIGIN, "order_placed", value=40.0)]
+    offers = [OfferTerms(0, "coupon", threshold=20), OfferTerms(1, "coupon", threshold=20, hours=12)]
+    moment = ORIGIN + 4 * DAY
+    matrix = build(Shop([Person()], offers, events), [(0, place, moment, moment + DAY) for place in (0, 1)])
+    whole, half = matrix[:, INDEX["reach"]].tolist()
+    assert whole == pytest.approx(2 * half)
+    assert half > 0
+
+
+def test_a_basket_of_just_the_threshold_reaches_it_and_a_cent_less_does_not() -> None:
+    events = [
+        Happening(0, ORIGIN + place * DAY, "order_placed", value=value) for place, value in enumerate((20.0, 19.99))
+    ]
+    shop = Shop([Person()], [OfferTerms(0, "coupon", threshold=20), OfferTerms(1, "coupon")], events)
+    moment = ORIGIN + 4 * DAY
+    matrix = build(shop, [(0, place, moment, moment + 2 * DAY) for place in (0, 1)])
+    assert matrix[:, INDEX["threshold_rate"]].tolist() == [(1 + 1) / (2 + 2), (2 + 1) / (2 + 2)]
+    assert matrix[:, INDEX["threshold_orders"]].tolist() == pytest.approx([1 / 4 * 2, 2 / 4 * 2])
+
+
 def test_a_benefit_is_capped_by_its_limit_and_by_the_spend() -> None:
     offers = [
         OfferTerms(0, "coupon", percent=50, max_discount=8),

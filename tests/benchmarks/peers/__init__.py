@@ -1,7 +1,8 @@
 """Our rankers and the public peers' own implementations, on one split, by one metric code, in one run.
 
 Flow: ``splits`` (what is learnt from, tuned on, tested on) → ``contestants`` (ours, ``of_implicit``, ``of_recbole``) →
-``race`` (a row a fitted model, appended to a file; what is there already is not fitted again) → ``board``.
+``race`` (a row a fitted model, appended to a file; what is there already is not fitted again) → ``board`` → ``pooled``
+(what several seeds say together).
 
 The peers are no dependency of this project. Install them beside it, without letting them replace torch or numpy:
 

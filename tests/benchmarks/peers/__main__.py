@@ -1,4 +1,7 @@
-"""Race our rankers and the peers on one data set: ``python -m tests.benchmarks.peers DATA [NAME …]``."""
+"""Race our rankers and the peers on one data set: ``python -m tests.benchmarks.peers DATA [NAME …]``.
+
+With several seeds, one race each, and at the end what they say together.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks import rankers, stage
-from tests.benchmarks.peers import board, race, splits
+from tests.benchmarks.peers import board, pooled, race, splits
 from tests.benchmarks.peers.contestants import CONTESTANTS, QUICK
 from tests.benchmarks.peers.splits import Split
 
@@ -17,16 +20,25 @@ IMPORTED = ("online_retail_ii", "complete_journey")
 
 
 def main() -> int:
-    """Split, race, print the board; a peer that is not installed is told, not an error."""
+    """Split, race, print the boards; a peer that is not installed is told, not an error."""
     options = parsed()
     results = race.Results(options.results)
-    name = "-".join(
-        str(each) for each in (options.data, options.items, options.users, options.seed) if each is not None
-    )
+    raced: dict[int, Split] = {}
+    for seed in options.seed:
+        raced[seed] = race_once(options, results, seed)
+        print(board.markdown(results.rows(), raced[seed].digest, seed), flush=True)
+    if len(raced) > 1:
+        print(pooled.markdown(results.rows(), raced))
+    return 0
+
+
+def race_once(options: argparse.Namespace, results: race.Results, seed: int) -> Split:
+    """Race on the split of this seed, which is made if it is not there; tell each new row; return the split."""
+    name = "-".join(str(each) for each in (options.data, options.items, options.users, seed) if each is not None)
     path = options.results.with_suffix(".splits") / f"{name}.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        prepare(options.data, path, items=options.items, users=options.users, seed=options.seed)
+        prepare(options.data, path, items=options.items, users=options.users, seed=seed)
     split = Split.load(path)
     past = split.test.past
     print(
@@ -34,11 +46,10 @@ def main() -> int:
         f"with {past.items:,} items; {len(split.test.truth):,} shoppers tested",
         flush=True,
     )
-    for row in race.run(split, path, options.names or QUICK, results, seed=options.seed):
+    for row in race.run(split, path, options.names or QUICK, results, seed=seed):
         told = {key: value for key, value in row.items() if key not in ("per_shopper", "machine", "data", "split")}
         print(json.dumps(told), flush=True)
-    print(board.markdown(results.rows(), split.digest, options.seed))
-    return 0
+    return split
 
 
 def parsed() -> argparse.Namespace:
@@ -49,7 +60,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=stage.ROOT / "var" / "peers.jsonl", help="a row a fitted model")
     parser.add_argument("--items", type=int, help=f"{rankers.DATA}: so many items, those bought most often")
     parser.add_argument("--users", type=int, help=f"{rankers.DATA}: so many users, drawn at random")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seed", type=int, nargs="+", default=[0], help="each draws its own users and sample and starts its own fits"
+    )
     options = parser.parse_args()
     if strange := set(options.names) - set(CONTESTANTS):
         parser.error(f"who is {', '.join(sorted(strange))}? Choose from: {', '.join(CONTESTANTS)}")

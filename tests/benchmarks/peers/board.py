@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tests.benchmarks.peers.contestants import CONTESTANTS
@@ -50,7 +51,7 @@ def markdown(rows: list[Row], split: str, seed: int) -> str:
     for name, row in sorted(found.items(), key=lambda each: -float(each[1]["figures"][CHOSEN_BY][0])):
         lines.append([
             f"**{name}**" if name == best(found, peer=CONTESTANTS[name].peer) else name,
-            *(_interval(row["figures"][column]) for column in columns),
+            *(interval(row["figures"][column]) for column in columns),
             _gain(found, name, lead),
             str(row["tried"] + 1),
             f"{row['fit_s']:.1f} ({row['fit_cpu_s']:.1f})",
@@ -62,15 +63,17 @@ def markdown(rows: list[Row], split: str, seed: int) -> str:
 def _gain(found: dict[str, Row], name: str, lead: str | None) -> str:
     ours = CONTESTANTS[name].ours
     if not CONTESTANTS[name].peer:
-        return f"{_signed(gain(found[name], found[lead]))} over {lead}" if lead else ""
-    return f"{_signed(gain(found[ours], found[name]))} for {ours}" if ours in found else ""
+        return f"{signed(gain(found[name], found[lead]))} over {lead}" if lead else ""
+    return f"{signed(gain(found[ours], found[name]))} for {ours}" if ours in found else ""
 
 
-def _signed(told: tuple[float, float, float]) -> str:
+def signed(told: tuple[float, float, float]) -> str:
+    """Return a gain with its interval as a cell."""
     value, low, high = told
     return f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
-def _interval(told: list[float]) -> str:
+def interval(told: Sequence[float]) -> str:
+    """Return a figure between 0 and 1 with its interval as a cell."""
     value, low, high = (f"{each:.4f}".removeprefix("0") for each in told)
     return f"{value} [{low}, {high}]"

@@ -42,12 +42,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Split:
-    """A data set's two parts. ``repeats``: whether what a shopper has already may be the right answer."""
+    """A data set's two parts. ``repeats``: whether what a shopper has already may be the right answer.
+
+    ``who``: each shopper's number in the whole data set, so that who is in several draws is known as one person.
+    """
 
     data: str
     validation: Part
     test: Part
     repeats: bool
+    who: Ints
 
     def part(self, name: str) -> Part:
         """Return the part of this name, one of ``PARTS``."""
@@ -55,7 +59,7 @@ class Split:
 
     @property
     def digest(self) -> str:
-        """Tells two splits apart: twelve hexadecimal digits of a hash over everything in it."""
+        """Tells two splits apart: twelve hexadecimal digits of a hash over everything that is learnt or judged."""
         found = hashlib.sha256(f"{self.data} {self.repeats}".encode())
         for name, array in sorted(_arrays(self).items()):
             found.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -65,7 +69,8 @@ class Split:
     def save(self, path: Path) -> None:
         """Write everything; the file appears whole or not at all."""
         aside = path.with_suffix(".part.npz")
-        np.savez_compressed(aside, data=self.data, repeats=self.repeats, **_arrays(self))  # type: ignore[arg-type]
+        named = {"data": np.array(self.data), "repeats": np.array(self.repeats), "who": self.who}
+        np.savez_compressed(aside, **named, **_arrays(self))  # type: ignore[arg-type]
         aside.replace(path)
 
     @classmethod
@@ -74,7 +79,7 @@ class Split:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         validation, test = (_part(arrays, name) for name in PARTS)
-        return cls(str(arrays["data"]), validation, test, bool(arrays["repeats"]))
+        return cls(str(arrays["data"]), validation, test, bool(arrays["repeats"]), arrays["who"])
 
 
 def _arrays(split: Split) -> dict[str, NDArray[Any]]:
@@ -98,8 +103,11 @@ def _part(arrays: dict[str, NDArray[Any]], name: str) -> Part:
     return Part(Interactions(shopper, item, time, weight, items, shoppers), now, truth)
 
 
-def of_sequences(sequences: list[list[int]], items: int, *, seed: int = 0) -> Split:
-    """Return the games' split of sequences of three items or more; an item's time is its place, from the end."""
+def of_sequences(sequences: list[list[int]], items: int, *, who: Ints | None = None, seed: int = 0) -> Split:
+    """Return the games' split of sequences of three items or more; an item's time is its place, from the end.
+
+    ``who`` has each sequence's number in the whole data set; without it, these are the whole.
+    """
     size = np.array([len(each) for each in sequences], dtype=np.int64)
     if len(size) == 0 or size.min() < 3:
         raise ValueError("A sequence needs three items: one to learn from, one to tune on, one to test on.")
@@ -118,7 +126,8 @@ def of_sequences(sequences: list[list[int]], items: int, *, seed: int = 0) -> Sp
         }
         return Part(learnt, rankers.NOW - kept_back * DAY, sampled(truth, most, seed))
 
-    return Split(rankers.DATA, part(1, VALIDATED), part(0, TESTED), repeats=False)
+    who = np.arange(len(size)) if who is None else who
+    return Split(rankers.DATA, part(1, VALIDATED), part(0, TESTED), repeats=False, who=who)
 
 
 def games(*, items: int | None = None, users: int | None = None, seed: int = 0) -> Split:
@@ -131,11 +140,10 @@ def games(*, items: int | None = None, users: int | None = None, seed: int = 0) 
         code = np.full(len(count), -1)
         code[np.sort(np.argsort(-count, kind="stable")[:items])] = np.arange(min(items, len(count)))
     sequences = [[int(code[item]) for item in each if code[item] >= 0] for each in sequences]
-    sequences = [each for each in sequences if len(each) >= 3]
-    if users is not None and users < len(sequences):
-        chosen = np.sort(np.random.default_rng(seed).choice(len(sequences), users, replace=False))
-        sequences = [sequences[at] for at in chosen]
-    return of_sequences(sequences, int((code >= 0).sum()), seed=seed)
+    who = np.array([at for at, each in enumerate(sequences) if len(each) >= 3], dtype=np.int64)
+    if users is not None and users < len(who):
+        who = who[np.sort(np.random.default_rng(seed).choice(len(who), users, replace=False))]
+    return of_sequences([sequences[at] for at in who], int((code >= 0).sum()), who=who, seed=seed)
 
 
 def of_frames(data: str, frames: Frames, found: Interactions, *, seed: int = 0) -> Split:
@@ -147,7 +155,7 @@ def of_frames(data: str, frames: Frames, found: Interactions, *, seed: int = 0) 
         past = found.before(since)
         past.catalogue = None  # the race is between those who read who turned to what
         parts.append(Part(past, since, sampled(preference.bought(frames, past, since, until), most, seed)))
-    return Split(data, parts[0], parts[1], repeats=True)
+    return Split(data, parts[0], parts[1], repeats=True, who=np.arange(found.shoppers))
 
 
 def sampled(truth: Truth, most: int, seed: int) -> Truth:

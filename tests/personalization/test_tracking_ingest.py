@@ -357,9 +357,7 @@ def test_what_the_quick_encoder_declines_is_stored_as_exactly() -> None:
     shopper, born = make_shopper(), datetime(2026, 3, 1, 12, tzinfo=fixed(timedelta(minutes=19, seconds=32)))
     rows = [
         EventData("pos", "old", "page_viewed", shopper.pk, born, properties={"path": "/", "serial": 2**70}),
-        EventData(
-            "pos", "new", "page_viewed", shopper.pk, born.astimezone(UTC), properties={"path": "/ä", "no": None}
-        ),
+        EventData("pos", "new", "page_viewed", shopper.pk, born.astimezone(UTC), properties={"path": "/ä", "no": None}),
     ]
     assert storage.insert_events(rows, received_at=timezone.now()) == 2
     stored = {event.event_id: event for event in Event.objects.all()}

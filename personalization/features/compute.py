@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from personalization.features import behaviour
 from personalization.features.behaviour import Past
 from personalization.features.frames import NEVER, TYPE_CODE, Floats, Frames, Ints, Offers
+from personalization.features.pace import Pace
 from personalization.features.series import Series
 from personalization.features.specification import INDEX, NAMES, RATE_PRIOR
 from personalization.features.turned import Turned
@@ -61,6 +62,7 @@ class FeatureBuilder:
         every = np.ones(len(events), dtype=bool)
         self._all = self._series(every)
         self._orders = self._series(events.type == TYPE_CODE["order_placed"], events.value)
+        self._pace = Pace(frames)
         self._by_type = {
             name: self._series(events.type == TYPE_CODE[name])
             for name in ("product_viewed", "search_performed", "basket_changed")
@@ -225,18 +227,24 @@ class FeatureBuilder:
         threshold = np.maximum(offers.threshold[offer], 1.0)
         benefit = effective_benefit(offers, basket, offer)
         put("depth", benefit / np.maximum(np.maximum(basket, offers.threshold[offer]), 1.0))
-        put("reach", out[:, INDEX["spend_per_day"]] * hours / 24 / threshold)
         put("basket_to_threshold", basket / threshold)
-        orders = self._orders.count(rows.shopper, rows.time)
-        reaching = self._orders.at_least(rows.shopper, rows.time, offers.threshold[offer])
-        put("threshold_rate", _rate(reaching, orders))
-        put("threshold_orders", reaching / np.maximum(orders, 1) * out[:, INDEX["orders_per_day"]] * hours / 24)
+        self._put_pace(put, rows, hours)
         put("benefit_to_basket", np.where(basket > 0, benefit / np.maximum(basket, 1.0), 0.0))
         category = offers.category[offer]
         width = max(len(self.frames.categories), 1)
         within = self._interest.count(rows.shopper * width + np.maximum(category, 0), rows.time)
         total = self._interest_all.count(rows.shopper, rows.time)
         put("category_share", np.where((category >= 0) & (total > 0), within / np.maximum(total, 1), 0.0))
+
+    def _put_pace(self, put, rows: Rows, hours: Floats) -> None:  # type: ignore[no-untyped-def]
+        """Put what to expect of each shopper in the hours that they have, per the offer's threshold."""
+        shopper, time, threshold = rows.shopper, rows.time, self.frames.offers.threshold[rows.offer]
+        days = behaviour.observed_days(time, self.frames.shoppers.joined[shopper], self.frames.start)
+        spend = self._pace.expected_spend(self._orders.total(shopper, time), days, time)
+        reaching = self._orders.at_least(shopper, time, threshold)
+        put("reach", spend * hours / 24 / np.maximum(threshold, 1.0))
+        put("threshold_rate", _rate(reaching, self._orders.count(shopper, time)))
+        put("threshold_orders", self._pace.expected_orders(reaching, days, time, threshold) * hours / 24)
 
 
 def _last_moments(frames: Frames) -> Ints:

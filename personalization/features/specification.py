@@ -156,6 +156,8 @@ CATEGORICAL = tuple(position for position, feature in enumerate(FEATURES) if fea
 PROFILE = tuple(position for position, feature in enumerate(FEATURES) if feature.group == "profile")
 RATE_PRIOR = 2.0
 """Pseudo-exposures by which rates are shrunk towards one half."""
+PACE_DAYS = 14.0
+"""Days of the shop's pace that stand beside a shopper's own days in what is expected of them."""
 REVIEW_PRIOR = 5.0
 """Neutral pseudo-reviews by which a category's sentiment is shrunk."""
 VERSION = "5"

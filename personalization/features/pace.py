@@ -25,6 +25,7 @@ class Pace:
         self._since = np.sort(_known_since(frames)) - frames.start
         self._sum = np.concatenate(([np.int64(0)], np.cumsum(self._since)))
         self._start = frames.start
+        self._counted: dict[tuple[int, float], float] = {}
 
     def expected_spend(self, spent: Floats, days: Floats, time: Ints) -> Floats:
         """Return the spend a day to expect of shoppers who spent so much in so many days."""
@@ -32,7 +33,21 @@ class Pace:
 
     def expected_orders(self, reaching: Floats, days: Floats, time: Ints, floor: Floats) -> Floats:
         """Return the orders of at least ``floor`` a day to expect of shoppers who placed ``reaching`` of them."""
-        return self._expected(reaching, days, self._orders.at_least(np.zeros_like(time), time, floor), time)
+        return self._expected(reaching, days, self._reaching(time, floor), time)
+
+    def _reaching(self, time: Ints, floor: Floats) -> Floats:
+        """Return how many orders of everybody lie before each time and reach each floor."""
+        if not len(time) or time.min() != time.max():
+            return self._orders.at_least(np.zeros_like(time), time, floor)
+        # A batch asks block after block for one moment and the same few floors: each is counted once.
+        floors, which = np.unique(floor, return_inverse=True)
+        return np.array([self._at(int(time[0]), float(least)) for least in floors])[which]
+
+    def _at(self, moment: int, floor: float) -> float:
+        if (moment, floor) not in self._counted:
+            one = np.array([moment], dtype=np.int64)
+            self._counted[moment, floor] = float(self._orders.at_least(np.zeros_like(one), one, np.array([floor]))[0])
+        return self._counted[moment, floor]
 
     def _expected(self, own: Floats, days: Floats, everybody: Floats, time: Ints) -> Floats:
         expected: Floats = (own + PACE_DAYS * everybody / self._days(time)) / (days + PACE_DAYS)

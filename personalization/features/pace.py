@@ -3,6 +3,9 @@
 A week's history tells less of a shopper than a year's. What somebody will spend in the time of an offer is therefore
 expected as the mean of a gamma distribution after a Poisson count: their own days weigh as days, the shop's pace as
 ``PACE_DAYS`` more. So a model that learnt from young histories holds on longer ones, whose bare rates say more.
+
+What one order comes to is bounded here: it says something of its own shopper, and an absurd one (a till's mistake, a
+wholesaler) would otherwise be what to expect of everybody.
 """
 
 from __future__ import annotations
@@ -11,8 +14,8 @@ import numpy as np
 
 from personalization.features.frames import NEVER, TYPE_CODE, Floats, Frames, Ints
 from personalization.features.reference import DAY
-from personalization.features.series import Series
-from personalization.features.specification import PACE_DAYS
+from personalization.features.series import DECIMALS, Series
+from personalization.features.specification import PACE_BOUND, PACE_DAYS
 
 
 class Pace:
@@ -22,6 +25,7 @@ class Pace:
         events = frames.events
         orders = events.type == TYPE_CODE["order_placed"]
         self._orders = Series(np.zeros(int(orders.sum()), np.int64), events.time[orders], events.value[orders])
+        self._placed, self._spent = _running_spend(events.time[orders], events.value[orders])
         self._since = np.sort(_known_since(frames)) - frames.start
         self._sum = np.concatenate(([np.int64(0)], np.cumsum(self._since)))
         self._start = frames.start
@@ -29,7 +33,8 @@ class Pace:
 
     def expected_spend(self, spent: Floats, days: Floats, time: Ints) -> Floats:
         """Return the spend a day to expect of shoppers who spent so much in so many days."""
-        return self._expected(spent, days, self._orders.total(np.zeros_like(time), time), time)
+        everybody = self._spent[np.searchsorted(self._placed, time)] / DECIMALS
+        return self._expected(spent, days, everybody, time)
 
     def expected_orders(self, reaching: Floats, days: Floats, time: Ints, floor: Floats) -> Floats:
         """Return the orders of at least ``floor`` a day to expect of shoppers who placed ``reaching`` of them."""
@@ -61,11 +66,29 @@ class Pace:
         return days
 
 
+def _running_spend(time: Ints, value: Floats) -> tuple[Ints, Ints]:
+    """Return when orders were placed, ascending, and what the first 0, 1, … of them come to, in whole parts.
+
+    An order counts for ``PACE_BOUND`` times the geometric mean of those before its moment at most. A mean of amounts
+    would be drawn up by the very one that is to be bounded; the first order of all has nothing to be measured by.
+    """
+    order = np.argsort(time, kind="stable")
+    time, value = time[order], value[order]
+    sold, before = value > 0, np.searchsorted(time, time)
+    many = np.concatenate(([0], np.cumsum(sold)))[before]
+    logs = np.concatenate(([0.0], np.cumsum(np.log(np.where(sold, value, 1.0)))))[before]
+    most = np.where(many > 0, PACE_BOUND * np.exp(logs / np.maximum(many, 1)), np.inf)
+    exact = np.round(np.clip(value, -most, most) * DECIMALS).astype(np.int64)
+    return time, np.concatenate(([np.int64(0)], np.cumsum(exact)))
+
+
 def _known_since(frames: Frames) -> Ints:
-    """Return when each shopper was known: joined, or from the log's start where that was earlier; else first seen."""
+    """Return since when each shopper is known, from the log's start on: joined or first seen, whichever came earlier.
+
+    Whoever was back-filled joined when the app was installed; their orders lie before that, and so do their days.
+    """
     first = np.full(len(frames.shoppers), NEVER, np.int64)
     np.minimum.at(first, frames.events.shopper, frames.events.time)
-    joined = frames.shoppers.joined
-    since = np.maximum(np.where(joined == NEVER, first, joined), frames.start)
+    since = np.maximum(np.minimum(frames.shoppers.joined, first), frames.start)
     known: Ints = since[since != NEVER]
     return known

@@ -158,6 +158,8 @@ RATE_PRIOR = 2.0
 """Pseudo-exposures by which rates are shrunk towards one half."""
 PACE_DAYS = 14.0
 """Days of the shop's pace that stand beside a shopper's own days in what is expected of them."""
+PACE_BOUND = 100.0
+"""How many times what orders usually come to one order may count for in the shop's pace."""
 REVIEW_PRIOR = 5.0
 """Neutral pseudo-reviews by which a category's sentiment is shrunk."""
 VERSION = "5"

@@ -5,6 +5,7 @@ Times lie on a coarse grid with a millisecond's jitter, so that ties and exact w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,6 +28,7 @@ from personalization.features.frames import (
     Shoppers,
 )
 from personalization.features.reference import History, OfferTerms, PastEvent, ShopPace
+from personalization.features.specification import PACE_BOUND
 from personalization.types import OfferKind
 
 HOUR = 3_600_000
@@ -108,15 +110,20 @@ class Shop:
 
     def pace(self, time: int, threshold: float) -> ShopPace:
         """Return what all shoppers together did a day before ``time``: spent, and ordered for ``threshold`` or more."""
-        placed = [row.value for row in self.happenings if row.type == "order_placed" and row.time < time]
+        orders = [row for row in self.happenings if row.type == "order_placed" and row.time < time]
         days = 0.0
         for place, person in enumerate(self.people):
             seen = [row.time for row in self.happenings if row.shopper == place]
             seen += [row.time for row in self.shown if row.shopper == place and row.offer >= 0]
-            since = min(seen, default=time) if person.joined is None else person.joined
+            since = min([*seen, time] if person.joined is None else [*seen, person.joined])
             days += max(time - max(since, self.start()), 0) / DAY
         days = max(days, 1.0)
-        return ShopPace(sum(placed) / days, sum(value >= threshold for value in placed) / days)
+        spent = 0.0
+        for order in orders:
+            earlier = [math.log(row.value) for row in orders if row.time < order.time and row.value > 0]
+            most = PACE_BOUND * math.exp(sum(earlier) / len(earlier)) if earlier else math.inf
+            spent += round(max(min(order.value, most), -most), 4)
+        return ShopPace(spent / days, sum(order.value >= threshold for order in orders) / days)
 
     def last_moment(self, row: Shown) -> int:
         """Return until when an offer that was shown could be used."""
@@ -213,7 +220,7 @@ def rows_of(pairs: Sequence[tuple[int, int, int, int]]) -> Rows:
 times = st.builds(
     lambda step, jitter: ORIGIN + step * (DAY // 2) + jitter, st.integers(0, 60), st.sampled_from([0, 0, 0, -1, 1])
 )
-money = st.integers(0, 50_000).map(lambda cents: cents / 100)
+money = st.one_of(st.integers(0, 50_000), st.sampled_from([1, 10_000_000])).map(lambda cents: cents / 100)
 shares = st.sampled_from([0.0, 1.0])
 attributes = st.fixed_dictionaries(
     {},

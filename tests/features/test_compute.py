@@ -158,6 +158,29 @@ def test_the_longer_a_shopper_is_known_the_less_the_shop_s_pace_says_of_them() -
     assert other.tolist() == pytest.approx([5 - 5 * share for share in (1 / 15, 1 / 2, 4 / 5)])
 
 
+def test_one_absurd_order_is_not_what_to_expect_of_everybody() -> None:
+    """A till's mistake of 10,000 million among orders of 40 says much of its own shopper, little of the others."""
+    orders = [Happening(who, ORIGIN + day * DAY, "order_placed", value=40.0) for who in range(20) for day in range(10)]
+    mistake = Happening(0, ORIGIN + 5 * DAY + 1, "order_placed", value=1e10)
+    shop = Shop([Person(joined=ORIGIN) for _ in range(21)], [OfferTerms(0, "coupon", threshold=40)], orders)
+    moment = ORIGIN + 10 * DAY
+    pairs = [(who, 0, moment, moment + DAY) for who in (0, 1, 20)]
+    before, after = (build(each, pairs)[:, INDEX["reach"]] for each in (shop, shop.with_more([mistake], [])))
+    assert (after[1:] < 2 * before[1:]).all()
+    assert (after[1:] > before[1:]).all(), "it counts, as the hundred orders that it may stand for"
+    assert after[0] > 1e6 * before[0], "the negative control: their own reach tells of it"
+
+
+def test_who_was_back_filled_has_been_a_shopper_since_their_first_order() -> None:
+    """Their row is as old as the installation. Two years of orders in the three days since would be an absurd pace."""
+    installed = ORIGIN + 700 * DAY
+    orders = [Happening(who, ORIGIN + day * DAY, "order_placed", value=10.0) for who in (0, 1) for day in range(700)]
+    people = [Person(joined=installed), Person(joined=installed), Person(joined=installed + 2 * DAY)]
+    moment = installed + 3 * DAY
+    row = build(Shop(people, [OfferTerms(0, "coupon", threshold=10)], orders), [(2, 0, moment, moment + DAY)])[0]
+    assert row[INDEX["reach"]] == pytest.approx(14 * (1400 / (703 * 2 + 1)) / (1 + 14))
+
+
 def test_block_after_block_of_one_moment_counts_everybody_s_orders_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """As scoring asks: the second block of shoppers costs no pass over the shop's orders, and says the same."""
     events = [Happening(who, ORIGIN + who * HOUR, "order_placed", value=10.0 * who) for who in range(6)]

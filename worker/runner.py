@@ -14,6 +14,7 @@ from personalization.learning import handlers, jobs, shards
 from personalization.learning import wordings as words
 from personalization.learning.handlers import Stage
 from personalization.learning.jobs import Job
+from personalization.learning.publish import Superseded
 from personalization.learning.sentences import Said, Sentence, of_error
 from personalization.pure.redaction import redact
 from personalization.types import JobKind, JobState
@@ -88,8 +89,8 @@ def help_out(score_set_id: int) -> int:
         return 0
     try:
         return score.join(score_set)
-    except LeaseLost:
-        logger.warning("%s was finished or given up meanwhile", score_set)
+    except (LeaseLost, Superseded):
+        logger.warning("%s was finished, overtaken or given up meanwhile", score_set)
         return 0
 
 

@@ -191,7 +191,11 @@ def join(score_set: ScoreSet) -> int:
 
 
 def _read(score_set: ScoreSet, stage: Stage) -> Scorer:
-    """Read the data as of the set's moment and load the set's versions, whoever is champion by now."""
+    """Read the data as of the set's moment and load the set's versions, whoever is champion by now.
+
+    Raises Superseded at once for a set that was left lying until newer scores went live.
+    """
+    publish.refuse_superseded(score_set)
     until = score_set.cutoff_at
     assert until is not None
     frames = reading.load(score_set.population, until, lambda what: stage(what, 0.05))

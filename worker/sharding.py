@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from personalization.exceptions import LeaseLost
-from personalization.learning import jobs, shards
+from personalization.learning import jobs, publish, shards
 from personalization.learning.publish import ScoreSet
 from worker.pulse import Pulse
 
@@ -22,7 +22,8 @@ def work_off(score_set: ScoreSet, rows_of: RowsOf, *, leads: bool, told: Callabl
     """Take part after part; returns how many of them were done here. ``told``: the share of the whole that is done.
 
     Who ``leads`` the job stays until all parts are done: what another worker died at falls to it. Whoever helps leaves
-    when nothing waits. Raises LeaseLost when nobody wants the set any more; a part in hand is put back.
+    when nothing waits. Raises LeaseLost when nobody wants the set any more and Superseded when newer scores are live;
+    a part in hand is put back.
     """
     owner, here = jobs.owner(), 0
     with ExitStack() as stack:
@@ -31,6 +32,7 @@ def work_off(score_set: ScoreSet, rows_of: RowsOf, *, leads: bool, told: Callabl
             stack.enter_context(pulse)
         while shards.wanted(score_set):
             pulse.check()
+            publish.refuse_superseded(score_set)
             told(_share(score_set))
             shard = shards.take(score_set, owner, leads=leads)
             if shard is not None:

@@ -174,14 +174,12 @@ def forecast_view(model_admin: CampaignAdmin, request: HttpRequest, object_id: s
     if not may_compute(request):
         raise PermissionDenied
     try:
-        job = forecasting.request_forecast(campaign, request.user)
+        job, new = forecasting.request_forecast(campaign, request.user)
     except PersonalizationError as error:
         model_admin.message_user(request, explain(error), messages.ERROR)
     else:
-        model_admin.message_user(
-            request,
-            _("%(job)s waits for a worker, which computes the forecast. This page shows it when it is there.")
-            % {"job": job},
-            messages.SUCCESS,
-        )
+        told = _("%(job)s waits for a worker, which computes the forecast. This page shows it when it is there.")
+        if not new:
+            told = _("%(job)s computes this forecast already. This page shows it when it is there.")
+        model_admin.message_user(request, told % {"job": job}, messages.SUCCESS if new else messages.WARNING)
     return HttpResponseRedirect(reverse("admin:personalization_campaign_change", args=[campaign.pk]) + "#forecast")

@@ -180,12 +180,13 @@ class JobAdmin(ReadOnlyAdmin):
             return HttpResponseNotAllowed(["POST"])
         if not self.has_run_permission(request) or kind not in STARTABLE:
             raise PermissionDenied
-        job = _start(STARTABLE[kind], request.user)
-        if job is None:
-            self.message_user(request, gettext("A training is open already."), messages.WARNING)
-            return HttpResponseRedirect(reverse("admin:personalization_job_changelist"))
-        self.log_change(request, job, gettext("Queued."))
-        self.message_user(request, gettext("%(job)s waits for a worker.") % {"job": job}, messages.SUCCESS)
+        job, new = _start(STARTABLE[kind], request.user)
+        if new:
+            self.log_change(request, job, gettext("Queued."))
+            self.message_user(request, gettext("%(job)s waits for a worker.") % {"job": job}, messages.SUCCESS)
+        else:
+            told = gettext("Nothing was queued: %(job)s is open already.")
+            self.message_user(request, told % {"job": job}, messages.WARNING)
         return HttpResponseRedirect(reverse("admin:personalization_job_changelist"))
 
     def states_page(self, request: HttpRequest) -> HttpResponse:
@@ -272,15 +273,12 @@ class JobAdmin(ReadOnlyAdmin):
         }
 
 
-def _start(kind: JobKind, user: Any) -> Job | None:
-    """Queue a job of the shop's own; None where a training waits or runs already: there is never a second."""
+def _start(kind: JobKind, user: Any) -> tuple[Job, bool]:
+    """Queue a job of the shop's own, or find the one that is open already; return it, and whether it was queued now."""
     population = conf.get().population
-    params = {"population": population}
-    if kind != JobKind.TRAIN:
-        return jobs.enqueue(kind, params, by=user)
-    if retraining.open_training(population) is not None:
-        return None
-    return jobs.enqueue_alone(kind, retraining.alone_word(population), params, by=user)
+    if kind == JobKind.TRAIN:
+        return retraining.ask(population, by=user)
+    return jobs.ask(kind, {"population": population}, by=user)
 
 
 def _part(job: Job, part: str, content: Any) -> SafeString:

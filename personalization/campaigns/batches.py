@@ -75,7 +75,7 @@ def resume(batch: CodeBatch, *, by: Any = None) -> Job | None:
         return None
     job: Job | None = batch.job
     if job is None or not (jobs.retry(job) or job.finished_at is None):
-        job = jobs.enqueue(JobKind.CODES, {"batch": batch.pk}, by=by)
+        job, _new = jobs.ask(JobKind.CODES, {"batch": batch.pk}, by=by)
         CodeBatch.objects.filter(pk=batch.pk).update(job=job)
     job.refresh_from_db()
     return job

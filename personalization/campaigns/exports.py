@@ -54,7 +54,7 @@ def request_export(subject: CodeBatch | Offer, *, by: Any = None) -> Job:
     """Queue a job that writes the codes of a batch, or all an offer's codes that anybody may use."""
     what = "batch" if isinstance(subject, CodeBatch) else "offer"
     # Who asks belongs to what is asked: two people's exports are two jobs and two lines of the audit.
-    job = jobs.enqueue(JobKind.EXPORT, {what: subject.pk, "by": None if by is None else str(by.pk)}, by=by)
+    job, _new = jobs.ask(JobKind.EXPORT, {what: subject.pk, "by": None if by is None else str(by.pk)}, by=by)
     audit.note(by, subject, f"asked for an export of codes: job {job.pk}")
     return job
 

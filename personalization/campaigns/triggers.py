@@ -182,6 +182,4 @@ def queue_hourly(now: datetime | None = None) -> int:
     populations = list(_running().order_by().values_list("campaign__population", flat=True).distinct())
     if not populations or jobs.asked_since(JobKind.TRIGGERS, now - EVERY):
         return 0
-    for population in populations:
-        jobs.enqueue(JobKind.TRIGGERS, {"population": population})
-    return len(populations)
+    return sum(jobs.ask(JobKind.TRIGGERS, {"population": population})[1] for population in populations)

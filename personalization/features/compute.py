@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from personalization.features import behaviour
 from personalization.features.behaviour import Past
 from personalization.features.frames import NEVER, TYPE_CODE, Floats, Frames, Ints, Offers
+from personalization.features.pace import Pace
 from personalization.features.series import Series
 from personalization.features.specification import INDEX, NAMES, RATE_PRIOR
 from personalization.features.turned import Turned
@@ -25,6 +26,8 @@ HOUR = 3_600_000
 DAY = 24 * HOUR
 WEEK = 7 * DAY
 MONTH = 28 * DAY
+MOST_HOURS = 100 * 365 * 24
+"""No offer is valid for longer, whatever an import noted: its end must be a moment."""
 KINDS = tuple(kind.value for kind in OfferKind)
 TEXT_ATTRIBUTES = ("gender", "city", "tier")
 NUMBER_ATTRIBUTES = ("age", "income")
@@ -59,6 +62,7 @@ class FeatureBuilder:
         every = np.ones(len(events), dtype=bool)
         self._all = self._series(every)
         self._orders = self._series(events.type == TYPE_CODE["order_placed"], events.value)
+        self._pace = Pace(frames)
         self._by_type = {
             name: self._series(events.type == TYPE_CODE[name])
             for name in ("product_viewed", "search_performed", "basket_changed")
@@ -68,7 +72,7 @@ class FeatureBuilder:
             for name in ("offer_shown", "offer_viewed", "offer_clicked", "coupon_redeemed")
         }
         shown = frames.exposures.offer >= 0
-        self._closed = Series(frames.exposures.shopper[shown], frames.exposures.window_end[shown])
+        self._closed = Series(frames.exposures.shopper[shown], _last_moments(frames)[shown])
         interested = (events.category >= 0) & np.isin(
             events.type,
             [TYPE_CODE["product_viewed"], TYPE_CODE["basket_changed"], TYPE_CODE["category_viewed"]],
@@ -204,7 +208,7 @@ class FeatureBuilder:
         put("same_redeem_rate", _rate(redeemed_same.count(pair, time), same))
         put("kind_redeem_rate", _rate(redeemed_kind.count(kind, time), shown_kind.count(kind, time)))
         put("offer_gap_hours", behaviour.gap_hours(time, shown.last(shopper, time)))
-        # Shown before t and not closed before t: every window opens when its offer is shown.
+        # Shown before t and not over before t: no offer ends before it is shown.
         put("open_offers", np.maximum(received - self._closed.count(shopper, time), 0))
 
     def _put_offer(self, put, rows: Rows, out: Floats) -> None:  # type: ignore[no-untyped-def]
@@ -214,11 +218,8 @@ class FeatureBuilder:
         put("amount", offers.amount[offer])
         put("percent", offers.percent[offer])
         put("threshold", offers.threshold[offer])
-        hours = (rows.window_end - rows.time) / HOUR
-        put(
-            "window_hours",
-            np.where(np.isnan(offers.hours[offer]), hours, np.minimum(offers.hours[offer], hours)),
-        )
+        hours = np.fmin(offers.hours[offer], (rows.window_end - rows.time) / HOUR)
+        put("window_hours", hours)
         for position, name in enumerate(("channel_web", "channel_mobile", "channel_social")):
             put(name, offers.channels[offer, position])
         put("members_only", offers.members_only[offer])
@@ -226,14 +227,37 @@ class FeatureBuilder:
         threshold = np.maximum(offers.threshold[offer], 1.0)
         benefit = effective_benefit(offers, basket, offer)
         put("depth", benefit / np.maximum(np.maximum(basket, offers.threshold[offer]), 1.0))
-        put("reach", out[:, INDEX["spend_per_day"]] * hours / 24 / threshold)
         put("basket_to_threshold", basket / threshold)
+        self._put_pace(put, rows, hours)
         put("benefit_to_basket", np.where(basket > 0, benefit / np.maximum(basket, 1.0), 0.0))
         category = offers.category[offer]
         width = max(len(self.frames.categories), 1)
         within = self._interest.count(rows.shopper * width + np.maximum(category, 0), rows.time)
         total = self._interest_all.count(rows.shopper, rows.time)
         put("category_share", np.where((category >= 0) & (total > 0), within / np.maximum(total, 1), 0.0))
+
+    def _put_pace(self, put, rows: Rows, hours: Floats) -> None:  # type: ignore[no-untyped-def]
+        """Put what to expect of each shopper in the hours that they have, per the offer's threshold."""
+        shopper, time, threshold = rows.shopper, rows.time, self.frames.offers.threshold[rows.offer]
+        days = behaviour.observed_days(time, self.frames.shoppers.joined[shopper], self.frames.start)
+        spend = self._pace.expected_spend(self._orders.total(shopper, time), days, time)
+        reaching = self._orders.at_least(shopper, time, threshold)
+        put("reach", spend * hours / 24 / np.maximum(threshold, 1.0))
+        put("threshold_rate", _rate(reaching, self._orders.count(shopper, time)))
+        put("threshold_orders", self._pace.expected_orders(reaching, days, time, threshold) * hours / 24)
+
+
+def _last_moments(frames: Frames) -> Ints:
+    """Return until when what each exposure showed can be used: for its offer's hours; where it names none, until the
+    outcome window ends. That window may be shorter than the offer is valid: it says what is counted, not what competes.
+    """
+    exposures, offers = frames.exposures, frames.offers
+    if not len(offers):
+        return exposures.window_end
+    hours = np.clip(offers.hours[exposures.offer], 0, MOST_HOURS)
+    own = exposures.time + np.nan_to_num(hours * HOUR).astype(np.int64)
+    ends: Ints = np.where(np.isnan(hours), exposures.window_end, own)
+    return ends
 
 
 def _rate(part: Floats, whole: Floats) -> Floats:

@@ -54,6 +54,8 @@ LABELS: dict[str, str | Promise] = {
     "kind_redeem_rate": _("share of offers of this kind used"),
     "reach": _("spend expected in the time, per threshold"),
     "basket_to_threshold": _("usual basket per threshold"),
+    "threshold_rate": _("share of baskets that reached the threshold"),
+    "threshold_orders": _("baskets expected in the time that reach the threshold"),
     "benefit_to_basket": _("benefit per usual basket"),
     "hour": _("hour of the day"),
     "weekday": _("day of the week"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
-from personalization.features.specification import RATE_PRIOR
+from personalization.features.specification import PACE_DAYS, RATE_PRIOR
 from personalization.pure.numbers import number_or_nan
 
 HOUR = 3_600_000
@@ -51,7 +51,7 @@ class OfferTerms:
 
 @dataclass(slots=True)
 class History:
-    """One shopper: profile, events (offers shown among them) and the ends of their offers' windows.
+    """One shopper: profile, events (offers shown among them) and the last moments at which those could be used.
 
     ``earlier`` is what the profile was before: (until when, attributes), in any order.
     """
@@ -59,16 +59,27 @@ class History:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     joined: int | None = None
     events: Sequence[PastEvent] = ()
-    window_ends: Sequence[int] = ()
+    last_moments: Sequence[int] = ()
     earlier: Sequence[tuple[int, Mapping[str, Any]]] = ()
 
 
-def reduce(history: History, offer: OfferTerms, time: int, window_end: int, start: int) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class ShopPace:
+    """What the shop's shoppers do a day, all together: money spent, and orders that reach the offer's threshold."""
+
+    spend: float = 0.0
+    reaching: float = 0.0
+
+
+def reduce(
+    history: History, offer: OfferTerms, time: int, window_end: int, start: int, pace: ShopPace
+) -> dict[str, float]:
     """Return every numeric feature of (shopper, offer, time); nan = missing. ``start`` is the shop's first event."""
     past = [event for event in history.events if event.time < time]
     features = {**_profile(history, time), **_behaviour(past, history, time, start)}
     features.update(_responses(past, history, offer, time))
     features.update(_terms(features, past, offer, time, window_end))
+    features.update(_expected(past, offer, features["window_hours"], _observed_days(history, time, start), pace))
     features["hour"] = float(time % DAY // HOUR)
     features["weekday"] = float((time // DAY + 3) % 7)
     return features
@@ -90,8 +101,7 @@ def _profile(history: History, time: int) -> dict[str, float]:
 def _behaviour(past: list[PastEvent], history: History, time: int, start: int) -> dict[str, float]:
     orders = [event for event in past if event.type == "order_placed"]
     spend = sum(event.value for event in orders)
-    since = start if history.joined is None else max(history.joined, start)
-    days = max((time - since) / DAY, 1.0)
+    days = _observed_days(history, time, start)
 
     def count(kind: str, window: int) -> int:
         return sum(event.type == kind and event.time >= time - window for event in past)
@@ -131,7 +141,7 @@ def _responses(past: list[PastEvent], history: History, offer: OfferTerms, time:
         return [event for event in events if event.kind == offer.kind]
 
     shown, viewed, redeemed = of("offer_shown"), of("offer_viewed"), of("coupon_redeemed")
-    closed = sum(end < time for end in history.window_ends)
+    closed = sum(end < time for end in history.last_moments)
     return {
         "received_28d": sum(event.time >= time - MONTH for event in shown),
         "received_7d": sum(event.time >= time - WEEK for event in shown),
@@ -151,6 +161,8 @@ def _terms(
     features: Mapping[str, float], past: list[PastEvent], offer: OfferTerms, time: int, window_end: int
 ) -> dict[str, float]:
     hours = (window_end - time) / HOUR
+    if offer.hours is not None:
+        hours = min(offer.hours, hours)
     mean = features["spend_mean"]
     basket = mean if mean == mean else 0.0
     floor = max(offer.threshold, 1.0)
@@ -166,16 +178,32 @@ def _terms(
         "percent": offer.percent,
         "threshold": offer.threshold,
         "depth": benefit / max(spend, 1.0),
-        "window_hours": hours if offer.hours is None else min(offer.hours, hours),
+        "window_hours": hours,
         "channel_web": offer.channels[0],
         "channel_mobile": offer.channels[1],
         "channel_social": offer.channels[2],
         "members_only": float(offer.members_only),
-        "reach": features["spend_per_day"] * hours / 24 / floor,
         "basket_to_threshold": basket / floor,
         "benefit_to_basket": benefit / max(basket, 1.0) if basket > 0 else 0.0,
         "category_share": within / len(looked) if offer.category and looked else 0.0,
     }
+
+
+def _expected(past: list[PastEvent], offer: OfferTerms, hours: float, days: float, pace: ShopPace) -> dict[str, float]:
+    spent = [event.value for event in past if event.type == "order_placed"]
+    reaching = sum(value >= offer.threshold for value in spent)
+    spend_a_day = (sum(spent) + PACE_DAYS * pace.spend) / (days + PACE_DAYS)
+    reaching_a_day = (reaching + PACE_DAYS * pace.reaching) / (days + PACE_DAYS)
+    return {
+        "reach": spend_a_day * hours / 24 / max(offer.threshold, 1.0),
+        "threshold_rate": (reaching + RATE_PRIOR / 2) / (len(spent) + RATE_PRIOR),
+        "threshold_orders": reaching_a_day * hours / 24,
+    }
+
+
+def _observed_days(history: History, time: int, start: int) -> float:
+    since = start if history.joined is None else max(history.joined, start)
+    return max((time - since) / DAY, 1.0)
 
 
 def _gap(events: list[PastEvent], time: int) -> float:

@@ -31,6 +31,7 @@ class Series:
         self._key = dense * self._width + rank
         self._first = np.searchsorted(dense, np.arange(len(self._groups)))
         values = np.zeros(len(time)) if value is None else value[order].astype(np.float64)
+        self._value = values if value is not None else values[:0]
         # Whole numbers: a later event, or another shopper's, cannot change a sum by its rounding error.
         exact = np.round(values * DECIMALS).astype(np.int64)
         self._sum = np.concatenate(([np.int64(0)], np.cumsum(exact)))
@@ -75,6 +76,24 @@ class Series:
         if not len(self._max):
             return np.zeros(len(group))
         return np.where(some, self._max[np.maximum(end - 1, 0)], 0.0)
+
+    def at_least(self, group: Ints, time: Ints, floor: Floats) -> Floats:
+        """Return how many events strictly before each time have at least the value ``floor`` of their row.
+
+        Costs a pass over the groups that are asked for, and those between them, for each distinct floor.
+        """
+        _known, first, end = self._locate(group, time)
+        found = np.zeros(len(group))
+        if not len(group) or not len(self._value):
+            return found
+        low = first.min()
+        values = self._value[low : end.max()]
+        floors, which = np.unique(floor, return_inverse=True)
+        for place, least in enumerate(floors):
+            rows = which == place
+            reached = np.concatenate(([np.int64(0)], np.cumsum(values >= least)))
+            found[rows] = reached[end[rows] - low] - reached[first[rows] - low]
+        return found
 
     def last(self, group: Ints, time: Ints) -> Ints:
         """Return the time of the last event strictly before each time; NEVER where there is none."""

@@ -116,13 +116,22 @@ FEATURES: tuple[Feature, ...] = (
     _history("click_rate", "attention: clicked per received (shrunk)", "share"),
     _history("redeem_rate", "response: redeemed per received (shrunk)", "share"),
     _history("offer_gap_hours", "fatigue: since the last offer", "hours", flag=True),
-    _history("open_offers", "competition: offers whose window is open"),
+    _history("open_offers", "competition: offers that can still be used"),
     _history("same_received_28d", "fatigue: this offer received", days=28),
     _history("same_view_rate", "response: this offer viewed per received (shrunk)", "share"),
     _history("same_redeem_rate", "response: this offer redeemed per received (shrunk)", "share"),
     _history("kind_redeem_rate", "response: this kind redeemed per received (shrunk)", "share"),
     Feature("reach", "cross", "spend expected in the window, per threshold", "ratio", impute="zero", log=True),
     Feature("basket_to_threshold", "cross", "usual basket, per threshold", "ratio", impute="zero", log=True),
+    Feature("threshold_rate", "cross", "share of baskets that reached the threshold (shrunk)", "share", impute="zero"),
+    Feature(
+        "threshold_orders",
+        "cross",
+        "baskets expected in the window that reach the threshold",
+        "orders",
+        impute="zero",
+        log=True,
+    ),
     Feature("benefit_to_basket", "cross", "benefit, per usual basket", "ratio", impute="zero", log=True),
     Feature("hour", "context", "time of day", "hours"),
     Feature("weekday", "context", "day of the week", "0–6"),
@@ -147,6 +156,8 @@ CATEGORICAL = tuple(position for position, feature in enumerate(FEATURES) if fea
 PROFILE = tuple(position for position, feature in enumerate(FEATURES) if feature.group == "profile")
 RATE_PRIOR = 2.0
 """Pseudo-exposures by which rates are shrunk towards one half."""
+PACE_DAYS = 14.0
+"""Days of the shop's pace that stand beside a shopper's own days in what is expected of them."""
 REVIEW_PRIOR = 5.0
 """Neutral pseudo-reviews by which a category's sentiment is shrunk."""
-VERSION = "4"
+VERSION = "5"

@@ -118,7 +118,7 @@ TOPICS: tuple[Topic, ...] = (
         "fit",
         _("How the offer fits the usual basket"),
         _("How well the offer fits your usual basket"),
-        ("reach", "basket_to_threshold", "benefit_to_basket"),
+        ("reach", "basket_to_threshold", "threshold_rate", "threshold_orders", "benefit_to_basket"),
     ),
     Topic(
         "moment",

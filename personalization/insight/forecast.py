@@ -42,9 +42,9 @@ LABELS = {
 }
 
 
-def request_forecast(campaign: Campaign, by: Any = None) -> Job:
-    """Queue the forecast of a campaign; a worker computes it."""
-    return jobs.enqueue(JobKind.FORECAST, {"campaign": campaign.pk}, by=by)
+def request_forecast(campaign: Campaign, by: Any = None) -> tuple[Job, bool]:
+    """Queue the forecast of a campaign for a worker; return its job, and False if that was open already."""
+    return jobs.ask(JobKind.FORECAST, {"campaign": campaign.pk}, by=by)
 
 
 def latest(campaign: Campaign) -> Forecast | None:

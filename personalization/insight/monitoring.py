@@ -41,8 +41,7 @@ def queue_due(now: datetime | None = None) -> int:
     population = conf.get().population
     if service.champion(population) is None and publish.live(population) is None:
         return 0  # nothing is in service yet
-    jobs.enqueue(JobKind.MONITOR, {"population": population})
-    return 1
+    return int(jobs.ask(JobKind.MONITOR, {"population": population})[1])
 
 
 def run(job: Job, params: dict[str, Any], stage: Stage, until: datetime | None = None) -> list[MonitoringReport]:

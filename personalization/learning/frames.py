@@ -158,7 +158,7 @@ def _offers(population: str, category_code: dict[str, int]) -> tuple[Offers, int
             max_discount=np.array(
                 [np.inf if offer.max_discount_minor is None else offer.max_discount_minor / scale for offer in found]
             ),
-            hours=np.array([number_or_nan(offer.attributes.get("duration_hours")) for offer in found]),
+            hours=np.array([_valid_hours(offer) for offer in found]),
             category=np.array([category_code.get(offer.category, -1) for offer in found], dtype=np.int64),
             channels=np.array(channels, dtype=np.float64).reshape(len(found), 3),
             members_only=np.array([float(bool(offer.tiers)) for offer in found]),
@@ -168,6 +168,13 @@ def _offers(population: str, category_code: dict[str, int]) -> tuple[Offers, int
         ),
         digits,
     )
+
+
+def _valid_hours(offer: Offer) -> float:
+    """Return for how long an offer can be used once it is shown: as its coupon says, else as an import noted."""
+    if offer.valid_hours is not None:
+        return float(offer.valid_hours)
+    return number_or_nan(offer.attributes.get("duration_hours"))
 
 
 def _exposures(population: str, position: dict[int, int], offers: Offers, cut: int, digits: int) -> Exposures:

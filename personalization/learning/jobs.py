@@ -5,12 +5,16 @@ Attempts are counted before the work begins, so that a job that kills its worker
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import socket
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
@@ -30,14 +34,57 @@ OPEN = (JobState.QUEUED.value, JobState.RUNNING.value)
 def enqueue(
     kind: JobKind, params: dict[str, Any] | None = None, *, by: Any = None, cutoff_at: datetime | None = None
 ) -> Job:
-    """Queue a job; an identical one that still waits is returned instead of queueing it twice."""
-    params = params or {}
+    """Queue a job because something has changed; an identical one that still waits is returned instead.
+
+    One that runs already may have read what was there before the change: another is queued behind it.
+    """
+    return _queued_once(_Same(kind.value, params or {}, cutoff_at), (JobState.QUEUED.value,), by)[0]
+
+
+def ask(
+    kind: JobKind, params: dict[str, Any] | None = None, *, by: Any = None, cutoff_at: datetime | None = None
+) -> tuple[Job, bool]:
+    """Queue a job because somebody, or the clock, wants it done; return it, and whether it was queued just now.
+
+    Whoever asks twice (a button pressed again) gets the identical job that waits or runs, and False.
+    """
+    return _queued_once(_Same(kind.value, params or {}, cutoff_at), OPEN, by)
+
+
+@dataclass(frozen=True, slots=True)
+class _Same:
+    """What makes two jobs the same work."""
+
+    kind: str
+    params: dict[str, Any]
+    cutoff_at: datetime | None
+
+    def jobs(self, states: Collection[str]) -> QuerySet[Job]:
+        """Return such jobs in these states, the oldest first."""
+        same = Job.objects.filter(kind=self.kind, params=self.params, cutoff_at=self.cutoff_at)
+        return same.filter(state__in=states).order_by("created_at", "pk")
+
+    def hold(self) -> None:
+        """Let nobody else queue the same until the transaction ends.
+
+        There is no row to lock while there is none. On SQLite a transaction holds the whole database already.
+        """
+        if connection.vendor == "postgresql":
+            text = json.dumps([self.kind, self.params, str(self.cutoff_at)], sort_keys=True)
+            key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], signed=True)
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+
+
+def _queued_once(same: _Same, states: Collection[str], by: Any) -> tuple[Job, bool]:
+    """Return the oldest of the same jobs in these states, else one that is queued now; and whether it was."""
     with transaction.atomic():
-        waiting = Job.objects.filter(kind=kind.value, state=JobState.QUEUED.value, params=params, cutoff_at=cutoff_at)
-        found = waiting.first()
+        same.hold()
+        found = same.jobs(states).first()
         if found is not None:
-            return found
-        return Job.objects.create(kind=kind.value, params=params, requested_by=by, cutoff_at=cutoff_at)
+            return found, False
+        made = Job.objects.create(kind=same.kind, params=same.params, cutoff_at=same.cutoff_at, requested_by=by)
+        return made, True
 
 
 def enqueue_alone(
@@ -205,11 +252,15 @@ def cancel(job: Job) -> bool:
 def retry(job: Job) -> bool:
     """Queue a job that failed, was cancelled or set aside once more, with fresh attempts.
 
-    One that has to be alone waits for nobody: False while another is open under its word.
+    False while the same work is open in another job, or one that has to be alone under its word.
     """
     ended = [JobState.FAILED.value, JobState.CANCELLED.value, JobState.QUARANTINED.value]
+    same = _Same(job.kind, job.params, job.cutoff_at)
     try:
         with transaction.atomic():
+            same.hold()
+            if same.jobs(OPEN).exists():
+                return False
             return bool(
                 Job.objects.filter(pk=job.pk, state__in=ended).update(
                     state=JobState.QUEUED.value,

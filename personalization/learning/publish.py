@@ -127,7 +127,7 @@ def publish(
             jobs.finish(job, {"score_set": score_set.pk, "shoppers": left})
         lock(score_set.population)
         _refuse_rolled_back(score_set)
-        _refuse_superseded(score_set)
+        refuse_superseded(score_set)
         retire_live(score_set.population)
         ScoreSet.objects.filter(pk=score_set.pk).update(
             state=ScoreSet.State.LIVE,
@@ -158,10 +158,12 @@ def _refuse_rolled_back(score_set: ScoreSet) -> None:
         raise RolledBack
 
 
-def _refuse_superseded(score_set: ScoreSet) -> None:
+def refuse_superseded(score_set: ScoreSet) -> None:
     """Raise Superseded if what is live was read later: of two scorings at once, the one that began first may end last.
 
-    Its champions may have been replaced since. A reading in the future (a clock that was off) outranks nobody.
+    Asked in the transaction that publishes, under :func:`lock`, and before each part: what will be dropped need not be
+    computed. Its champions may have been replaced since. A reading in the future (a clock that was off) outranks
+    nobody.
     """
     live = ScoreSet.objects.filter(population=score_set.population, state=ScoreSet.State.LIVE)
     if live.filter(created_at__gt=score_set.created_at, created_at__lte=timezone.now()).exists():

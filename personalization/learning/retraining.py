@@ -93,6 +93,17 @@ def alone_word(population: str) -> str:
     return f"train:{population}"
 
 
+def ask(population: str, *, by: Any = None) -> tuple[Job, bool]:
+    """Queue a training that somebody wants; return it, and True, or the one that is open already, and False."""
+    while True:
+        found = open_training(population)
+        if found is not None:
+            return found, False
+        made = jobs.enqueue_alone(JobKind.TRAIN, alone_word(population), {"population": population}, by=by)
+        if made is not None:
+            return made, True
+
+
 def open_training(population: str) -> Job | None:
     """Return the training of this population that waits or runs, whoever asked for it."""
     return jobs.still_open(JobKind.TRAIN).filter(params__population=population).first()

@@ -160,5 +160,4 @@ def queue_daily(now: datetime | None = None) -> int:
     population = conf.get().population
     if jobs.asked_since(JobKind.SHADOW, (now or timezone.now()) - EVERY) or not watched(population):
         return 0
-    jobs.enqueue(JobKind.SHADOW, {"population": population})
-    return 1
+    return int(jobs.ask(JobKind.SHADOW, {"population": population})[1])

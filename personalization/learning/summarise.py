@@ -29,5 +29,4 @@ def queue_daily(now: datetime | None = None) -> int:
     """Queue a summary of the shop's own shoppers once a day; returns how many were queued."""
     if jobs.asked_since(JobKind.SUMMARY, (now or timezone.now()) - EVERY):
         return 0
-    jobs.enqueue(JobKind.SUMMARY, {"population": conf.get().population})
-    return 1
+    return int(jobs.ask(JobKind.SUMMARY, {"population": conf.get().population})[1])

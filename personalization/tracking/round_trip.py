@@ -6,7 +6,6 @@ that the page's own tags need not ask for them again. SQLite makes no round trip
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -75,7 +74,7 @@ def store(request: HttpRequest, asks: Asker, row: EventData, purpose: Purpose, *
     The row's own shopper is ignored. Where a consent manager decides, it has agreed already, and so has ``CONTRACT``.
     None: nobody was found, so nothing was stored.
     """
-    fields = json.dumps(storage.encode(row, row.occurred_at.isoformat(), False))
+    fields = storage.as_json(storage.encode(row, storage.instant(row.occurred_at), False))
     shared = [timezone.now().isoformat(), None, is_bot]
     decided = purpose == Purpose.CONTRACT or adapters.consent() is not None
     key = claim_hex(row.source, row.event_id)

@@ -44,10 +44,22 @@ def test_a_button_queues_a_job_and_runs_nothing(client, operator, kind):
     assert job.params == {"population": "shop"}
 
 
-def test_a_second_training_is_not_queued_beside_the_first(client, operator):
-    url = reverse("admin:personalization_job_start", args=["train"])
+@pytest.mark.parametrize("state", ["queued", "running"])
+@pytest.mark.parametrize("kind", ["train", "score", "shadow"])
+def test_a_button_that_is_pressed_twice_queues_once(client, operator, kind, state):
+    url = reverse("admin:personalization_job_start", args=[kind])
     client.post(url)
-    assert "A training is open already." in client.post(url, follow=True).content.decode()
+    Job.objects.update(state=state)
+    job = Job.objects.get()
+    assert f"Nothing was queued: {job} is open already." in client.post(url, follow=True).content.decode()
+    assert Job.objects.count() == 1
+
+
+def test_a_training_from_the_console_counts_too(client, operator):
+    """It has other parameters, and no word of its own."""
+    job = Job.objects.create(kind="train", params={"population": "shop", "seed": 1}, state="running")
+    url = reverse("admin:personalization_job_start", args=["train"])
+    assert f"Nothing was queued: {job} is open already." in client.post(url, follow=True).content.decode()
     assert Job.objects.count() == 1
 
 

@@ -105,7 +105,7 @@ def _seconds(contender: str, rows: list[EventData]) -> float:
 
 def _text(rows: list[EventData]) -> str:
     shared = [timezone.now().isoformat(), None, False]
-    encoded = ([*storage.encode(row, row.occurred_at.isoformat(), False), *shared] for row in rows)
+    encoded = ([*storage.encode(row, storage.instant(row.occurred_at), False), *shared] for row in rows)
     return "".join("\t".join(map(storage.copied, fields)) + "\n" for fields in encoded)
 
 

@@ -12,6 +12,7 @@ from tests.concurrency.verdict import assert_guard_matters
 from tests.support.scale import rounds
 
 RACES = (
+    "jobs.AskedAtOnce",
     "jobs.OneJobManyWorkers",
     "jobs.BackFromTheDead",
     "jobs.CancelledWhileFinishing",

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from personalization.features import behaviour, counted, exported, reference, rollup_sql, rollups, summaries
 from personalization.features.frames import NEVER, milliseconds
-from personalization.features.reference import History, OfferTerms, PastEvent
+from personalization.features.reference import History, OfferTerms, PastEvent, ShopPace
 from personalization.models import CatalogItem, Event, Shopper, ShopperInterest, ShopperSummary
 from personalization.ports.signals import events_rewritten
 from personalization.privacy import erasure
@@ -199,14 +199,14 @@ def _check_features(
     for place, stream in enumerate(streams):
         history = History({}, None if joined[place] == NEVER else int(joined[place]), stream)
         for code, name in enumerate(known):
-            wanted = reference.reduce(history, OfferTerms(0, "coupon", category=name), time, time, start)
+            wanted = reference.reduce(history, OfferTerms(0, "coupon", category=name), time, time, start, ShopPace())
             share = looks[place, code] / max(looks[place].sum(), 1)
             assert abs(share - wanted["category_share"]) < 1e-9, (at, name, shoppers[place].pk)
     for form, read in forms.items():
         found = behaviour.features(read(), times, days)
         for place, stream in enumerate(streams):
             history = History({}, None if joined[place] == NEVER else int(joined[place]), stream)
-            wanted = reference.reduce(history, OfferTerms(0, "coupon"), time, time, start)
+            wanted = reference.reduce(history, OfferTerms(0, "coupon"), time, time, start, ShopPace())
             for name, values in found.items():
                 np.testing.assert_allclose(
                     values[place], wanted[name], rtol=1e-9, atol=1e-6, err_msg=f"{form} {name} {at}"

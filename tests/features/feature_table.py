@@ -11,7 +11,7 @@ from django.utils import translation
 
 from personalization.features import turned
 from personalization.features.labels import label
-from personalization.features.specification import FEATURES, RATE_PRIOR, REVIEW_PRIOR, Feature
+from personalization.features.specification import FEATURES, PACE_DAYS, RATE_PRIOR, REVIEW_PRIOR, Feature
 from personalization.features.topics import BY_CODE, OF_FEATURE
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "features.md"
@@ -30,7 +30,8 @@ INTRODUCTION = f"""# Features
 
 Every estimator reads these {len(FEATURES)} columns, in this order. Each is *point in time*: for a row (shopper, offer,
 moment) only what happened strictly before the moment counts, and the profile is the one of that moment. Money is in
-major units of the currency. Rates are shrunk towards one half by {RATE_PRIOR:g} pseudo-exposures.
+major units of the currency. Rates are shrunk towards one half by {RATE_PRIOR:g} pseudo-exposures;
+what is expected of a shopper in an offer's time is shrunk towards the shop's pace by {PACE_DAYS:g} days.
 
 *Preparation* says what the linear model and the network see: the value is clipped to the quantiles 0.1 % and 99.9 %,
 passed through log(1 + x) where it says log, a missing value is replaced, and the column is scaled to mean 0 and

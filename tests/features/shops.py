@@ -26,7 +26,7 @@ from personalization.features.frames import (
     Offers,
     Shoppers,
 )
-from personalization.features.reference import History, OfferTerms, PastEvent
+from personalization.features.reference import History, OfferTerms, PastEvent, ShopPace
 from personalization.types import OfferKind
 
 HOUR = 3_600_000
@@ -104,7 +104,24 @@ class Shop:
         ]
         events += [PastEvent("offer_shown", row.time, "", row.offer, self.offers[row.offer].kind) for row in own]
         person = self.people[shopper]
-        return History(person.attributes, person.joined, events, [row.window_end for row in own], person.earlier)
+        return History(person.attributes, person.joined, events, [self.last_moment(row) for row in own], person.earlier)
+
+    def pace(self, time: int, threshold: float) -> ShopPace:
+        """Return what all shoppers together did a day before ``time``: spent, and ordered for ``threshold`` or more."""
+        placed = [row.value for row in self.happenings if row.type == "order_placed" and row.time < time]
+        days = 0.0
+        for place, person in enumerate(self.people):
+            seen = [row.time for row in self.happenings if row.shopper == place]
+            seen += [row.time for row in self.shown if row.shopper == place and row.offer >= 0]
+            since = min(seen, default=time) if person.joined is None else person.joined
+            days += max(time - max(since, self.start()), 0) / DAY
+        days = max(days, 1.0)
+        return ShopPace(sum(placed) / days, sum(value >= threshold for value in placed) / days)
+
+    def last_moment(self, row: Shown) -> int:
+        """Return until when an offer that was shown could be used."""
+        hours = self.offers[row.offer].hours
+        return row.window_end if hours is None else row.time + int(hours * HOUR)
 
     def frames(self) -> Frames:
         """Return the same as the columns that the fast form reads."""

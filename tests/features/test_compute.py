@@ -27,7 +27,8 @@ def build(shop: Shop, pairs: list[tuple[int, int, int, int]]) -> np.ndarray:
 def expected(shop: Shop, pair: tuple[int, int, int, int]) -> dict[str, float]:
     shopper, offer, time, window_end = pair
     asked = shop.offers[offer] if shop.offers else OfferTerms(offer=0, kind=shops.KINDS[0])
-    return reference.reduce(shop.history(shopper), asked, time, window_end, shop.start())
+    pace = shop.pace(time, asked.threshold)
+    return reference.reduce(shop.history(shopper), asked, time, window_end, shop.start(), pace)
 
 
 def test_the_reference_knows_every_numeric_feature() -> None:
@@ -107,6 +108,53 @@ def test_open_offers_close_at_their_windows_end() -> None:
     moments = [ORIGIN, ORIGIN + 1, ORIGIN + DAY, ORIGIN + DAY + 1]
     matrix = build(shop, [(0, 0, moment, moment + DAY) for moment in moments])
     assert matrix[:, INDEX["open_offers"]].tolist() == [0, 1, 1, 0]
+
+
+def test_an_offer_that_is_valid_for_longer_than_its_outcomes_count_stays_open() -> None:
+    shop = Shop([Person()], [OfferTerms(0, "coupon", amount=5, hours=48)], shown=[Shown(0, ORIGIN, 0, ORIGIN + DAY)])
+    moments = [ORIGIN + DAY + 1, ORIGIN + 2 * DAY, ORIGIN + 2 * DAY + 1]
+    matrix = build(shop, [(0, 0, moment, moment + DAY) for moment in moments])
+    assert matrix[:, INDEX["open_offers"]].tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize(("hours", "still_open"), [(-5.0, 0), (1e300, 1), (0.0, 0)])
+def test_hours_beyond_reason_neither_overflow_nor_close_an_offer_before_it_is_shown(
+    hours: float, still_open: int
+) -> None:
+    shop = Shop([Person()], [OfferTerms(0, "coupon", hours=hours)], shown=[Shown(0, ORIGIN, 0, ORIGIN + DAY)])
+    matrix = build(shop, [(0, 0, moment, moment + DAY) for moment in (ORIGIN, ORIGIN + 2 * DAY)])
+    assert matrix[:, INDEX["open_offers"]].tolist() == [0, still_open]
+
+
+def test_what_can_be_spent_in_time_counts_the_offer_s_own_hours() -> None:
+    events = [Happening(0, ORIGIN, "order_placed", value=40.0)]
+    offers = [OfferTerms(0, "coupon", threshold=20), OfferTerms(1, "coupon", threshold=20, hours=12)]
+    moment = ORIGIN + 4 * DAY
+    matrix = build(Shop([Person()], offers, events), [(0, place, moment, moment + DAY) for place in (0, 1)])
+    whole, half = matrix[:, INDEX["reach"]].tolist()
+    assert whole == pytest.approx(2 * half)
+    assert half > 0
+
+
+def test_a_basket_of_just_the_threshold_reaches_it_and_a_cent_less_does_not() -> None:
+    events = [Happening(0, ORIGIN, "order_placed", value=20.0), Happening(0, ORIGIN + DAY, "order_placed", value=19.99)]
+    shop = Shop([Person()], [OfferTerms(0, "coupon", threshold=20), OfferTerms(1, "coupon")], events)
+    moment = ORIGIN + 4 * DAY
+    matrix = build(shop, [(0, place, moment, moment + 2 * DAY) for place in (0, 1)])
+    assert matrix[:, INDEX["threshold_rate"]].tolist() == [(1 + 1) / (2 + 2), (2 + 1) / (2 + 2)]
+    # One shopper is the whole shop: what they do a day is what to expect of them.
+    assert matrix[:, INDEX["threshold_orders"]].tolist() == pytest.approx([1 / 4 * 2, 2 / 4 * 2])
+
+
+def test_the_longer_a_shopper_is_known_the_less_the_shop_s_pace_says_of_them() -> None:
+    """Two who spend 10 a day and nothing; the shop's pace is 5. A day of the first counts as a day of fifteen."""
+    events = [Happening(0, ORIGIN + day * DAY, "order_placed", value=10.0) for day in range(60)]
+    shop = Shop([Person(joined=ORIGIN), Person(joined=ORIGIN)], [OfferTerms(0, "coupon", threshold=10)], events)
+    moments = [ORIGIN + DAY, ORIGIN + 14 * DAY, ORIGIN + 56 * DAY]
+    matrix = build(shop, [(who, 0, moment, moment + DAY) for who in (0, 1) for moment in moments])
+    spender, other = np.split(matrix[:, INDEX["reach"]] * 10, 2)
+    assert spender.tolist() == pytest.approx([5 + 5 * share for share in (1 / 15, 1 / 2, 4 / 5)])
+    assert other.tolist() == pytest.approx([5 - 5 * share for share in (1 / 15, 1 / 2, 4 / 5)])
 
 
 def test_a_benefit_is_capped_by_its_limit_and_by_the_spend() -> None:

@@ -187,6 +187,11 @@ def test_an_offer_s_hours_that_are_no_number_are_unknown(person: Shopper, hours:
     np.testing.assert_array_equal(load().offers.hours, [48.0 if type(hours) is int and hours == 48 else np.nan])
 
 
+def test_a_coupon_s_own_hours_come_before_those_an_import_noted(person: Shopper) -> None:
+    build.offer(valid_hours=72, attributes={"duration_hours": 48})
+    assert load().offers.hours.tolist() == [72]
+
+
 def test_a_currency_without_cents() -> None:
     build.offer(build.campaign(currency="JPY"), amount_minor=500)
     found = load()

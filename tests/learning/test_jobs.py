@@ -49,6 +49,26 @@ def test_once_it_runs_the_same_may_be_queued_again() -> None:
     assert jobs.enqueue(JobKind.TRAIN) != running
 
 
+@pytest.mark.parametrize("running", [False, True])
+def test_who_asks_twice_gets_the_job_that_is_open(running: bool) -> None:
+    first, new = jobs.ask(JobKind.SCORE, {"population": "a"})
+    if running:
+        jobs.lease("one", first.pk)
+    assert new
+    assert jobs.ask(JobKind.SCORE, {"population": "a"}) == (first, False)
+    assert jobs.ask(JobKind.SCORE, {"population": "b"})[1]
+    assert jobs.ask(JobKind.FORECAST, {"population": "a"})[1]
+    assert jobs.ask(JobKind.SCORE, {"population": "a"}, cutoff_at=timezone.now())[1]
+
+
+@pytest.mark.parametrize("ended", ENDED)
+def test_what_has_ended_is_asked_for_anew(ended: JobState) -> None:
+    first, _new = jobs.ask(JobKind.SCORE)
+    Job.objects.filter(pk=first.pk).update(state=ended.value)
+    again, new = jobs.ask(JobKind.SCORE)
+    assert (new, again == first) == (True, False)
+
+
 def test_who_asked_is_kept() -> None:
     person = get_user_model().objects.create_user("ada")
     assert jobs.enqueue(JobKind.TRAIN, by=person).requested_by == person
@@ -223,6 +243,19 @@ def test_what_waits_runs_or_is_done_is_not_retried(untouched: JobState) -> None:
     Job.objects.filter(pk=job.pk).update(state=untouched.value)
     assert not jobs.retry(job)
     assert state(job) == untouched.value
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_what_is_being_done_by_another_job_is_not_retried(running: bool) -> None:
+    failed, other = leased(n=1), leased(n=2)
+    jobs.fail(failed, "no luck")
+    jobs.fail(other, "no luck")
+    again = jobs.enqueue(JobKind.TRAIN, {"n": 1})
+    if running:
+        jobs.lease("two", again.pk)
+    assert not jobs.retry(failed)
+    assert jobs.retry(other), "nobody does that one"
+    assert state(failed) == "failed"
 
 
 def test_a_failure_keeps_its_sentence() -> None:

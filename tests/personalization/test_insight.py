@@ -157,7 +157,9 @@ def figures(campaign: Campaign) -> dict[str, Any]:
 
 
 def test_a_forecast_is_asked_for_once(offer: Offer) -> None:
-    assert forecast.request_forecast(offer.campaign) == forecast.request_forecast(offer.campaign)
+    job, new = forecast.request_forecast(offer.campaign)
+    assert new
+    assert forecast.request_forecast(offer.campaign) == (job, False)
     assert Job.objects.get().params == {"campaign": offer.campaign_id}
 
 

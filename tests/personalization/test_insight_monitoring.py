@@ -25,7 +25,6 @@ from personalization.models import (
     Alert,
     Decision,
     Exposure,
-    Job,
     ModelVersion,
     MonitoringReport,
     Offer,
@@ -256,17 +255,6 @@ def test_another_population_raises_no_alert() -> None:
     handlers.run_here(jobs.enqueue(JobKind.MONITOR, {"population": "imported"}))
     assert codes(MonitoringReport.objects.get(kind="health"))["drift"] == BAD
     assert not Alert.objects.exists()
-
-
-def test_the_chore_queues_once_a_day_and_only_where_there_is_something(settings: Settings) -> None:
-    assert monitoring.queue_due() == 0
-    make_scores()
-    assert monitoring.queue_due() == 1
-    assert monitoring.queue_due() == 0
-    assert monitoring.queue_due(timezone.now() + timedelta(hours=25)) == 1
-    Job.objects.all().delete()
-    settings.PERSONALIZATION = {**settings.PERSONALIZATION, "MONITOR_EVERY_HOURS": 0}
-    assert monitoring.queue_due() == 0
 
 
 def test_the_command_says_what_it_saw_and_fails_where_something_is_wrong() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from datetime import timezone as fixed
 from math import inf, nan
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from personalization.models import Event, Offer, QuarantinedEvent, Shopper
-from personalization.tracking import schema
+from personalization.tracking import schema, storage
 from personalization.tracking.ingest import ingest, store_events
 from personalization.tracking.quarantine import payload_of
 from personalization.types import CONSENT_PURPOSES, EventData, IngestResult, Purpose
@@ -349,3 +350,22 @@ def test_trusted_bulk_is_stored_once(shopper: Shopper) -> None:
     assert store_events([*rows, EventData("bulk", "new", "page_viewed", shopper.pk, now)]) == 1
     assert store_events([]) == 0
     assert Event.objects.count() == 1202
+
+
+def test_what_the_quick_encoder_declines_is_stored_as_exactly() -> None:
+    """An integer beyond 64 bits, and a moment whose offset has seconds: orjson refuses the one and rounds the other."""
+    shopper, born = make_shopper(), datetime(2026, 3, 1, 12, tzinfo=fixed(timedelta(minutes=19, seconds=32)))
+    rows = [
+        EventData("pos", "old", "page_viewed", shopper.pk, born, properties={"path": "/", "serial": 2**70}),
+        EventData("pos", "new", "page_viewed", shopper.pk, born.astimezone(UTC), properties={"path": "/ä", "no": None}),
+    ]
+    assert storage.insert_events(rows, received_at=timezone.now()) == 2
+    stored = {event.event_id: event for event in Event.objects.all()}
+    assert stored["old"].properties == {"path": "/", "serial": 2**70}
+    assert stored["new"].properties == {"path": "/ä", "no": None}
+    assert {event.occurred_at for event in stored.values()} == {born}
+
+
+def test_what_is_no_json_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="Shopper"):
+        storage.as_json([make_shopper(), 2**70])

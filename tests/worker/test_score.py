@@ -12,7 +12,7 @@ from django.utils import timezone
 from personalization.exceptions import LeaseLost, NotEnoughData
 from personalization.features.frames import milliseconds
 from personalization.learning import frames as reading
-from personalization.learning import jobs, registry, shards
+from personalization.learning import jobs, publish, registry, shards
 from personalization.models import (
     CatalogItem,
     Exposure,
@@ -29,7 +29,7 @@ from personalization.types import HEADS, JobKind, ModelTask
 from tests.support import build
 from tests.worker import population
 from tests.worker.population import Population
-from worker import preference, score, sharding, train
+from worker import preference, runner, score, sharding, train
 from worker.estimators.four_part import ARMS
 from worker.rankers import interactions
 
@@ -177,6 +177,47 @@ def test_an_interrupted_job_goes_on_where_it_was(trained: Population, monkeypatc
     assert rows(finished) == whole
     assert before <= set(ShopperScores.objects.filter(score_set=finished).values_list("pk", flat=True))
     assert ScoreSet.objects.get(state=ScoreSet.State.LIVE) == finished
+
+
+def overtaken(job: Job, parts: int) -> ScoreSet:
+    """Let another scoring go live when so many parts of this one are done; return the set that is left behind."""
+
+    def overtake(what: object, done: float) -> None:
+        mine = ScoreSet.objects.filter(job=job, shard_count__isnull=False).first()
+        if mine is not None and (mine.shard_count or 0) - shards.left(mine) == parts:
+            run()
+
+    with pytest.raises(publish.Superseded):
+        run(job, overtake)
+    return ScoreSet.objects.get(job=job)
+
+
+def test_a_scoring_that_is_overtaken_stops_at_its_next_part(
+    trained: Population, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score, "BLOCK", 20)
+    left = overtaken(leased(), 3)
+    assert (left.state, shards.left(left)) == ("building", (left.shard_count or 0) - 4)
+    assert ScoreSet.objects.get(state=ScoreSet.State.LIVE) != left
+
+
+@pytest.mark.parametrize("helps", [False, True])
+def test_a_scoring_that_was_left_lying_until_it_was_overtaken_reads_nothing(
+    trained: Population, in_one_transaction: None, monkeypatch: pytest.MonkeyPatch, helps: bool
+) -> None:
+    monkeypatch.setattr(score, "BLOCK", 20)
+    job = leased()
+    left = overtaken(job, 3)
+    monkeypatch.setattr(reading, "load", lambda *args: pytest.fail("It read the data all the same."))
+    if helps:
+        assert runner.help_out(left.pk) == 0
+    else:
+        jobs.sweep(timezone.now() + 2 * jobs.LEASE)
+        heir = jobs.lease("heir")
+        assert heir is not None
+        runner.work(heir)
+        heir.refresh_from_db()
+        assert (heir.state, publish.Superseded().message) == ("failed", jobs.error_of(heir))
 
 
 def test_a_second_worker_scores_as_the_first_would(trained: Population, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from personalization.campaigns import exports
 from personalization.exceptions import PersonalizationError
+from personalization.learning import jobs
 from personalization.learning.handlers import run_here
+from personalization.management.jobs import succeeded
 from personalization.management.progress import progress_bar
 from personalization.models import CodeBatch, Offer
-from personalization.types import JobState
 
 
 class Command(BaseCommand):
@@ -28,11 +29,10 @@ class Command(BaseCommand):
         if subject is None:
             raise CommandError(f"There is no {model._meta.model_name} {key}.")
         try:
+            jobs.sweep()
             job = exports.request_export(subject)
             with progress_bar("Export", self.stdout) as show:  # type: ignore[arg-type]
-                job = run_here(job, show)
-            if job.state != JobState.SUCCEEDED.value:
-                raise CommandError(job.error or f"The job is {job.state}: {job.lease_owner or 'nobody'} has it.")
+                job = succeeded(run_here(job, show))
             path = exports.download(job)
         except PersonalizationError as error:
             raise CommandError(error.message) from None

@@ -11,10 +11,11 @@ from django.utils.dateparse import parse_date
 
 from personalization.campaigns import batches
 from personalization.exceptions import PersonalizationError
+from personalization.learning import jobs
 from personalization.learning.handlers import run_here
+from personalization.management.jobs import succeeded
 from personalization.management.progress import progress_bar
 from personalization.models import CodeBatch, Offer
-from personalization.types import JobState
 
 
 class Command(BaseCommand):
@@ -30,21 +31,18 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             batch = self._continued(options["batch"]) if options["batch"] else self._new(options)
+            jobs.sweep()
             job = batches.resume(batch)
         except PersonalizationError as error:
             raise CommandError(error.message) from None
         if job is not None:
             try:
                 with progress_bar(f"Batch {batch.pk}", self.stdout) as show:  # type: ignore[arg-type]
-                    job = run_here(job, show)
+                    succeeded(run_here(job, show))
             except KeyboardInterrupt:
                 raise CommandError(
                     f"Interrupted. A worker goes on with it, or: manage.py issue_codes --batch {batch.pk}"
                 ) from None
-            if job.state == JobState.RUNNING.value:
-                raise CommandError(f"Job {job.pk} is being done by {job.lease_owner} already.")
-            if job.state != JobState.SUCCEEDED.value:
-                raise CommandError(job.error or f"The job ended as {job.state}.")
         batch.refresh_from_db()
         self.stdout.write(f"Batch {batch.pk}: {batch.generated_count:,} of {batch.size:,} codes are made.")
 

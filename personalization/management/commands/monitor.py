@@ -9,9 +9,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from personalization import conf
 from personalization.insight import monitoring
 from personalization.insight.findings import BAD
-from personalization.learning import handlers, jobs, registry
+from personalization.learning import handlers, registry
+from personalization.management.jobs import ask_here, succeeded
 from personalization.models import MonitoringReport
-from personalization.types import JobKind, JobState
+from personalization.types import JobKind
 
 
 class Command(BaseCommand):
@@ -31,9 +32,7 @@ class Command(BaseCommand):
         params: dict[str, Any] = {"population": population}
         if options["audit"]:
             params["audit"] = True
-        job = handlers.run_here(jobs.enqueue(JobKind.MONITOR, params))
-        if job.state != JobState.SUCCEEDED.value:
-            raise CommandError(job.error or f"The job ended as {job.state}.")
+        job = succeeded(handlers.run_here(ask_here(JobKind.MONITOR, params)))
         bad = 0
         for report in MonitoringReport.objects.filter(pk__in=job.result["reports"]).order_by("pk"):
             self.stdout.write(str(report.get_kind_display()).capitalize())

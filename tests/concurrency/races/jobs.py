@@ -19,6 +19,40 @@ from personalization.types import JobKind
 from tests.concurrency import arena
 
 
+class AskedAtOnce(arena.Race):
+    """A button is pressed by many, and what has changed asks for the same: one job waits."""
+
+    def prepare(self) -> None:
+        Job.objects.all().delete()
+        self.params = {"round": uuid4().hex}
+        self.new: list[Job] = []
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        changed = partial(jobs.enqueue, JobKind.SCORE, self.params)
+        return [*[self._press] * (self.threads - 1), changed]
+
+    def _press(self) -> None:
+        job, new = jobs.ask(JobKind.SCORE, self.params)
+        if new:
+            self.new.append(job)
+
+    def overruns(self) -> list[str]:
+        found = Job.objects.count()
+        return [f"{found} jobs do the same"] if found > 1 else []
+
+    def faults(self) -> list[str]:
+        return [] if len(self.new) <= 1 else [f"{len(self.new)} were told that theirs is queued"]
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        with (
+            arena.without_transactions(),
+            mock.patch.object(jobs._Same, "hold", return_value=None),
+            mock.patch.object(QuerySet, "first", arena.pausing(QuerySet.first)),
+        ):
+            yield
+
+
 class OneJobManyWorkers(arena.Race):
     """Many workers poll the queue when one job is in it."""
 

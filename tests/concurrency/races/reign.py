@@ -121,5 +121,5 @@ class FirstReadPublishedLast(arena.Race):
 
     @contextmanager
     def unguarded(self) -> Iterator[None]:
-        with mock.patch.object(publish, "_refuse_superseded", return_value=None):
+        with mock.patch.object(publish, "refuse_superseded", return_value=None):
             yield

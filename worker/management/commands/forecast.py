@@ -9,14 +9,14 @@ from django.utils import timezone
 from rich.table import Table
 
 from personalization.exceptions import NotEnoughData
-from personalization.learning import attractiveness, frames, jobs
+from personalization.learning import attractiveness, frames
 from personalization.learning.frames import CampaignBrief
 from personalization.learning.jobs import Job
+from personalization.management.jobs import ask_here, succeeded
 from personalization.types import JobKind
 from worker.forecast import METRICS, require_open
 from worker.management.console import print_all
 from worker.management.here import run_here
-from worker.runner import ended_well
 
 SHOWN = 5
 
@@ -35,10 +35,8 @@ class Command(BaseCommand):
             require_open(campaign)
         except NotEnoughData as error:
             raise CommandError(error.message) from None
-        job = jobs.enqueue(JobKind.FORECAST, {"campaign": campaign.id})
-        job = run_here(job, f"Forecast ({campaign.name})")
-        if not ended_well(job):
-            raise CommandError(job.error or f"The job ended as {job.state}.")
+        job = ask_here(JobKind.FORECAST, {"campaign": campaign.id})
+        job = succeeded(run_here(job, f"Forecast ({campaign.name})"))
         print_all(*_figures(campaign, job), *_attractiveness(job))
 
 

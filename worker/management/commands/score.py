@@ -7,10 +7,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from personalization.exceptions import NotEnoughData
-from personalization.learning import jobs, shards
+from personalization.learning import shards
+from personalization.management.jobs import ask_here, succeeded
 from personalization.types import JobKind
 from worker.management.here import run_here
-from worker.runner import ended_well
 from worker.train import population_of
 
 
@@ -25,11 +25,9 @@ class Command(BaseCommand):
             population = population_of(options["population"])
         except NotEnoughData as error:
             raise CommandError(error.message) from None
-        job = jobs.enqueue(JobKind.SCORE, {"population": population})
+        job = ask_here(JobKind.SCORE, {"population": population})
         kept = "The parts that are done are kept: the next worker that is free goes on."
-        job = run_here(job, f"Scoring ({population})", kept, goes_on=True)
-        if not ended_well(job):
-            raise CommandError(job.error or f"The job ended as {job.state}.")
+        job = succeeded(run_here(job, f"Scoring ({population})", kept, goes_on=True))
         self.stdout.write(f"Scores of {job.result['shoppers']:,} shoppers are live.")
         told = shards.progress(job)
         if told is not None:

@@ -8,11 +8,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.table import Table
 
 from personalization.exceptions import NotEnoughData
-from personalization.learning import jobs, registry, shadow
+from personalization.learning import registry, shadow
+from personalization.management.jobs import ask_here, succeeded
 from personalization.types import JobKind, ModelTask
 from worker.management.console import moment, print_all
 from worker.management.here import run_here
-from worker.runner import ended_well
 from worker.train import population_of
 
 
@@ -32,10 +32,8 @@ class Command(BaseCommand):
             raise CommandError(error.message) from None
         self._change(population, options["begin"], options["end"])
         until = moment(options["until"]) if options["until"] else None
-        job = jobs.enqueue(JobKind.SHADOW, {"population": population}, cutoff_at=until)
-        job = run_here(job, f"Shadow ({population})")
-        if not ended_well(job):
-            raise CommandError(job.error or f"The job ended as {job.state}.")
+        job = ask_here(JobKind.SHADOW, {"population": population}, cutoff_at=until)
+        job = succeeded(run_here(job, f"Shadow ({population})"))
         print_all(_table(job.result, population))
 
     def _change(self, population: str, begin: int | None, end: int | None) -> None:

@@ -6,16 +6,15 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from personalization.learning import jobs
 from personalization.learning.board import board
 from personalization.learning.sentences import read_all
+from personalization.management.jobs import ask_here, succeeded
 from personalization.types import JobKind
 from worker.management.console import at_least_one, board_tables, moment, print_all, seed
 from worker.management.here import run_here
 from worker.rankers import LINE_UP, RANKERS
 from worker.response import LINE_UP as RESPONSE
 from worker.response import REGISTRY
-from worker.runner import ended_well
 from worker.train import PARTS, population_of
 
 
@@ -56,10 +55,8 @@ class Command(BaseCommand):
         if options["min_exposures"] is not None:
             params["min_exposures"] = options["min_exposures"]
         until = moment(options["until"]) if options["until"] else None
-        job = jobs.enqueue(JobKind.TRAIN, params, cutoff_at=until)
-        job = run_here(job, f"Training ({population})")
-        if not ended_well(job):
-            raise CommandError(job.error or f"The job ended as {job.state}.")
+        job = ask_here(JobKind.TRAIN, params, cutoff_at=until)
+        job = succeeded(run_here(job, f"Training ({population})"))
         print_all(*board_tables(board(population), population), *map(str, read_all(job.result.get("sentences"))))
 
 

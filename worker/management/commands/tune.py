@@ -12,6 +12,7 @@ from personalization.exceptions import NotEnoughData
 from personalization.learning import jobs, tuning
 from personalization.learning.jobs import Job
 from personalization.learning.tuning import NothingInForce, TuningRun
+from personalization.management.jobs import HELD
 from personalization.types import JobState
 from worker.management.console import at_least_one, moment, print_all, seed
 from worker.management.here import run_here
@@ -91,10 +92,7 @@ class Command(BaseCommand):
         name = params["estimator"]
         earlier = tuning.open_search(params["population"], name)
         if earlier is None or earlier.state != JobState.QUEUED.value:
-            raise CommandError(
-                f"{name} is being searched for already. If that process has died, its lease ends within a minute: "
-                "try again then."
-            )
+            raise CommandError(f"{name} is being searched for already. {HELD}")
         self.stdout.write(f"Going on with job {earlier.pk}, which was interrupted, as it was asked for.")
         return earlier
 

@@ -26,7 +26,7 @@ from personalization.learning.sentences import Said, Sentence
 from personalization.learning.tuning import TuningRun, TuningTrial
 from personalization.types import ModelTask
 from worker import metrics
-from worker.origins import PreferenceTarget, ResponseTarget, Target, task_of, whole_start
+from worker.origins import PreferenceTarget, ResponseTarget, Target, whole_start
 from worker.search import Past, propose
 from worker.space import Space, around, check
 from worker.train import population_of
@@ -75,7 +75,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     Unless other settings are in force by now: then a new search begins, which compares with those.
     """
     population, name = population_of(params.get("population")), str(params.get("estimator"))
-    seed, task = int(params.get("seed", SEED)), task_of(name)
+    seed, task = int(params.get("seed", SEED)), tuning.task_of(name)
     if task is None:
         raise NotEnoughData(words.NO_SETTINGS, params={"estimator": name})
     # Before the start: what comes into force in between is then one that the verdict is not about.

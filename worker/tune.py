@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from personalization.exceptions import LeaseLost, NotEnoughData
+from personalization.exceptions import LeaseLost, NotEnoughData, PersonalizationError
 from personalization.features.frames import Frames
 from personalization.features.specification import VERSION as FEATURES_VERSION
 from personalization.learning import frames as reading
@@ -212,11 +212,24 @@ def _judged(target: Target, found: TuningRun, against: int | None, job: Job | No
     best = tuning.ranked(found, done)[0]
     verdict = None
     if best.number and best.number != found.best:
+        if why := _written_by_hand(target, best):
+            told = {"search": found.pk, "estimator": target.name, "why": why}
+            raise PersonalizationError(words.TRIAL_OUTDATED, params=told)
         settings = {**target.start, **best.settings}
-        check(target.name, target.space, settings)
         gain, shopper = target.gains(settings, stage)
         level = tuning.next_level(found)
         interval = metrics.mean_gain(gain, shopper, level=level, seed=target.seed)
         verdict = tuning.Verdict(best.number, settings, interval, level, len(gain), against)
     result = {"search": found.pk, "estimator": target.name, "trials": len(done), "best": best.number}
     return tuning.judge(job, found, verdict, result)
+
+
+def _written_by_hand(target: Target, trial: TuningTrial) -> str:
+    """Return what of a stored trial's settings no search has tried; empty where all is as it should be."""
+    if unknown := trial.settings.keys() - target.space.keys():
+        return f"there is no setting {', '.join(sorted(unknown))}"
+    try:
+        check(target.name, target.space, {**target.start, **trial.settings})
+    except ValueError as error:
+        return str(error).rstrip(".")
+    return ""

@@ -147,6 +147,15 @@ def test_a_resumed_run_gives_the_same_bits(start: int) -> None:
         np.testing.assert_array_equal(ours, expected[start:])
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_any_number_of_threads_gives_the_same(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    monkeypatch.setattr(cpu, "BLOCK", 128)
+    users, items = whole_numbers(1, 3_000, 6), whole_numbers(2, 1_500, 6)
+    found = joined(top_k(users, items, 20, threads=threads), 20)
+    for ours, expected in zip(found, by_sorting(users, items, 20), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
 def test_the_score_matrix_is_never_there() -> None:
     n, m = 50_000, 2_000
     users, items = whole_numbers(1, n, 4), whole_numbers(2, m, 4)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import local
+from threading import Lock, local
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +30,8 @@ STEP = 128
 keys have no room for the row."""
 TILE = 1 << 15
 """Items a product at most: bounds the scores held to STEP · TILE, 16 MiB a thread."""
+SORTED = 128
+"""Maxima a user worth sorting: so many NumPy still sorts in a network, in hardly any time."""
 MOST_ITEMS = 1 << 24
 LOWEST, HIGHEST = (float(limit) for limit in (np.finfo(np.float32).min, np.finfo(np.float32).max))
 SIGN = np.int32(2**31 - 1)
@@ -70,9 +72,15 @@ class Catalogue:
 
 
 class Space:
-    """A thread's memory for the scores, their chunks' maxima and which of these matter: used again at every step."""
+    """A thread's memory for the scores, their chunks' maxima and which of these matter: used again at every step.
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    Two threads share a ``turn`` and hold it while they search a step, in some thirty short calls: at each NumPy lets go
+    of the interpreter, and two that search at once would wait for it again and again. So one waits once, and from then
+    on multiplies while the other searches.
+    """
+
+    def __init__(self, catalogue: Catalogue, turn: Lock) -> None:
+        self.turn = turn
         self.scores = np.empty(STEP * max((tile.vectors.shape[1] for tile in catalogue.tiles), default=0), np.float32)
         self.best = np.empty(STEP * max((tile.chunks for tile in catalogue.tiles), default=0), np.float32)
         self.reached = np.empty(len(self.best), np.bool_)
@@ -94,10 +102,11 @@ def blocks(
 
     threads = threads or cores()
     own = local()
+    turns = iter([turn for _ in range(0, threads, 2) for turn in 2 * [Lock()]])
 
     def work(first: int) -> tuple[int, Ids, Floats]:
         if not hasattr(own, "space"):
-            own.space = Space(catalogue)
+            own.space = Space(catalogue, next(turns))
         return first, *block(users, first, catalogue, owned, own.space)
 
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads, "top-k") as pool:
@@ -190,22 +199,23 @@ def survivors(scores: Floats, tile: Tile, k: int, limit: Floats, space: Space) -
     width, chunks = tile.width, tile.chunks
     best = space.best[: rows * chunks].reshape(rows, chunks)
     scores.reshape(rows, width, chunks).max(axis=1, out=best)
-    if chunks > k:
-        groups = 4 * k if chunks >= 8 * k else chunks
-        fold = chunks // groups
-        coarse = best[:, : fold * groups].reshape(rows, fold, groups).max(axis=1)
-        coarse.sort(axis=1)
-        np.maximum(limit, coarse[:, -k], out=limit)
-    reached = space.reached[: rows * chunks].reshape(rows, chunks)
-    hit = np.flatnonzero(np.greater_equal(best, limit[:, None], out=reached))
-    row = hit // chunks
-    place = (hit + row * (wide - chunks))[:, None] + np.arange(width) * chunks
-    values = scores.ravel().take(place)
-    kept = np.flatnonzero(values >= limit[row][:, None])
-    values, place = values.ravel()[kept], place.ravel()[kept]
-    row = place // wide
-    falling = np.int64(SIGN) - _ordered((values + np.float32(0)).view(np.int32))  # −0 + 0 is 0
-    return (row << 56) | (falling << 24) | (place - row * wide + tile.first)
+    with space.turn:
+        if chunks > k:
+            fold = -(-chunks // max(SORTED, 4 * k))
+            groups = chunks // fold
+            coarse = best[:, : fold * groups].reshape(rows, fold, groups).max(axis=1)
+            coarse.sort(axis=1)
+            np.maximum(limit, coarse[:, -k], out=limit)
+        reached = space.reached[: rows * chunks].reshape(rows, chunks)
+        hit = np.flatnonzero(np.greater_equal(best, limit[:, None], out=reached))
+        row = hit // chunks
+        place = hit + row * (wide - chunks) + np.arange(width)[:, None] * chunks  # NumPy is quick along the long side
+        values = scores.ravel().take(place)
+        kept = np.flatnonzero(values >= limit[row])
+        values, place = values.ravel()[kept], place.ravel()[kept]
+        row = place // wide
+        falling = np.int64(SIGN) - _ordered((values + np.float32(0)).view(np.int32))  # −0 + 0 is 0
+        return (row << 56) | (falling << 24) | (place - row * wide + tile.first)
 
 
 def ranked(steps: list[Longs], rows: int, k: int, names: Ids) -> tuple[Ids, Floats]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -74,10 +74,8 @@ def seed_all(seed: int) -> torch.Generator:
     return generator
 
 
-def describe(device: torch.device) -> str:
-    """Return the device in words, for the model card."""
-    name = f"CPU ({torch.get_num_threads()} threads)"
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    mode = ", deterministic" if deterministic() else ""
-    return f"{name}, {precision(device)}{mode}"
+def describe(device: torch.device) -> dict[str, Any]:
+    """Return what a training runs on, for the model card, which words it."""
+    gpu = device.type == "cuda"
+    runs_on = {"gpu": torch.cuda.get_device_name(device)} if gpu else {"threads": torch.get_num_threads()}
+    return {**runs_on, "precision": precision(device), "deterministic": deterministic()}

@@ -20,7 +20,7 @@ from personalization.features.compute import Rows, effective_benefit
 from personalization.features.frames import NEVER, TYPE_CODE, Floats, Ints, milliseconds
 from personalization.features.specification import INDEX
 from personalization.learning import frames as reading
-from personalization.learning import publish
+from personalization.learning import publish, registry
 from personalization.learning import wordings as words
 from personalization.learning.frames import CampaignBrief
 from personalization.learning.handlers import Stage
@@ -43,6 +43,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     if campaign is None:
         raise NotEnoughData(words.CAMPAIGN_GONE)
     require_open(campaign)
+    require_model(campaign.population)
     stage(words.READING, 0.05)
     frames = reading.load(campaign.population, now, lambda what: stage(what, 0.1))
     scorer = Scorer(frames, milliseconds(now), list(campaign.tiers))
@@ -74,6 +75,13 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         attractiveness=attractiveness,
         made_for=campaign.digest,
     )
+
+
+def require_model(population: str) -> None:
+    """Raise NotEnoughData where no model reigns that could say anything of a campaign."""
+    reigning = registry.champions(population)
+    if ModelTask.RESPONSE not in reigning and ModelTask.ATTRACTIVENESS not in reigning:
+        raise NotEnoughData(words.NO_RESPONSE_MODEL)
 
 
 def require_open(campaign: CampaignBrief) -> None:

@@ -8,7 +8,7 @@ is simpler, and what reigns.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -326,14 +326,25 @@ def judge_strategy(item: Fitted, test: Samples, reigning: ModelVersion | None) -
     return [timed(seconds, words.SPEED), sized(artifacts.weigh(*network.dump())), hold(reigning)]
 
 
-def judge_ranking(race: Race, winner: RankerResult, reigning: ModelVersion | None, *, seed: int) -> list[Check]:
-    """Return the checks of the rankers' winner: against the reigning ranker on the same shoppers, and its speed."""
+def judge_ranking(
+    race: Race,
+    winner: RankerResult,
+    reigning: ModelVersion | None,
+    *,
+    seed: int,
+    lost: Mapping[str, Any] | None = None,
+) -> list[Check]:
+    """Return the checks of the rankers' winner: against the reigning ranker on the same shoppers, and its speed.
+
+    ``lost``: why the reigning one could not be asked, for ``EARLIER_SETTINGS``; nothing where it was.
+    """
     checks = [timed(winner.rank_seconds * 1000 / max(race.tested, 1), words.SPEED_RANKS), hold(reigning)]
     if reigning is None:
         return [Check("reigning", None, words.NOBODY), *checks]
     rival = str(reigning)
     if race.reigning is None:
-        problem = Sentence(words.NO_ESTIMATOR, {"name": reigning.estimator})
+        gone = Sentence(words.NO_ESTIMATOR, {"name": reigning.estimator})
+        problem = Sentence(words.EARLIER_SETTINGS, lost) if lost else gone
         return [Check("reigning", None, words.LOST, {"rival": rival, "problem": problem}), *checks]
     if race.reigning is winner:
         return [Check("reigning", True, words.RENEWED, {"rival": rival}), *checks]

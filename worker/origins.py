@@ -185,16 +185,3 @@ class PreferenceTarget(Target):
 
 def _half(stage: Stage, place: int) -> Stage:
     return lambda what, done: stage(what, (place + done) / 2)
-
-
-def task_of(name: str) -> ModelTask | None:
-    """Return what an estimator of this name is for, if its settings can be searched for at all."""
-    for task, registry in ((ModelTask.RESPONSE, response.REGISTRY), (ModelTask.PREFERENCE, RANKERS)):
-        if name in registry and getattr(registry[name], "space", {}):
-            return task
-    return None
-
-
-def searchable() -> list[str]:
-    """Return the estimators whose settings can be searched for, the simplest first."""
-    return [name for name in (*response.REGISTRY, *RANKERS) if task_of(name) is not None]

@@ -24,7 +24,7 @@ from personalization.learning.jobs import Job
 from personalization.learning.publish import ScoreSet
 from personalization.learning.registry import ModelVersion
 from personalization.types import HEADS, ModelTask, OfferKind
-from worker import device, intent, preference
+from worker import device, intent, preference, tuned
 from worker.data import Samples, assemble
 from worker.estimators.four_part import ARMS, FourPartEstimator
 from worker.profile import RECOMPUTED, Profiler, recomputed, windows
@@ -75,7 +75,9 @@ class Scorer:
         version = self.versions.get(ModelTask.PREFERENCE)
         if version is None:
             return None
-        settings = version.card.get("settings")
+        if problem := tuned.earlier(version):
+            raise ArtifactCorrupt(words.EARLIER_SETTINGS, params=problem)
+        settings = tuned.card_settings(version)
         return preference.fit(version.estimator, interactions(self.frames), self.moment + 1, settings)
 
     def samples(self, loaded: Loaded, shoppers: Ints, offers: Ints) -> Samples:

@@ -73,7 +73,7 @@ def propose(space: Space, past: Sequence[Past], *, seed: int) -> Attempt:
         pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED_TRIALS),
     )
     for trial in past:
-        if frozen := _frozen(trial, distributions):
+        if frozen := _frozen(trial, space, distributions):
             study.add_trial(frozen)
     asked = study.ask(distributions)
     settings = {name: _even(dimension, asked.params[name]) for name, dimension in space.items()}
@@ -84,12 +84,13 @@ def _even(dimension: Range | Choice, value: Any) -> Any:
     return value if isinstance(dimension, Choice) else dimension.even(value)
 
 
-def _frozen(trial: Past, distributions: Mapping[str, BaseDistribution]) -> optuna.trial.FrozenTrial | None:
+def _frozen(
+    trial: Past, space: Space, distributions: Mapping[str, BaseDistribution]
+) -> optuna.trial.FrozenTrial | None:
     """Return a stored trial as Optuna knows it, a failed one as given up at once: the worst; None of one outside."""
-    own = {name: trial.settings[name] for name in distributions}
-    inside = all(found._contains(found.to_internal_repr(own[name])) for name, found in distributions.items())
-    if not inside:
+    if not all(name in trial.settings and trial.settings[name] in dimension for name, dimension in space.items()):
         return None
+    own = {name: trial.settings[name] for name in space}
     running = [sum(trial.behind[: step + 1]) / (step + 1) for step in range(len(trial.behind))]
     return optuna.trial.create_trial(
         params=own,

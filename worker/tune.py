@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from personalization.exceptions import LeaseLost, NotEnoughData
+from personalization.exceptions import LeaseLost, NotEnoughData, PersonalizationError
 from personalization.features.frames import Frames
 from personalization.features.specification import VERSION as FEATURES_VERSION
 from personalization.learning import frames as reading
@@ -26,7 +26,7 @@ from personalization.learning.sentences import Said, Sentence
 from personalization.learning.tuning import TuningRun, TuningTrial
 from personalization.types import ModelTask
 from worker import metrics
-from worker.origins import PreferenceTarget, ResponseTarget, Target, task_of, whole_start
+from worker.origins import PreferenceTarget, ResponseTarget, Target, whole_start
 from worker.search import Past, propose
 from worker.space import Space, around, check
 from worker.train import population_of
@@ -75,7 +75,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     Unless other settings are in force by now: then a new search begins, which compares with those.
     """
     population, name = population_of(params.get("population")), str(params.get("estimator"))
-    seed, task = int(params.get("seed", SEED)), task_of(name)
+    seed, task = int(params.get("seed", SEED)), tuning.task_of(name)
     if task is None:
         raise NotEnoughData(words.NO_SETTINGS, params={"estimator": name})
     # Before the start: what comes into force in between is then one that the verdict is not about.
@@ -212,11 +212,24 @@ def _judged(target: Target, found: TuningRun, against: int | None, job: Job | No
     best = tuning.ranked(found, done)[0]
     verdict = None
     if best.number and best.number != found.best:
+        if why := _written_by_hand(target, best):
+            told = {"search": found.pk, "estimator": target.name, "why": why}
+            raise PersonalizationError(words.TRIAL_OUTDATED, params=told)
         settings = {**target.start, **best.settings}
-        check(target.name, target.space, settings)
         gain, shopper = target.gains(settings, stage)
         level = tuning.next_level(found)
         interval = metrics.mean_gain(gain, shopper, level=level, seed=target.seed)
         verdict = tuning.Verdict(best.number, settings, interval, level, len(gain), against)
     result = {"search": found.pk, "estimator": target.name, "trials": len(done), "best": best.number}
     return tuning.judge(job, found, verdict, result)
+
+
+def _written_by_hand(target: Target, trial: TuningTrial) -> str:
+    """Return what of a stored trial's settings no search has tried; empty where all is as it should be."""
+    if unknown := trial.settings.keys() - target.space.keys():
+        return f"there is no setting {', '.join(sorted(unknown))}"
+    try:
+        check(target.name, target.space, {**target.start, **trial.settings})
+    except ValueError as error:
+        return str(error).rstrip(".")
+    return ""

@@ -7,14 +7,61 @@ from typing import Any
 
 from personalization.learning import tuning
 from personalization.learning import wordings as words
+from personalization.learning.figures import mapping
+from personalization.learning.registry import ModelVersion
 from personalization.learning.sentences import Sentence
 from personalization.learning.tuning import Adopted
 from personalization.types import ModelTask
 from worker import preference
-from worker.rankers import RANKERS
+from worker.estimators.base import settings_of
+from worker.origins import space_of
+from worker.rankers import LIGHT, RANKERS
 from worker.response import REGISTRY
+from worker.space import Range
 
 KINDS: dict[ModelTask, Mapping[str, type[Any]]] = {ModelTask.RESPONSE: REGISTRY, ModelTask.PREFERENCE: RANKERS}
+
+
+def refusal(task: ModelTask, name: str, settings: Mapping[str, Any]) -> str:
+    """Return why today's estimator of this name cannot be made with these settings; empty where it can."""
+    kind = KINDS[task].get(name)
+    if kind is None:
+        return f"there is no {name} any more"
+    if unknown := settings.keys() - settings_of(kind()).keys():
+        return f"there is no setting {', '.join(sorted(unknown))}"
+    try:
+        kind(**settings)
+    except (TypeError, ValueError) as error:
+        return str(error).rstrip(".")
+    return ""
+
+
+def _not_found_by_a_search(task: ModelTask, name: str, settings: Mapping[str, Any]) -> str:
+    """Return what of settings that an estimator takes no search can have come to: it was written by hand.
+
+    Within the space every value is one that a fit can bear. Of what stands outside of it only what is shipped, or how
+    the line-up sets it, has been tried.
+    """
+    kind = KINDS[task][name]
+    space, shipped, usual = space_of(kind), settings_of(kind()), LIGHT.get(name, {})
+    for key, value in settings.items():
+        dimension = space.get(key)
+        if dimension is None and value not in (shipped[key], usual.get(key, shipped[key])):
+            return f"{key} is {value!r}, and no search sets it"
+        if isinstance(dimension, Range) and dimension.even(value) != value:
+            return f"{key} is {value!r} and must be a multiple of {dimension.multiple}"
+    return ""
+
+
+def earlier(version: ModelVersion) -> dict[str, Any]:
+    """Return why a ranker cannot be fitted again as its card has it, for ``EARLIER_SETTINGS``; nothing where it can."""
+    why = refusal(ModelTask.PREFERENCE, version.estimator, card_settings(version))
+    return {"version": str(version), "why": why} if why else {}
+
+
+def card_settings(version: ModelVersion) -> dict[str, Any]:
+    """Return the settings on a version's card."""
+    return dict(mapping(mapping(version.card).get("settings")))
 
 
 def adopted(population: str, task: ModelTask) -> tuple[dict[str, Adopted], list[Sentence]]:
@@ -22,12 +69,9 @@ def adopted(population: str, task: ModelTask) -> tuple[dict[str, Adopted], list[
     found: dict[str, Adopted] = {}
     refused: list[Sentence] = []
     for name, each in tuning.in_force(population, task).items():
-        if name not in KINDS[task]:
-            continue
-        try:
-            KINDS[task][name](**each.settings)
-        except (TypeError, ValueError):
-            refused.append(Sentence(words.OUTDATED, {"estimator": name, "search": each.run}))
+        why = refusal(task, name, each.settings) or _not_found_by_a_search(task, name, each.settings)
+        if why:
+            refused.append(Sentence(words.OUTDATED, {"estimator": name, "search": each.run, "why": why}))
         else:
             found[name] = each
     return found, refused

@@ -94,7 +94,11 @@ class Loaded:
         self.version = version
         if config["estimator"] not in ESTIMATORS:
             raise ArtifactCorrupt(words.UNKNOWN_SORT, params={"version": str(version)})
-        self.estimator: ResponseEstimator = ESTIMATORS[config["estimator"]].restore(config["config"], own)
+        try:
+            self.estimator: ResponseEstimator = ESTIMATORS[config["estimator"]].restore(config["config"], own)
+        except (KeyError, TypeError, ValueError) as error:  # the checksum holds: it is of another release
+            told = {"version": str(version), "why": f"{type(error).__name__}: {error}".rstrip(".")}
+            raise ArtifactCorrupt(words.EARLIER_SETTINGS, params=told) from error
         self.calibrator = Calibrator.from_json(config["calibrator"])
         self.vocabularies = Vocabularies.from_json(config["vocabularies"])
         self.backtest = {

@@ -21,21 +21,23 @@ from personalization.admin.base import ReadOnlyAdmin
 from personalization.admin.display import DASH, badge, day, json_block, number
 from personalization.exceptions import PersonalizationError
 from personalization.learning import tuning
-from personalization.models import TuningRun, TuningTrial
+from personalization.models import ModelVersion, TuningRun, TuningTrial
 from personalization.ports.messages import explain
 
 MOST_SHOWN = 200
 
 
 class SearchForm(forms.Form):
-    """What a search is asked for: an estimator that a training has shown, and how long it may take."""
+    """What a search is asked for: an estimator, and how long it may take."""
 
-    estimator = forms.ChoiceField(label=_("Estimator"))
+    estimator = forms.ChoiceField(
+        label=_("Estimator"),
+        choices=lambda: [
+            (dict(ModelVersion.TASKS)[task.value], [(name, name) for name in names])
+            for task, names in tuning.SEARCHABLE.items()
+        ],
+    )
     minutes = forms.IntegerField(label=_("Minutes"), min_value=1, max_value=tuning.MOST_MINUTES, initial=tuning.MINUTES)
-
-    def __init__(self, *args: Any, population: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["estimator"].choices = [(name, name) for name in tuning.searchable(population)]  # type: ignore[attr-defined]
 
 
 @admin.register(TuningRun)
@@ -110,7 +112,7 @@ class TuningRunAdmin(ReadOnlyAdmin):
     # -- pages
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        form = SearchForm(population=conf.get().population) if self.may(request, "run_job") else None
+        form = SearchForm() if self.may(request, "run_job") else None
         return super().changelist_view(request, {"search_form": form, **(extra_context or {})})
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -136,7 +138,7 @@ class TuningRunAdmin(ReadOnlyAdmin):
         if not self.may(request, "run_job"):
             raise PermissionDenied
         population = conf.get().population
-        form = SearchForm(request.POST, population=population)
+        form = SearchForm(request.POST)
         if not form.is_valid():
             told = " ".join(str(error) for errors in form.errors.values() for error in errors)
             self.message_user(request, told, messages.ERROR)

@@ -311,8 +311,21 @@ def _cost(version: ModelVersion, stored: Mapping[str, Any], figures: Mapping[str
         if is_number(value):
             rows.append(Row(name, unit % {"number": number(value, 1)}))
     if stored.get("device"):
-        rows.append(Row(_("Device"), str(stored["device"])))
+        rows.append(Row(_("Device"), _device(stored["device"])))
     return [*rows, Row(_("Size of its files"), filesizeformat(version.size_bytes))]
+
+
+def _device(stored: Any) -> str:
+    """Return what a version was trained on in words; what an earlier release wrote as it is."""
+    found = mapping(stored)
+    if not found:
+        return str(stored)
+    threads = found.get("threads")
+    name = str(found.get("gpu") or "")
+    if isinstance(threads, int):
+        name = ngettext("CPU, %(count)d thread", "CPU, %(count)d threads", threads) % {"count": threads}
+    exact = _("deterministic") if found.get("deterministic") is True else ""
+    return ", ".join(part for part in (name, str(found.get("precision") or ""), exact) if part)
 
 
 def _limits(version: ModelVersion, stored: Mapping[str, Any]) -> list[str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import StringIO
 from typing import Any
 
 from django.db import connection
 
 from personalization.models import ShopperScores
-from personalization.tracking.storage import copied
+from personalization.tracking import storage
 
 BATCH = 500
 _FIELDS = [
@@ -26,15 +25,13 @@ def insert(score_set_id: int, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     if rows:
         with connection.cursor() as cursor:
-            if hasattr(cursor, "copy_expert"):  # psycopg2's; any driver can do the other
-                text = StringIO("".join(_line(score_set_id, row) for row in rows))
-                with connection.wrap_database_errors:
-                    cursor.copy_expert(_COPY, text)
+            if storage.can_copy(cursor):
+                storage.copy(cursor, _COPY, (_cells(score_set_id, row) for row in rows))
                 return
         made = [ShopperScores(score_set_id=score_set_id, **row) for row in rows]
         ShopperScores.objects.bulk_create(made, batch_size=BATCH)
 
 
-def _line(score_set_id: int, row: Mapping[str, Any]) -> str:
-    cells = (row[field.attname] if field.attname in row else field.get_default() for field in _FIELDS)
-    return "\t".join([str(score_set_id), *map(copied, cells)]) + "\n"
+def _cells(score_set_id: int, row: Mapping[str, Any]) -> list[Any]:
+    given = (row[field.attname] if field.attname in row else field.get_default() for field in _FIELDS)
+    return [score_set_id, *given]

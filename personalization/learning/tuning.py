@@ -20,12 +20,20 @@ from django.utils.translation import gettext as _
 from personalization.exceptions import LeaseLost, PersonalizationError
 from personalization.learning import jobs
 from personalization.learning.figures import listed, mapping, number
-from personalization.models import Job, ModelVersion, TuningRun, TuningTrial
+from personalization.models import Job, TuningRun, TuningTrial
 from personalization.pure.redaction import redact
 from personalization.types import JobKind, ModelTask
 
-TASKS = (ModelTask.RESPONSE, ModelTask.PREFERENCE)
-"""Whose estimators can be searched for."""
+SEARCHABLE: Mapping[ModelTask, tuple[str, ...]] = {
+    ModelTask.RESPONSE: ("logistic", "boosting", "dnn", "deepfm", "dcnv2", "mmoe"),
+    ModelTask.PREFERENCE: (
+        *("popularity", "frequency", "content", "text", "transitions", "item_knn", "user_knn", "ease", "explicit_als"),
+        *("als", "biased_mf", "mult_vae", "rec_vae", "cfgan", "light_gcn", "gat"),
+        *("gru", "lstm", "cnn", "cnn_lstm", "transformer", "hstu", "stack"),
+    ),
+}
+"""The estimators whose settings can be searched for, by task, the simplest first. They are the worker's; the web tier,
+which offers them, has none of its code."""
 FIRST_LEVEL = 0.95
 RISING = frozenset({"ndcg@10"})
 """Metrics of which more is better."""
@@ -256,11 +264,14 @@ def withdraw(run: TuningRun, by: Any = None) -> TuningRun:
     return run
 
 
-def searchable(population: str) -> list[str]:
-    """Return the estimators that can be searched for, as far as trainings have shown: their cards name settings."""
-    versions = ModelVersion.objects.filter(population=population, task__in=[task.value for task in TASKS])
-    known = versions.order_by("estimator").values_list("estimator", "card__settings")
-    return list(dict.fromkeys(name for name, settings in known if mapping(settings)))
+def task_of(estimator: str) -> ModelTask | None:
+    """Return what an estimator of this name is for, if its settings can be searched for at all."""
+    return next((task for task, names in SEARCHABLE.items() if estimator in names), None)
+
+
+def searchable() -> list[str]:
+    """Return the estimators whose settings can be searched for, of all tasks."""
+    return [name for names in SEARCHABLE.values() for name in names]
 
 
 def differences(run: TuningRun) -> list[tuple[str, Any, Any]]:

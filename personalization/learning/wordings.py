@@ -272,11 +272,21 @@ DIED = gettext_noop("The worker died three times at this job. Look at its log, t
 
 NO_SETTINGS = gettext_noop("%(estimator)s has no settings to search for.")
 SEARCHED = gettext_noop("%(estimator)s: set as search %(search)d has found.")
-OUTDATED = gettext_noop("%(estimator)s: the settings that search %(search)d has found are not taken any more.")
+OUTDATED = gettext_noop(
+    "%(estimator)s: the settings that search %(search)d has found are not taken (%(why)s). It trains as shipped: "
+    "search again, or withdraw them with `manage.py tune --withdraw %(search)d`."
+)
+TRIAL_OUTDATED = gettext_noop(
+    "The best trial of search %(search)d cannot be judged (%(why)s). Begin a new one with "
+    "`manage.py tune %(estimator)s --anew`."
+)
 
 # --- Why a model’s file cannot be used --------------------------------------------------------------------------------
 
 UNREADABLE = gettext_noop("The model file %(path)s cannot be read (%(error)s). Train again, or restore the file.")
 EARLIER_LAUNCHES = gettext_noop("%(version)s was trained on an earlier description of launches. Train again.")
 EARLIER_FEATURES = gettext_noop("%(version)s was trained on an earlier set of features. Train again.")
+EARLIER_SETTINGS = gettext_noop(
+    "%(version)s was trained with settings that are not taken any more (%(why)s). Train again."
+)
 UNKNOWN_SORT = gettext_noop("%(version)s is of a sort that is not known here any more. Train again.")

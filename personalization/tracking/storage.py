@@ -97,7 +97,7 @@ def insert_events(
     if not on_postgres:
         return _insert_on_sqlite(encoded, shared)
     with connection.cursor() as cursor:
-        if len(encoded) >= COPY_FROM and hasattr(cursor, "copy_expert"):  # psycopg2's; any driver can do the other
+        if len(encoded) >= COPY_FROM and can_copy(cursor):
             return _insert_by_copy(cursor, encoded.values(), shared)
         return _insert_by_json(cursor, encoded.values(), shared)
 
@@ -132,10 +132,9 @@ def _insert_by_json(cursor: Any, encoded: Iterable[list[Any]], shared: Sequence[
 
 def _insert_by_copy(cursor: Any, encoded: Iterable[list[Any]], shared: Sequence[Any]) -> int:
     columns = ", ".join(f"{name} {kind}" for name, kind in {**OWN, "key": "uuid"}.items())
-    text = "".join("\t".join(map(copied, row)) + "\n" for row in encoded)
     with transaction.atomic():
         cursor.execute(f"CREATE TEMPORARY TABLE {_STAGE} ({columns})")
-        cursor.copy_expert(f"COPY {_STAGE} FROM STDIN", StringIO(text))
+        copy(cursor, f"COPY {_STAGE} FROM STDIN", encoded)
         cursor.execute(f"WITH sent AS (SELECT *, {GIVEN} FROM {_STAGE}), {_MERGE}", shared)  # noqa: S608
         new = max(cursor.rowcount, 0)
         cursor.execute(f"DROP TABLE {_STAGE}")
@@ -154,6 +153,25 @@ def _insert_on_sqlite(encoded: dict[str, list[Any]], shared: Sequence[Any]) -> i
 
 _SPECIAL = re.compile(r"[\\\n\r\t]")
 _ESCAPED = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+
+def can_copy(cursor: Any) -> bool:
+    """Return whether the driver behind a cursor sends COPY: psycopg2 and psycopg 3 do; any can do the other way."""
+    return hasattr(cursor, "copy_expert") or hasattr(cursor, "copy")
+
+
+def copy(cursor: Any, statement: str, rows: Iterable[Iterable[Any]]) -> None:
+    """Send rows to a ``COPY … FROM STDIN``, which stops at the first that the database refuses: a Django error then.
+
+    Call it in a transaction: what was sent before stays otherwise.
+    """
+    text = "".join("\t".join(map(copied, row)) + "\n" for row in rows)
+    with connection.wrap_database_errors:
+        if hasattr(cursor, "copy_expert"):  # psycopg2
+            cursor.copy_expert(statement, StringIO(text))
+        else:  # psycopg 3
+            with cursor.copy(statement) as stream:
+                stream.write(text)
 
 
 def copied(value: Any) -> str:

@@ -21,12 +21,12 @@ from shop.models import Product
 @never_cache
 @require_safe
 def show(request: HttpRequest) -> HttpResponse:
-    """The lines with their discount, the coupon field, the shopper's own coupons."""
+    """The lines with their discount, the shopper's own coupons that can still be used, the field for a code."""
     quote = coupons.quote(request, SessionBasket(request))
     shopper = api.shopper_for(request)
     context = {
         "quote": quote,
-        "my_coupons": api.coupons_of(shopper) if shopper else [],
+        "my_coupons": [coupon for coupon in api.coupons_of(shopper) if coupon.usable] if shopper else [],
         "max_quantity": MAX_QUANTITY,
     }
     return render(request, "shop/basket.html", context)

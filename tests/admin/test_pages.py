@@ -117,6 +117,15 @@ def test_a_list_asks_no_more_for_more_rows(client, superuser, name):
     assert len(many) <= len(few), grown
 
 
+@pytest.mark.parametrize("name", ["campaign", "decision", "job"])
+def test_a_list_is_built_as_the_script_and_its_test_expect(client, superuser, name):
+    """tests/acceptance/test_scrolling.py looks at what becomes of it."""
+    make_everything()
+    html = client.get(list_url(name)).content.decode()
+    assert re.search(r'id="content".*<h1>.*id="changelist".*<div class="results">\s*<table', html, re.S)
+    assert "personalization/admin.js" in html
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_pages_bring_no_inline_script_or_style(client, superuser, name):
     row = make_everything()[name]

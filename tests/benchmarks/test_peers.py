@@ -286,6 +286,13 @@ class TestRace:
         values = race.unpacked(row["per_shopper"]["ndcg@10"])
         assert row["figures"]["ndcg@10"][0] == pytest.approx(values.mean(), abs=1e-5)
 
+    def test_our_grids_name_settings_that_our_rankers_have(self) -> None:
+        ours = [(each.fit.name, each.grid) for each in CONTESTANTS.values() if isinstance(each.fit, contestants.Own)]
+        assert {name for name, _grid in ours} == set(RANKERS)
+        for ranker, settings in ((ranker, settings) for ranker, grid in ours for settings in grid):
+            made = RANKERS[ranker](**settings).settings
+            assert {name: made[name] for name in settings} == settings
+
     def test_days_that_are_made_up_are_not_searched(self) -> None:
         popularity = CONTESTANTS["ours/popularity"]
         assert contestants.settings_for(rankers.DATA, popularity) == ({"half_life_days": 730.0},)

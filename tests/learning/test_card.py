@@ -251,3 +251,23 @@ def test_rules_name_offers_and_say_what_is_unknown() -> None:
 def test_a_card_with_odd_values_is_shown_all_the_same(odd: Any) -> None:
     card = cards.build(make_version(card={"data": {"from": odd, "shoppers": odd}, "importances": {"age": odd}}))
     assert card.limits
+
+
+@pytest.mark.parametrize(
+    ("stored", "told", "in_chinese"),
+    [
+        (
+            {"threads": 1, "precision": "float32", "deterministic": False},
+            "CPU, 1 thread, float32",
+            "CPU，1 个线程, float32",
+        ),
+        ({"threads": 8, "precision": "float32"}, "CPU, 8 threads, float32", "CPU，8 个线程, float32"),
+        ({"gpu": "H100", "deterministic": True}, "H100, deterministic", "H100, 确定性模式"),
+        ("CPU (2 threads), float32", "CPU (2 threads), float32", "CPU (2 threads), float32"),
+    ],
+)
+def test_what_it_was_trained_on_is_told_in_the_readers_language(stored: object, told: str, in_chinese: str) -> None:
+    made = make_version(card={"device": stored})
+    for language, text in (("en", told), ("zh-hans", in_chinese)):
+        with override(language):
+            assert text in [row.value for row in cards.build(made).cost]

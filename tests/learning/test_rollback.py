@@ -18,6 +18,7 @@ from personalization.models import AuditEntry, Job, ModelVersion, ScoreSet, Shop
 from personalization.privacy import erasure
 from personalization.tracking import consent
 from personalization.types import JobKind, ModelTask, Purpose
+from tests.admin.builders import make_user
 from tests.support import build
 
 pytestmark = pytest.mark.django_db
@@ -224,7 +225,15 @@ def test_the_command(old: ModelVersion, new: ModelVersion) -> None:
     out = StringIO()
     with pytest.raises(CommandError, match="There is no account ada: --by takes the username of a member of staff"):
         call_command("rollback", "response", "--by", "ada")
-    call_command("rollback", "response", stdout=out)
+    make_user("view_modelversion", username="clerk")
+    with pytest.raises(CommandError, match=r"clerk may not do this: it lacks .*\.change_modelversion\."):
+        call_command("rollback", "response", "--by", "clerk")
+    leaver = make_user("change_modelversion", username="leaver")
+    get_user_model().objects.filter(pk=leaver.pk).update(is_active=False)
+    with pytest.raises(CommandError, match="leaver is not active"):
+        call_command("rollback", "response", "--by", "leaver")
+    make_user("change_modelversion", username="ada")
+    call_command("rollback", "response", "--by", "ada", stdout=out)
     told = out.getvalue()
     assert f"old #{old.pk} reigns again; new #{new.pk} goes and is kept." in told
     assert "are live again" in told

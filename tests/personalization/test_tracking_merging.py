@@ -34,6 +34,7 @@ from personalization.models import (
 from personalization.ports.signals import events_rewritten
 from personalization.tracking import aliases, consent, merging
 from personalization.types import CONSENT_PURPOSES, Purpose
+from tests.admin.builders import make_user
 from tests.personalization.builders import DAY, make_account, make_alias, make_basket, make_event, make_offer, running
 
 pytestmark = pytest.mark.django_db
@@ -325,7 +326,10 @@ def test_the_command_lists_and_takes_back(
     call_command("unmerge", list=str(account.key))
     assert f"{done.pk}: {visitor.key} into {account.key}" in (told := capsys.readouterr().out)
     assert "1 event" in told
-    user = make_account("steward")
+    make_account("clerk")
+    with pytest.raises(CommandError, match=r"clerk may not do this: it lacks .*\.view_shoppermerge\."):
+        call_command("unmerge", str(done.pk), by="clerk")
+    user = make_user("view_shoppermerge", "undo_shoppermerge", username="steward")
     call_command("unmerge", str(done.pk), by="steward")
     done.refresh_from_db()
     assert done.undone_by == user

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 
-from personalization.models import Campaign, Offer
+from personalization.models import Campaign, Coupon, Offer
 from personalization.ports.signals import basket_changed
 from shop.basket import MAX_LINES, MAX_QUANTITY
 from shop.models import Product
@@ -138,6 +140,30 @@ def test_a_coupon_can_be_taken_off_and_applied_again_from_my_coupons(
     assert [view.coupon_id for view in page.context["my_coupons"]] == [str(coupon.pk)]
     page = browser.post(reverse("shop:coupon-apply"), {"coupon": str(coupon.pk)}, follow=True)
     assert page.context["quote"].discount_minor == 100
+
+
+def test_the_coupons_at_hand_stand_before_the_checkout(
+    browser: Browser, product: Product, make_campaign: Callable[..., Campaign]
+) -> None:
+    """Where a shopper looks before they pay: those that can be used, each with its button."""
+    spent, claimed = browser.claim(make_campaign()), browser.claim(make_campaign(name="A fifth off", percent=20))
+    Coupon.objects.filter(pk=spent.pk).update(voided_at=timezone.now())
+    browser.post(reverse("shop:coupon-remove"))
+    page = browser.fill(product)
+    assert [view.coupon_id for view in page.context["my_coupons"]] == [str(claimed.pk)]
+    html = page.content.decode()
+    places = [html.index(text) for text in ("My coupons", f'value="{claimed.pk}"', "Coupon code", "Go to checkout")]
+    assert places == sorted(places)
+    assert "Used or expired" not in html
+
+
+def test_a_page_writes_its_dates_in_one_way(
+    browser: Browser, product: Product, make_campaign: Callable[..., Campaign]
+) -> None:
+    coupon = browser.claim(make_campaign())
+    page = browser.fill(product).content.decode()
+    assert coupon.expires_at is not None
+    assert f"Valid until {date_format(timezone.localtime(coupon.expires_at), 'DATE_FORMAT')}" in page
 
 
 def test_unknown_and_foreign_codes_are_refused_in_the_same_words(

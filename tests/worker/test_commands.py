@@ -360,6 +360,7 @@ def test_a_forecast_needs_its_campaign_and_a_model(shop: Population) -> None:
     Campaign.objects.update(ends_at=timezone.now() + timedelta(days=1))
     with pytest.raises(CommandError, match="No response model has been trained yet"):
         call_command("forecast", str(shop.campaign.pk))
+    assert not Job.objects.exists(), "refused before it is queued"
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,8 @@ def test_deterministic_runs_of_a_net_are_equal_bit_by_bit(
 
 
 def test_a_model_card_tells_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert devices.describe(CPU).endswith("threads), float32")
+    threads = torch.get_num_threads()
+    assert devices.describe(CPU) == {"threads": threads, "precision": "float32", "deterministic": False}
     monkeypatch.setenv("PERSONALIZATION_PRECISION", "bfloat16")
     monkeypatch.setenv("PERSONALIZATION_DETERMINISTIC", "1")
-    assert devices.describe(CPU).endswith("threads), bfloat16, deterministic")
+    assert devices.describe(CPU) == {"threads": threads, "precision": "bfloat16", "deterministic": True}

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from personalization.learning import tuning
 from tests.worker.searching import Bowl
 from worker import tuned
-from worker.origins import searchable
+from worker.origins import space_of
 from worker.rankers import RANKERS
 from worker.response import REGISTRY
 from worker.search import Past, propose
 from worker.space import Choice, Range, Space, around
 
 
-@pytest.mark.parametrize("name", searchable())
+def test_what_the_admin_offers_is_what_the_worker_can_search_for() -> None:
+    takes = {task: [name for name, kind in kinds.items() if space_of(kind)] for task, kinds in tuned.KINDS.items()}
+    assert {task: list(names) for task, names in tuning.SEARCHABLE.items()} == takes
+
+
+@pytest.mark.parametrize("name", tuning.searchable())
 def test_what_is_tried_is_taken_and_the_start_is_within(name: str) -> None:
     kind = REGISTRY.get(name) or RANKERS[name]
     identity: frozenset[str] = getattr(kind, "identity", frozenset())

@@ -1,12 +1,9 @@
-"""Progress and tables for the commands: rich on a terminal, plain lines elsewhere."""
+"""Moments, files and tables for the commands: rich on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentTypeError
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, time
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -17,7 +14,6 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.timezone import is_naive, make_aware, now
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from personalization.learning import metric_names
@@ -25,30 +21,7 @@ from personalization.learning.attractiveness import hindsight
 from personalization.learning.board import BoardRow, Cost
 from personalization.learning.card import Card, Row
 from personalization.learning.frames import is_simulated
-from personalization.learning.handlers import Stage
 from personalization.learning.rules import Rule
-from personalization.learning.sentences import Said
-from personalization.learning.tuning import MOST_SEED
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Stage]:
-    """Yield a function (stage, share done) that draws a bar, or prints each new stage where there is no terminal."""
-    if not sys.stdout.isatty():
-        seen: list[str] = []
-
-        def plain(what: Said, done: float) -> None:
-            if str(what) not in seen[-1:]:
-                seen.append(str(what))
-                Console(file=sys.stdout).print(f"{title}: {what}", highlight=False)
-
-        yield plain
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task(title, total=1.0)
-        yield lambda what, done: bar.update(task, completed=done, description=f"{title}: {what}")
-        bar.update(task, completed=1.0, description=title)
 
 
 def moment(value: str) -> datetime:
@@ -65,28 +38,6 @@ def moment(value: str) -> datetime:
     found = make_aware(found) if is_naive(found) else found
     if found > now():
         raise CommandError(f"{value} lies in the future. Leave --until out for everything that has happened so far.")
-    return found
-
-
-def at_least_one(value: str) -> int:
-    """Read a command's count; zero and less would ask for nothing."""
-    try:
-        found = int(value)
-    except ValueError:
-        found = 0
-    if found < 1:
-        raise ArgumentTypeError(f"{value!r} is not a whole number from 1 on")
-    return found
-
-
-def seed(value: str) -> int:
-    """Read a command's seed: what every library that draws with it takes."""
-    try:
-        found = int(value)
-    except ValueError:
-        found = -1
-    if not 0 <= found <= MOST_SEED:
-        raise ArgumentTypeError(f"{value!r} is no seed: a seed is a whole number from 0 to {MOST_SEED}")
     return found
 
 

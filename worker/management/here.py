@@ -11,7 +11,7 @@ from typing import Any
 
 from personalization.learning import jobs
 from personalization.learning.jobs import Job
-from worker.management.console import progress_bar
+from personalization.management.progress import progress_bar
 from worker.runner import run_job
 
 STOPPED = 130

@@ -23,7 +23,8 @@ def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage,
     """Race the line-up, and let the winner challenge what reigns."""
     seed = int(params.get("seed", SEED))
     reigning = registry.champion(ModelTask.PREFERENCE, frames.population)
-    known = None if reigning is None else (reigning.estimator, reigning.card.get("settings") or {})
+    lost = tuned.earlier(reigning) if reigning is not None else {}
+    known = None if reigning is None or lost else (reigning.estimator, tuned.card_settings(reigning))
     searched, outdated = tuned.adopted(frames.population, ModelTask.PREFERENCE)
     race = preference.backtest(
         frames, params.get("rankers"), seed=seed, stage=within(stage, 0.0, 0.8), reigning=known,
@@ -31,7 +32,7 @@ def train(frames: Frames, job: Job | None, params: dict[str, Any], stage: Stage,
     )  # fmt: skip
     champion, reasons = preference.winner(race.results, seed=seed)
     best = next(result for result in race.results if result.name == champion)
-    judged = gate.judge_ranking(race, best, reigning, seed=seed)
+    judged = gate.judge_ranking(race, best, reigning, seed=seed, lost=lost)
     promoted = checks.holds(judged)
     reasons += [*race.left_out, *gate.last_words(champion, judged, reigning)]
     origin = preference.test_origin(frames)

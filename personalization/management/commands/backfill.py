@@ -5,17 +5,18 @@ from __future__ import annotations
 from datetime import datetime, time
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.dateparse import parse_date
 from django.utils.timezone import make_aware
 
+from personalization.management.arguments import AppCommand
 from personalization.ports import adapters
 from personalization.tracking.backfill import backfill_orders
 from personalization.tracking.catalog import sync_catalog
 from personalization.tracking.identity import sync_profiles
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Record the shop's past orders through the orders adapter; running it again adds nothing."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from personalization import conf
 from personalization.campaigns import switch
 from personalization.exceptions import PersonalizationError
 from personalization.management.accounts import account
+from personalization.management.arguments import AppCommand
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Stops every campaign at once: nothing is shown, claimed or reserved until --open. Says how it stands."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--open", action="store_true", help="let the campaigns go on")
         parser.add_argument("--reason", default="", help="why; needed to stop")
         parser.add_argument("--population", default="", help="whose campaigns; the shop's own if not given")
-        parser.add_argument("--by", default="", metavar="USERNAME", help="the account to write down; its rights count")
+        parser.add_argument(
+            "--by", default="", metavar="USERNAME", help="the account to write down, one that may do this"
+        )
         parser.add_argument("--status", action="store_true", help="only say how it stands")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -34,7 +37,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{population}: stopped since {found.at:%Y-%m-%d %H:%M} UTC by {who}: {found.reason}")
 
     def _turn(self, population: str, options: dict[str, Any]) -> None:
-        by = account(options["by"])
+        by = account(options["by"], switch.PERMISSION)
         turn = switch.open if options["open"] else switch.engage
         try:
             turned = turn(population, by, options["reason"])

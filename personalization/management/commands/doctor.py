@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from personalization.insight import doctor
+from personalization.management.arguments import AppCommand
 
 MARKS = {doctor.GOOD: "ok   ", doctor.HINT: "hint ", doctor.BAD: "WRONG"}
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Say in plain words what is missing or misconfigured; the exit status is 1 if something is wrong."
     requires_system_checks: list[str] = []
 

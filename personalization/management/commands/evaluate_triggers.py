@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from personalization import conf
 from personalization.campaigns import triggers
+from personalization.management.arguments import AppCommand
 from personalization.models import Trigger
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Evaluate the triggers of running campaigns now; the worker does it every hour. Repeating it adds nothing."
 
     def add_arguments(self, parser: CommandParser) -> None:

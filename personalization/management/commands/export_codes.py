@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from personalization.campaigns import exports
 from personalization.exceptions import PersonalizationError
 from personalization.learning import jobs
 from personalization.learning.handlers import run_here
+from personalization.management.arguments import AppCommand
 from personalization.management.jobs import succeeded
 from personalization.management.progress import progress_bar
 from personalization.models import CodeBatch, Offer
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Export codes in clear text. The file can be read by its owner only and is deleted after EXPORT_HOURS."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,7 +32,7 @@ class Command(BaseCommand):
         try:
             jobs.sweep()
             job = exports.request_export(subject)
-            with progress_bar("Export", self.stdout) as show:  # type: ignore[arg-type]
+            with progress_bar("Export", self.stdout) as show:
                 job = succeeded(run_here(job, show))
             path = exports.download(job)
         except PersonalizationError as error:

@@ -7,17 +7,18 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 from django.utils.translation import gettext as _
 
 from personalization.exceptions import DatasetError
 from personalization.management import datasets
+from personalization.management.arguments import AppCommand
 from personalization.management.datasets.report import Summary, Terminal, render
 from personalization.models import Shopper
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Imports a public data set. Repeated, it adds nothing; killed and run again, it completes."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -6,10 +6,11 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils.translation import gettext as _
 
 from personalization.exceptions import PersonalizationError
+from personalization.management.arguments import AppCommand
 from personalization.management.event_files import EventFile, open_file
 from personalization.management.progress import progress_bar
 from personalization.models import EventImport, Rejection
@@ -19,7 +20,7 @@ from personalization.tracking.storage import bulk_size
 from personalization.types import CONSENT_PURPOSES, Purpose
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Imports events from .jsonl, .csv and .parquet files. Repeated, it adds nothing; killed, it goes on."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -74,7 +75,7 @@ class Command(BaseCommand):
         if run.rows_done:
             told = {"file": file.path, "rows": run.rows_done}
             self.stdout.write(_("%(file)s: going on after %(rows)d rows.") % told)
-        with progress_bar(file.path.name, self.stdout) as advance:  # type: ignore[arg-type]
+        with progress_bar(file.path.name, self.stdout) as advance:
             for batch in batches(file.rows(run.rows_done), options["batch"]):
                 importing.store(run, batch, terms, report, dry=dry)
                 advance(_("events"), file.share)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, time
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 
@@ -13,12 +13,13 @@ from personalization.campaigns import batches
 from personalization.exceptions import PersonalizationError
 from personalization.learning import jobs
 from personalization.learning.handlers import run_here
+from personalization.management.arguments import AppCommand
 from personalization.management.jobs import succeeded
 from personalization.management.progress import progress_bar
 from personalization.models import CodeBatch, Offer
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Make codes for an offer. Interrupted, the batch is kept: a worker, or --batch, goes on with it."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,7 +38,7 @@ class Command(BaseCommand):
             raise CommandError(error.message) from None
         if job is not None:
             try:
-                with progress_bar(f"Batch {batch.pk}", self.stdout) as show:  # type: ignore[arg-type]
+                with progress_bar(f"Batch {batch.pk}", self.stdout) as show:
                     succeeded(run_here(job, show))
             except KeyboardInterrupt:
                 raise CommandError(

@@ -5,15 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.db.models import Count
 from django.utils import timezone
 
+from personalization.management.arguments import AppCommand
 from personalization.models import SessionVerdict
 from personalization.tracking import judging
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Judges sessions of the last days again by the bot rules in force: after thresholds changed, say."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from personalization import conf
 from personalization.insight import monitoring
 from personalization.insight.findings import BAD
 from personalization.learning import handlers, registry
+from personalization.management.arguments import AppCommand
 from personalization.management.jobs import ask_here, succeeded
 from personalization.models import MonitoringReport
 from personalization.types import JobKind
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Look at the models in service: drift, calibration, coverage, age, skew; with --audit at groups too."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from personalization import conf
 from personalization.exceptions import PersonalizationError
 from personalization.learning import registry
 from personalization.learning.rollback import NotFormer, roll_back
 from personalization.management.accounts import account
+from personalization.management.arguments import AppCommand
 from personalization.models import ModelVersion
 from personalization.types import ModelTask
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Rolls a task's model back to the champion before, and pages to the scores that it made."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("task", choices=[task.value for task in ModelTask])
         parser.add_argument("--population", default="", help="whose model (default: the shop's)")
         parser.add_argument("--to", type=int, metavar="VERSION", help="a retired version; else the champion before")
-        parser.add_argument("--by", default="", metavar="USERNAME", help="the account to write down")
+        parser.add_argument(
+            "--by", default="", metavar="USERNAME", help="the account to write down, one that may do this"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        by = account(options["by"])
+        by = account(options["by"], "personalization.change_modelversion")
         task, population = ModelTask(options["task"]), options["population"] or conf.get().population
         to = self._former(options["to"], task, population)
         try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from personalization.management.arguments import AppCommand
 from personalization.management.progress import progress_bar
 from personalization.privacy import rotation
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = (
         "Encrypt codes and personal data under the newest of SECRET_KEYS, and what still lies in clear. May be stopped "
         "and run again at any time; shoppers notice nothing."
@@ -22,7 +23,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not 1 <= options["batch"] <= 10_000:
             raise CommandError("--batch lies between 1 and 10,000 rows.")
-        with progress_bar("Keys", self.stdout) as progress:  # type: ignore[arg-type]
+        with progress_bar("Keys", self.stdout) as progress:
             changed = rotation.rotate(progress, size=options["batch"])
         for name, count in changed.items():
             self.stdout.write(f"{name}: {count:,} encrypted anew")

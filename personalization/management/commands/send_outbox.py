@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from personalization.campaigns import outbox
+from personalization.management.arguments import AppCommand
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Send the messages that are due; the worker does it every minute. Any number may run at once."
 
     def add_arguments(self, parser: CommandParser) -> None:

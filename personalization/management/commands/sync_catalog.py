@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from personalization.management.arguments import AppCommand
 from personalization.ports import adapters
 from personalization.tracking.catalog import sync_catalog
 from personalization.tracking.identity import sync_profiles
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Copy products and profile attributes through the adapters; what vanished is hidden."
 
     def handle(self, *args: Any, **options: Any) -> None:

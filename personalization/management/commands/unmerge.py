@@ -5,22 +5,27 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q
 
 from personalization.exceptions import PersonalizationError
 from personalization.management.accounts import account
+from personalization.management.arguments import AppCommand
 from personalization.models import ShopperMerge
 from personalization.tracking.merging import unmerge
 
+PERMISSIONS = ("personalization.view_shoppermerge", "personalization.undo_shoppermerge")
 
-class Command(BaseCommand):
+
+class Command(AppCommand):
     help = "Takes a merge of two shoppers back: what it moved returns to the visitor. With --list it only tells."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("merge", type=int, nargs="?", help="the merge's number, as --list and the admin tell it")
         parser.add_argument("--list", metavar="KEY", default="", help="tell the merges of the shopper with this key")
-        parser.add_argument("--by", default="", metavar="USERNAME", help="the account to write down")
+        parser.add_argument(
+            "--by", default="", metavar="USERNAME", help="the account to write down, one that may do this"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["list"]:
@@ -45,7 +50,7 @@ class Command(BaseCommand):
             )
 
     def _take_back(self, merge_id: int, username: str) -> None:
-        by = account(username)
+        by = account(username, *PERMISSIONS)
         try:
             done = unmerge(merge_id, by=by)
         except PersonalizationError as error:

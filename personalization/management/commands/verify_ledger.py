@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from personalization.campaigns.ledger import rebuild_counters, verify_ledger
+from personalization.management.arguments import AppCommand
 from personalization.models import Campaign
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Compare the counters of campaigns, offers and coupons with the ledger; --rebuild sets them from it."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,5 +1,5 @@
-// The admin's only script of ours: panels and job lists that refresh themselves, and an audience counted while it is
-// typed. Every page works without it.
+// The admin's only script of ours: panels and job lists that refresh themselves, an audience counted while it is typed,
+// and tables that say that they scroll. Every page works without it.
 "use strict";
 
 (function () {
@@ -29,6 +29,7 @@
       }
       if (next !== panel) {
         panel.replaceWith(next);
+        next.querySelectorAll(".pz-scroll").forEach(tellScroll);
       }
       if (next.dataset.pzPoll) {
         pollPanel(next);
@@ -69,6 +70,38 @@
       }
       pollJobs(note);
     }, EVERY_MS);
+  }
+
+  // What is wider than its place shows a shadow at the edge behind which more lies. The keyboard reaches it, so that the
+  // arrow keys scroll it; where nothing names it yet, it is called as its page.
+  function tellScroll(region) {
+    const frame = document.createElement("div");
+    const named = region.hasAttribute("role");
+    frame.className = "pz-frame";
+    region.before(frame);
+    frame.append(region);
+    function update() {
+      const hidden = region.scrollWidth - region.clientWidth;
+      const passed = Math.abs(region.scrollLeft); // from right to left it counts down
+      frame.classList.toggle("pz-more-before", passed > 1);
+      frame.classList.toggle("pz-more-after", hidden - passed > 1);
+      if (named) {
+        return;
+      }
+      if (hidden > 1) {
+        region.tabIndex = 0;
+        region.setAttribute("role", "region");
+        region.setAttribute("aria-label", document.querySelector("#content h1")?.textContent.trim() || document.title);
+      } else {
+        ["tabindex", "role", "aria-label"].forEach((name) => region.removeAttribute(name));
+      }
+    }
+    region.addEventListener("scroll", update, { passive: true });
+    const sizes = new ResizeObserver(update);
+    sizes.observe(region);
+    if (region.firstElementChild) {
+      sizes.observe(region.firstElementChild);
+    }
   }
 
   function watchAudience(panel) {
@@ -116,6 +149,7 @@
     document.querySelectorAll("[data-pz-poll]").forEach(pollPanel);
     document.querySelectorAll("[data-pz-jobs]").forEach(pollJobs);
     document.querySelectorAll("[data-pz-audience]").forEach(watchAudience);
+    document.querySelectorAll("#changelist .results, .pz-scroll").forEach(tellScroll);
     document.querySelectorAll(".model-campaign #id_currency").forEach(watchCurrency);
   });
 })();

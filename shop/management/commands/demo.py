@@ -6,7 +6,7 @@ Every part can be interrupted and goes on at the next start; a later start skips
 from __future__ import annotations
 
 import shutil
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,12 +14,13 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command, get_commands
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import connection
 from django.db.models import BigIntegerField
 from django.utils.translation import gettext as _
 
 from personalization import api
+from personalization.management.arguments import AppCommand, seed
 from shop.management import serving
 from shop.management.progress import Terminal
 from shop.models import SimulationInfo
@@ -37,7 +38,7 @@ MOST_SEED = BigIntegerField.MAX_BIGINT
 """The column of the simulation's seed holds no larger one."""
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     """Everything from an empty database to a running shop."""
 
     help = "Build a simulated shop, train on it, print the board and a forecast beside the truth, and serve it."
@@ -46,7 +47,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--no-serve", action="store_true", help="stop after the forecast")
-        parser.add_argument("--seed", type=_seed, help=f"seed of a new simulation (default {DEFAULT_SEED})")
+        parser.add_argument("--seed", type=seed(MOST_SEED), help=f"seed of a new simulation (default {DEFAULT_SEED})")
         parser.add_argument("--scale", choices=sorted(SCALES), help="size of a new simulation (default full)")
         parser.add_argument("--fresh", action="store_true", help="forget the demo's data first, and build it again")
         parser.add_argument("--run-wave", action="store_true", help="let the next wave happen, too (simulated)")
@@ -187,16 +188,3 @@ class Command(BaseCommand):
         name = max(len(login.name) for login in logins)
         for login in logins:
             self.terminal.say(f"  {login.name:<{name}}  {login.password}  {login.about}")
-
-
-def _seed(value: str) -> int:
-    """Read the seed; a negative one could not be drawn with."""
-    try:
-        found = int(value)
-    except ValueError:
-        found = -1
-    if not 0 <= found <= MOST_SEED:
-        raise ArgumentTypeError(
-            _("%(value)s is no seed: a seed is a whole number from 0 to %(most)s") % {"value": value, "most": MOST_SEED}
-        )
-    return found

@@ -124,7 +124,11 @@ def _ours() -> list[Contestant]:
         "gru": grid(dropout=(0.2, 0.5)),
         "stack": grid(members=(["item_knn", "transformer"],)),
     }
-    return [Contestant(f"ours/{name}", Own(name), grids.get(name, ({},))) for name in RANKERS]
+    equal = grid(members=(["item_knn", "als", "transformer"],), blend=("average",))
+    return [
+        *(Contestant(f"ours/{name}", Own(name), grids.get(name, ({},))) for name in RANKERS),
+        Contestant("ours/stack_equal", Own("stack"), equal),  # other members, and none weighs more than another
+    ]
 
 
 def _implicit() -> list[Contestant]:

@@ -6,16 +6,17 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from personalization.exceptions import NotEnoughData
 from personalization.learning import card, registry
 from personalization.learning.board import board
+from personalization.management.arguments import AppCommand
 from worker.management.console import board_tables, card_lines, gate_tables, hindsight_lines, print_all
 from worker.train import population_of
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Show the board: metrics with 95 % intervals, the champion marked."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from rich.table import Table
 
 from personalization.exceptions import PersonalizationError
 from personalization.learning import metric_names
+from personalization.management.arguments import AppCommand
 from worker import evaluate, report
 from worker.evaluate import judged_on
 from worker.management.console import print_all, require_writable
@@ -19,7 +20,7 @@ from worker.train import population_of
 SUFFIX = ".parquet"
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = (
         "Evaluate the latest models of response and purchase intent on what they had not seen: what was shown since "
         "their cut-off, else the test block of their training."

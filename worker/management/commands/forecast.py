@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from rich.table import Table
 
@@ -12,16 +12,17 @@ from personalization.exceptions import NotEnoughData
 from personalization.learning import attractiveness, frames
 from personalization.learning.frames import CampaignBrief
 from personalization.learning.jobs import Job
+from personalization.management.arguments import AppCommand
 from personalization.management.jobs import ask_here, succeeded
 from personalization.types import JobKind
-from worker.forecast import METRICS, require_open
+from worker.forecast import METRICS, require_model, require_open
 from worker.management.console import print_all
 from worker.management.here import run_here
 
 SHOWN = 5
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Forecast a campaign: audience, views, redemptions, orders and cost, with 90 % intervals."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,6 +34,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no campaign {options['campaign']}. {_known()}")
         try:
             require_open(campaign)
+            require_model(campaign.population)
         except NotEnoughData as error:
             raise CommandError(error.message) from None
         job = ask_here(JobKind.FORECAST, {"campaign": campaign.id})

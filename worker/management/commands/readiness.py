@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from personalization.exceptions import NotEnoughData
 from personalization.features.frames import Frames
@@ -13,13 +13,14 @@ from personalization.learning import diversity, diversity_words
 from personalization.learning import frames as reading
 from personalization.learning.readiness import readiness
 from personalization.learning.standing import standings
+from personalization.management.arguments import AppCommand
 from worker import preference, response
 from worker.data import folds
 from worker.management.console import moment
 from worker.train import population_of
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = (
         "Say whether there is enough to learn from, which models are in service, how diverse and how even the data is, "
         "and warn of what is lopsided."

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from personalization.learning import jobs
+from personalization.management.arguments import AppCommand
 from worker.runner import help_out, work
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Run a job that a worker has leased (started by the worker itself)."
 
     def add_arguments(self, parser: CommandParser) -> None:

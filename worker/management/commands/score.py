@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from personalization.exceptions import NotEnoughData
 from personalization.learning import shards
+from personalization.management.arguments import AppCommand
 from personalization.management.jobs import ask_here, succeeded
 from personalization.types import JobKind
 from worker.management.here import run_here
 from worker.train import population_of
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Score all shoppers with the champions and publish the scores whole."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from rich.table import Table
 
 from personalization.exceptions import NotEnoughData
 from personalization.learning import registry, shadow
+from personalization.management.arguments import AppCommand
 from personalization.management.jobs import ask_here, succeeded
 from personalization.types import JobKind, ModelTask
 from worker.management.console import moment, print_all
@@ -16,7 +17,7 @@ from worker.management.here import run_here
 from worker.train import population_of
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Score what was shown in shadow: champion and challengers side by side, against what came of it."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -6,24 +6,26 @@ import os
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from personalization.exceptions import NotEnoughData
 from personalization.learning import frames as reading
-from worker.management.console import moment, require_writable, seed
+from personalization.learning.tuning import MOST_SEED
+from personalization.management.arguments import AppCommand, seed
+from worker.management.console import moment, require_writable
 from worker.rankers import interactions
 from worker.rankers.lesson import SUFFIX, Lesson, file_of
 from worker.train import population_of
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Write a lesson: which sorts of titles are turned to together, for a young shop to start from."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", metavar="FILE", help=f"its name ends in {SUFFIX}, which is added if missing")
         parser.add_argument("--population")
         parser.add_argument("--until", help="use nothing that happened after this moment")
-        parser.add_argument("--seed", type=seed, default=0)
+        parser.add_argument("--seed", type=seed(MOST_SEED), default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:
         path = _path(options["file"])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from personalization.learning.board import board
 from personalization.learning.sentences import read_all
+from personalization.learning.tuning import MOST_SEED
+from personalization.management.arguments import AppCommand, at_least_one, seed
 from personalization.management.jobs import ask_here, succeeded
 from personalization.types import JobKind
-from worker.management.console import at_least_one, board_tables, moment, print_all, seed
+from worker.management.console import board_tables, moment, print_all
 from worker.management.here import run_here
 from worker.rankers import LINE_UP, RANKERS
 from worker.response import LINE_UP as RESPONSE
@@ -18,13 +20,13 @@ from worker.response import REGISTRY
 from worker.train import PARTS, population_of
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = "Train all models on what happened so far (or until a date), judge them, promote the winners."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--until", help="use nothing that happened after this moment")
         parser.add_argument("--population", help="whose shoppers to learn from; needed if there are several data sets")
-        parser.add_argument("--seed", type=seed, default=0)
+        parser.add_argument("--seed", type=seed(MOST_SEED), default=0)
         parser.add_argument(
             "--estimators", nargs="+", choices=[*REGISTRY, "all"],
             help=f"which response estimators are trained and judged (default: {' '.join(RESPONSE)})",

@@ -5,35 +5,35 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from rich.table import Table
 
 from personalization.exceptions import NotEnoughData
 from personalization.learning import jobs, tuning
 from personalization.learning.jobs import Job
 from personalization.learning.tuning import NothingInForce, TuningRun
+from personalization.management.arguments import AppCommand, at_least_one, seed
 from personalization.management.jobs import HELD
 from personalization.types import JobState
-from worker.management.console import at_least_one, moment, print_all, seed
+from worker.management.console import moment, print_all
 from worker.management.here import run_here
-from worker.origins import searchable
 from worker.runner import ended_well
 from worker.train import population_of
 
 SHOWN = 5
 
 
-class Command(BaseCommand):
+class Command(AppCommand):
     help = (
         "Search for better settings on the past, adopt those that an unseen fold confirms; the next training uses them."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("estimators", nargs="*", metavar="ESTIMATOR", help=f"of {' '.join(searchable())}")
+        parser.add_argument("estimators", nargs="*", metavar="ESTIMATOR", help=f"of {' '.join(tuning.searchable())}")
         parser.add_argument("--population", help="whose shoppers to learn from; needed if there are several data sets")
         parser.add_argument("--minutes", type=float, help=f"for all of them together (default: {tuning.MINUTES})")
         parser.add_argument("--trials", type=int, help="stop at so many trials of each, those of earlier runs included")
-        parser.add_argument("--seed", type=seed, default=0, help=f"0 to {tuning.MOST_SEED}")
+        parser.add_argument("--seed", type=seed(tuning.MOST_SEED), default=0, help=f"0 to {tuning.MOST_SEED}")
         parser.add_argument("--until", help="use nothing that happened after this moment")
         parser.add_argument("--anew", action="store_true", help="begin a new search, on today's data")
         parser.add_argument("--min-exposures", type=at_least_one, help="as for training")
@@ -46,9 +46,9 @@ class Command(BaseCommand):
             self._withdraw(options["withdraw"])
             return
         names = options["estimators"]
-        if not names or (strange := [name for name in names if name not in searchable()]):
+        if not names or (strange := [name for name in names if name not in tuning.searchable()]):
             told = f"There is nothing to search for in {', '.join(strange)}." if names else "Whose settings?"
-            raise CommandError(f"{told} Name one or more of: {' '.join(searchable())}.")
+            raise CommandError(f"{told} Name one or more of: {' '.join(tuning.searchable())}.")
         try:
             population = population_of(options["population"])
         except NotEnoughData as error:

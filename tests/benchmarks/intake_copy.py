@@ -1,6 +1,6 @@
 """Events stored per second, identities claimed and repeats left out, beside raw COPY of the same rows.
 
-Value: ``store_events`` with batches as a request sends them (500, one JSON statement), in the notes also as an import
+Value: ``insert_events`` with batches as a request sends them (500, one JSON statement), in the notes also as an import
 does (5,000, COPY and a merge). Peer: COPY of the same rows, as text that is ready beforehand, straight into the log
 and its indexes: it claims nothing, so the same row twice would be there twice. One connection, a transaction a batch.
 In the notes also COPY into one plain table with the unique key, and what a million events take on disk.

@@ -106,7 +106,7 @@ def test_the_next_training_uses_what_was_adopted_until_it_is_withdrawn(shop: Pop
 def test_adopted_settings_that_are_not_taken_any_more_are_told(shop: Population) -> None:
     run = make_run(settings={"looseness": 1e9})
     outcome = train.run(None, population.QUICK, silent, until=population.END)
-    (told,) = [sentence for sentence in outcome.sentences if "not taken any more" in str(sentence)]
+    (told,) = [sentence for sentence in outcome.sentences if "are not taken (" in str(sentence)]
     assert f"search {run.pk}" in str(told)
     assert ModelVersion.objects.get(estimator="logistic").card["settings"] == {"looseness": 0.1}
 

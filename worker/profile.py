@@ -33,8 +33,9 @@ DIFFERS = 0.01
 """From this difference on a probability has changed."""
 RECOMPUTED = 2000
 """Shoppers whose last scores are computed once more, at most."""
-CLOCKED = ("_gap_hours", "_per_day", "tenure_days")
-"""Endings of columns that the clock alone moves: ages, and rates over the days observed, of everybody at once."""
+CLOCKED = ("_gap_hours", "_per_day", "tenure_days", "reach", "threshold_orders")
+"""Endings of columns that the clock alone moves: ages, rates over the days observed, and what is expected over them, of
+everybody at once. Of shoppers without a past only the shop's pace is expected: in one hour all of them leave a bin."""
 SCHEDULED = ("received_28d", "received_7d", "open_offers", "same_received_28d")
 """Counts that the shop's own calendar moves: a wave leaves the last seven days for everybody within one morning."""
 WATCHED = tuple(

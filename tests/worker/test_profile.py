@@ -144,6 +144,17 @@ def test_hours_that_pass_are_no_drift(trained: Population) -> None:
     assert [shift for shift in found if shift.level != GOOD] == []
 
 
+def test_hours_that_pass_are_no_drift_where_many_have_not_bought_yet(shop: Population) -> None:
+    """What is expected of them is the shop's pace alone, the same of all: by the hour all of them leave their bin."""
+    Event.objects.filter(type="order_placed", shopper__in=shop.shoppers[: population.SHOPPERS // 2]).delete()
+    train.run(None, population.QUICK, silent, until=population.END)
+    score.run(None, {"population": "shop"}, silent, until=population.END + timedelta(hours=8))
+    live = ScoreSet.objects.get(state=ScoreSet.State.LIVE)
+    assert live.response_version is not None
+    found = drift.shifts(live.response_version.card["reference"], live.profile, hint=0.1, alert=0.25)
+    assert [shift for shift in found if shift.level != GOOD] == []
+
+
 @pytest.fixture
 def a_week_later(monkeypatch: pytest.MonkeyPatch) -> datetime:
     """Let the clock stand a week after the last event: nobody came meanwhile."""

@@ -80,11 +80,12 @@ class Series:
     def at_least(self, group: Ints, time: Ints, floor: Floats) -> Floats:
         """Return how many events strictly before each time have at least the value ``floor`` of their row.
 
-        Costs a pass over the groups that are asked for, and those between them, for each distinct floor.
+        Of a series made with values. Costs a pass over the groups that are asked for, and those between them, for each
+        distinct floor.
         """
         _known, first, end = self._locate(group, time)
         found = np.zeros(len(group))
-        if not len(group) or not len(self._value):
+        if not len(group) or not len(self._time):
             return found
         low = first.min()
         values = self._value[low : end.max()]

@@ -1,4 +1,4 @@
-"""A bar for the commands that run a job themselves: drawn on a terminal, a line each stage elsewhere."""
+"""A bar for the commands that run a job: drawn where a terminal can move back, a line each stage elsewhere."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from django.core.management.base import OutputWrapper
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from personalization.learning.handlers import Stage
@@ -20,7 +21,10 @@ COLUMNS = (BarColumn, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
 def progress_bar(title: str, output: TextIO | OutputWrapper | None = None) -> Iterator[Stage]:
     """Yield a function (stage, share done) that shows how far the work is, on ``output``: standard output if None."""
     output = output or sys.stdout
-    if not output.isatty():
+    # Not on a command's own wrapper: that ends whatever is written with a line break, and a bar is drawn in place.
+    # Rich's shared console would remember the terminal of whoever used it first.
+    console = Console()
+    if not (output.isatty() and console.is_interactive):
         said: list[str] = []
 
         def plain(what: Said, done: float) -> None:
@@ -30,8 +34,7 @@ def progress_bar(title: str, output: TextIO | OutputWrapper | None = None) -> It
 
         yield plain
         return
-    # Not on a command's own wrapper: that ends whatever is written with a line break, and a bar is drawn in place.
-    with Progress(TextColumn("{task.description}"), *(column() for column in COLUMNS)) as bar:
+    with Progress(TextColumn("{task.description}"), *(column() for column in COLUMNS), console=console) as bar:
         task = bar.add_task(title, total=1.0)
         yield lambda what, done: bar.update(task, completed=done, description=f"{title}: {what}")
         bar.update(task, completed=1.0, description=title)

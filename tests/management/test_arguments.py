@@ -71,6 +71,7 @@ class Terminal(StringIO):
 def test_a_bar_is_drawn_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a command's wrapper, too, which ends each write with a line break: a bar would run down the screen."""
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("TTY_INTERACTIVE", raising=False)
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
     with progress_bar("Keys", OutputWrapper(screen)) as show:
@@ -80,6 +81,18 @@ def test_a_bar_is_drawn_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = screen.getvalue()
     assert drawn.count("Keys: encrypting") > 2
     assert drawn.count("\n") == 1
+
+
+@pytest.mark.parametrize(("variable", "value"), [("TERM", "dumb"), ("TTY_INTERACTIVE", "0")])
+def test_a_terminal_that_cannot_move_back_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    with progress_bar("Keys", OutputWrapper(screen)) as show:
+        show("encrypting", 0.5)
+    assert screen.getvalue() == "Keys: encrypting\n"
 
 
 def test_without_a_terminal_each_new_stage_is_a_line() -> None:

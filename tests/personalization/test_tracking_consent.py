@@ -321,8 +321,9 @@ def test_the_middleware_costs_no_query(django_assert_num_queries: object, shoppe
 
 
 def test_who_agrees_after_an_erasure_is_somebody_new() -> None:
-    request, response = make_request(user=make_account("ada")), HttpResponse()
-    old = identity.shopper_for_user(request.user)
+    account = make_account("ada")
+    request, response = make_request(user=account), HttpResponse()
+    old = identity.shopper_for_user(account)
     assert identity.shopper_for(request) == old
     api.erase(Shopper.objects.get(pk=old.pk))
     consent.give_consent(request, response, [P])

@@ -356,9 +356,9 @@ def test_an_account_that_is_erased_while_it_signs_in_starts_anew(shopper: Shoppe
     old = identity.shopper_for_user(account)
     request = make_request(visitor=make_alias(shopper))
 
-    def erased_first(*people: Shopper, **how: str) -> None:
+    def erased_first(visitor: Shopper, into: Shopper, *, reason: str) -> None:
         api.erase(Shopper.objects.get(pk=old.pk))
-        merging.merge(*people, **how)
+        merging.merge(visitor, into, reason=reason)
 
     with mock.patch.object(logins, "merge", erased_first):
         joined = logins.link_at_login(request, account)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -99,6 +99,7 @@ WHERE id = %(campaign)s AND status = 'running'
 """
 _TAKE_PACED_BUDGET = f"{_TAKE_BUDGET}  AND %(open_now)s >= reserved_minor + spent_minor + %(amount)s"
 _SPEND = "UPDATE personalization_reservation SET state = 'redeemed' WHERE id = %(reservation)s AND state = 'held'"
+_HOLDER = "SELECT shopper_id FROM personalization_reservation WHERE id = %s"
 _SETTLE_COUPON = """
 UPDATE personalization_coupon SET reserved_count = reserved_count - 1, used_count = used_count + 1
 WHERE id = %(coupon)s
@@ -170,6 +171,13 @@ def _take_budget(campaign: Campaign, amount: int, share: int, now: datetime) -> 
 def spend(reservation: Reservation) -> bool:
     """Mark a held reservation as redeemed; of several who try, one does. Then call :func:`settle`."""
     return _move(_SPEND, reservation=reservation.pk)
+
+
+def holder(reservation: Reservation) -> int | None:
+    """Return whose a reservation is, under the lock that :func:`spend` took: nobody's, if they were erased before."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HOLDER, [_UUID.get_db_prep_value(reservation.pk, connection)])
+        return cast("int | None", cursor.fetchone()[0])
 
 
 def settle(reservations: Sequence[Reservation]) -> None:

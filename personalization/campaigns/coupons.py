@@ -24,7 +24,7 @@ from personalization.models import Campaign, CodeBatch, Coupon, Decision, Offer,
 from personalization.models.prepared import Prepared
 from personalization.pure.benefits import discount_for
 from personalization.pure.pacing import allowed_minor
-from personalization.tracking import limits
+from personalization.tracking import identity, limits
 from personalization.tracking.ingest import track
 from personalization.types import Basket, CouponPreview, IssuedCoupon, OfferKind
 
@@ -115,6 +115,8 @@ def claim(
             return issued
     except IntegrityError:  # the same shopper claimed at the same moment: theirs is the coupon
         held = Coupon.objects.filter(offer=offer, shopper=shopper).order_by("-claim_no").first()
+        if held is None and identity.is_gone(shopper):  # erased at this moment, in another window
+            raise ClaimRefused(reason="erased") from None
         if held is None:
             raise
         return _issued(held, new=False)

@@ -147,12 +147,13 @@ def _redeem(row: Reservation, order_label: str, order_id: str) -> bool:
     """Make a reservation part of an order; False if it is already. What it moves is settled afterwards."""
     if not _spend(row, order_label, order_id):
         return False
+    holder = counters.holder(row)
     redemption = Redemption(
         reservation=row,
         coupon_id=row.coupon_id,
         offer_id=row.offer_id,
         campaign_id=row.campaign_id,
-        shopper_id=row.shopper_id,
+        shopper_id=holder,
         order_label=order_label,
         order_id=order_id,
         amount_minor=row.amount_minor,
@@ -160,7 +161,8 @@ def _redeem(row: Reservation, order_label: str, order_id: str) -> bool:
     )
     insert(redemption)
     grants.promise(redemption, benefit_of(row), row.offer)
-    _track_redemption(row)
+    if holder is not None:
+        _track_redemption(row)
     return True
 
 

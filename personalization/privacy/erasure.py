@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.apps import apps
+from django.db import IntegrityError, connection
 from django.db.models import CharField, Max, Min, Model, Q, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
@@ -44,6 +45,8 @@ from personalization.tracking.identity import batches, lock
 from personalization.tracking.quarantine import payload_of
 from personalization.types import JobKind, JobState, Purpose
 
+TRIES = 5
+"""An erasure waits for nobody: what is written meanwhile is erased with the next try."""
 SEARCHED = 500
 """Rows of the quarantine that are looked through at a time."""
 LEARNING = (JobKind.TRAIN.value, JobKind.TUNE.value)
@@ -55,6 +58,17 @@ def erase(shopper: Shopper, *, by: Any = None, why: str = audit.Why.REQUEST, ref
     ``by`` is the member of staff who does it, None where the shopper does; with ``why`` and ``reference`` (a ticket's
     number) they stand in the audit log.
     """
+    for tries_left in reversed(range(TRIES)):
+        try:
+            return _erase(shopper, by, why, reference)
+        except IntegrityError:  # a request of theirs wrote into a table that had been emptied already
+            if not tries_left:
+                raise
+    raise AssertionError("The last try returns or raises.")
+
+
+def _erase(shopper: Shopper, by: Any, why: str, reference: str) -> dict[str, int]:
+    """Erase in one transaction. Raises IntegrityError where somebody wrote more about the shopper meanwhile."""
     counts: dict[str, int] = {}
     with rollups.held():  # nothing is counted about them while they go
         people = people_of(shopper)
@@ -86,7 +100,17 @@ def erase(shopper: Shopper, *, by: Any = None, why: str = audit.Why.REQUEST, ref
                 models=learnt,
                 learning=learning,
             )
+        _refuse_leftovers()
     return counts
+
+
+def _refuse_leftovers() -> None:
+    """Raise IntegrityError now if a row still points to who was erased, while this can still be done again.
+
+    The shopper's row is deleted by now, so nobody can commit another. On SQLite a transaction is alone anyway.
+    """
+    if connection.vendor == "postgresql":
+        connection.check_constraints()
 
 
 def people_of(shopper: Shopper) -> list[int]:

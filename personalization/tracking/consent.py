@@ -88,11 +88,16 @@ def follow_manager(request: HttpRequest, response: HttpResponseBase) -> None:
     _answer(request, response, wanted, source="manager", said=said)
 
 
-def record(shopper: Shopper, purposes: Iterable[Purpose], *, source: str) -> None:
-    """Write the difference between the shopper's consent and ``purposes`` to the ledger, and cache it."""
+def record(shopper: Shopper, purposes: Iterable[Purpose], *, source: str) -> bool:
+    """Write the difference between the shopper's consent and ``purposes`` to the ledger, and cache it.
+
+    False, and nothing written: the shopper was erased meanwhile, in another window for instance.
+    """
     wanted = frozenset(purposes)
     with transaction.atomic():
-        current = Shopper.objects.select_for_update().get(pk=shopper.pk)
+        current = Shopper.objects.select_for_update().filter(pk=shopper.pk).first()
+        if current is None:
+            return False
         changed = [purpose for purpose in CONSENT_PURPOSES if (purpose in wanted) != current.allows(purpose)]
         ConsentRecord.objects.bulk_create(
             ConsentRecord(
@@ -114,6 +119,7 @@ def record(shopper: Shopper, purposes: Iterable[Purpose], *, source: str) -> Non
             consent_withdrawn.send(sender=ConsentRecord, shopper_id=current.pk, purposes=withdrawn)
     for name, value in flags.items():
         setattr(shopper, name, value)
+    return True
 
 
 def give_consent(request: HttpRequest, response: HttpResponseBase, purposes: Iterable[Purpose]) -> None:
@@ -134,8 +140,10 @@ def _answer(
     shopper = identity.shopper_for(request)
     if shopper is None and wanted:
         shopper = identity.new_shopper(request)
-    if shopper is not None:
-        record(shopper, wanted, source=source)
+    if shopper is not None and not record(shopper, wanted, source=source):
+        shopper = identity.new_shopper(request) if wanted else None  # who agrees after an erasure is somebody new
+        if shopper is not None:
+            record(shopper, wanted, source=source)
     if not wanted:
         forget_visitor(request, response)
     elif shopper is not None:

@@ -120,6 +120,11 @@ def _session_shopper(request: HttpRequest) -> Shopper | None:
     return found
 
 
+def is_gone(shopper: Shopper) -> bool:
+    """Return whether a shopper who was found before has been erased since."""
+    return not Shopper.objects.filter(pk=shopper.pk).exists()
+
+
 def _create_for(request: HttpRequest) -> Shopper:
     shopper = new_shopper(request)
     if shopper.user_id is None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -82,8 +82,13 @@ def ingest(
     sorting = Sorting(envelope)
     for raw in raw_events:
         sorting.add(raw, shopper.pk)
-    with transaction.atomic():
-        return sorting.store()
+    try:
+        with transaction.atomic():
+            return sorting.store()
+    except IntegrityError:
+        if not identity.is_gone(shopper):
+            raise
+        return IngestResult(0, 0, 0, len(raw_events))  # erased while these were on their way
 
 
 class Sorting:

@@ -18,7 +18,7 @@ from personalization.exceptions import MergeRefused
 from personalization.models import Shopper, ShopperMerge
 from personalization.tracking import aliases, identity
 from personalization.tracking.impersonation import is_impersonated, look_again
-from personalization.tracking.merging import merge
+from personalization.tracking.merging import ERASED, merge
 
 SIGNED_OUT = "_pz_signed_out"
 """Set on a request whose account signed out, or whose cookie led to another one: its browser is to be forgotten."""
@@ -65,10 +65,13 @@ def link_at_login(request: HttpRequest, user: AbstractBaseUser) -> Shopper | Non
     if visitor is not None and visitor.pk != account.pk:
         try:
             merge(visitor, account, reason=ShopperMerge.Reason.LOGIN)
-        except MergeRefused:  # another account's browser, whatever became of its session
-            if alias is not None:
-                aliases.end([alias])
-            setattr(request, SIGNED_OUT, True)
+        except MergeRefused as refused:
+            if refused.reason == ERASED:  # at this moment, in another window: who signs in is somebody new
+                account = identity.shopper_for_user(user)
+            else:  # another account's browser, whatever became of its session
+                if alias is not None:
+                    aliases.end([alias])
+                setattr(request, SIGNED_OUT, True)
     getattr(request, "session", {}).pop(identity.SESSION_KEY, None)
     identity.remember(request, account)
     return account

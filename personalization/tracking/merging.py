@@ -36,6 +36,8 @@ BEHAVIOUR: tuple[type[Model], ...] = (Event, QuarantinedEvent, Decision, Exposur
 GIVEN, TAKEN = "merge", "unmerge"
 NOT_THEIR_WORD = (GIVEN, TAKEN)
 """Where consent came from that the account did not answer itself."""
+ERASED = "erased"
+"""Why a merge is refused where one of the two was erased at that moment."""
 LATE = timedelta(hours=1)
 """How long after a merge its chore looks for such rows."""
 CHUNK = 500
@@ -85,14 +87,18 @@ def merge(
     """Move all that is known of ``visitor`` to ``account``; None: they are one already.
 
     Consent only ever widens by the person's own act: the account keeps its ledger, and takes over a purpose only if it
-    never answered for it. Raises MergeRefused for a visitor who has an account, or belongs to another one.
+    never answered for it. Raises MergeRefused for a visitor who has an account, or belongs to another one, and where
+    one of the two has been erased meanwhile.
     """
     if visitor.pk == account.pk:
         return None
     with transaction.atomic():
         identity.lock([visitor.pk, account.pk])
-        visitor.refresh_from_db()  # another request may have merged them while this one waited
-        account.refresh_from_db()
+        try:
+            visitor.refresh_from_db()  # another request may have merged them while this one waited
+            account.refresh_from_db()
+        except Shopper.DoesNotExist:
+            raise MergeRefused(reason=ERASED) from None
         if visitor.merged_into_id == account.pk:
             return None
         if visitor.user_id is not None or visitor.merged_into_id is not None or account.merged_into_id is not None:

@@ -315,3 +315,29 @@ def test_the_middleware_costs_no_query(django_assert_num_queries: object, shoppe
     with django_assert_num_queries(1):  # type: ignore[operator]
         assert api.shopper_for(request) == shopper
         assert api.shopper_for(request) == shopper
+
+
+# --- Erased at that moment, in another window -------------------------------------------------------------------------
+
+
+def test_who_agrees_after_an_erasure_is_somebody_new() -> None:
+    account = make_account("ada")
+    request, response = make_request(user=account), HttpResponse()
+    old = identity.shopper_for_user(account)
+    assert identity.shopper_for(request) == old
+    api.erase(Shopper.objects.get(pk=old.pk))
+    consent.give_consent(request, response, [P])
+    new = Shopper.objects.get()
+    assert new.key != old.key
+    assert new.allows(P)
+    assert ledger(new) == [("personalisation", True)]
+
+
+def test_who_is_erased_can_refuse_all_the_same() -> None:
+    request, response = make_request(visitor=make_alias(make_shopper())), HttpResponse()
+    shopper = identity.shopper_for(request)
+    assert shopper is not None
+    api.erase(Shopper.objects.get(pk=shopper.pk))
+    consent.withdraw_consent(request, response)
+    assert response.cookies["pz_consent"].value == "no"
+    assert nobody_is_known()

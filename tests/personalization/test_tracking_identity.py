@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 from django.conf import settings
 from django.contrib.auth import logout
@@ -22,7 +24,7 @@ from personalization.models import (
     ShopperAlias,
     ShopperMerge,
 )
-from personalization.tracking import consent, identity, impersonation, logins
+from personalization.tracking import consent, identity, impersonation, logins, merging
 from personalization.types import CONSENT_PURPOSES, ProfileData, Purpose, ShopperData
 from tests.personalization import host
 from tests.personalization.builders import (
@@ -347,3 +349,20 @@ def test_an_account_in_bulk_keeps_the_shopper_it_has(db: None) -> None:
     assert found == {"crm:1": existing.pk}
     existing.refresh_from_db()
     assert existing.attributes == {"age": 5}
+
+
+def test_an_account_that_is_erased_while_it_signs_in_starts_anew(shopper: Shopper) -> None:
+    account = make_account()
+    old = identity.shopper_for_user(account)
+    request = make_request(visitor=make_alias(shopper))
+
+    def erased_first(visitor: Shopper, into: Shopper, *, reason: str) -> None:
+        api.erase(Shopper.objects.get(pk=old.pk))
+        merging.merge(visitor, into, reason=reason)
+
+    with mock.patch.object(logins, "merge", erased_first):
+        joined = logins.link_at_login(request, account)
+    assert joined is not None
+    assert joined.key != old.key
+    assert joined.user == account
+    assert identity.shopper_for(request) == joined

@@ -16,6 +16,7 @@ RACES = (
     "jobs.OneJobManyWorkers",
     "jobs.BackFromTheDead",
     "jobs.CancelledWhileFinishing",
+    "jobs.FrozenWhileTakenOver",
     "jobs.RetriedWhileAsked",
     "jobs.TakenOverWhileBeating",
     "learning.PromotedAtOnce",

@@ -29,15 +29,15 @@ from personalization.learning.handlers import Stage
 from personalization.learning.readiness import HISTORY_DAYS, MIN_MOMENTS, MIN_POSITIVES, days_for_intent
 from personalization.learning.sentences import Sentence
 from personalization.types import HEADS
-from worker.calibrate import Calibrator
 from worker.costs import Meter
 from worker.data import SEQUENCE_FIELDS, Samples, Vocabularies, code_profile
-from worker.estimators.base import Progress, ResponseEstimator, shopper_split
+from worker.estimators.base import Progress, ResponseEstimator
 from worker.estimators.base_rate import BaseRate
 from worker.estimators.boosting import Boosting
 from worker.estimators.logistic import Logistic
 from worker.estimators.recency_frequency import RecencyFrequency
-from worker.response import CALIBRATION_SHARE, Fitted, fit_again, part
+from worker.refits import calibration_shoppers, fit_again, fit_calibrated
+from worker.response import Fitted
 
 if TYPE_CHECKING:
     from worker.versions import Loaded
@@ -149,7 +149,7 @@ def backtest(problem: Problem, *, seed: int, stage: Stage) -> tuple[list[Fitted]
     vocabularies = Vocabularies.fit(problem.builder, rows)
     train = assemble(problem.builder, rows, bought, vocabularies)
     test = assemble(problem.builder, tested, truth, vocabularies)
-    held = shopper_split(rows.shopper, CALIBRATION_SHARE, seed + 1)
+    held = calibration_shoppers(train, seed)
     fitted = []
     for place, (name, kind) in enumerate(REGISTRY.items()):
 
@@ -172,12 +172,9 @@ def _check(bought: Floats, need: int, refusal: str) -> None:
 def _fit(
     estimator: ResponseEstimator, train: Samples, held: Any, test: Samples, *, seed: int, progress: Progress
 ) -> Fitted:
-    """Fit without the calibration shoppers, calibrate on those, fit on all, predict the test."""
-    meter, watched = Meter(), train.take(held)
-    estimator.fit(train.take(~held), seed=seed, progress=part(progress, 0.0, 0.5))
-    raw = estimator.score(watched)
-    calibrator = Calibrator.fit(raw, watched.y)
-    estimator = fit_again(estimator, train, seed=seed, progress=part(progress, 0.5, 1.0))
+    """Fit, calibrate on shoppers whom the fit did not know, fit on all, predict the test."""
+    meter = Meter()
+    estimator, calibrator, raw = fit_calibrated(estimator, train, held, seed=seed, progress=progress)
     predicted = calibrator.apply(estimator.score(test))
     return Fitted(estimator.name, estimator, calibrator, predicted, raw, meter.read())
 

@@ -1,7 +1,6 @@
 """Train response estimators: one temporal evaluation, every estimator in it, calibrated; ``worker.gate`` judges them.
 
-Per estimator: fit without the calibration shoppers, calibrate on those, fit on all training rows, predict the test
-block.
+Per estimator: fit without some shoppers and calibrate on those, fit on all training rows, predict the test block.
 The winner is refitted on everything that has matured by the cut-off.
 """
 
@@ -27,20 +26,20 @@ from worker import metrics
 from worker.calibrate import Calibrator
 from worker.costs import Cost, Meter
 from worker.data import Fold, Samples, Vocabularies, assemble, folds, horizon, labels
-from worker.estimators.base import Progress, ResponseEstimator, settings_of, shopper_split
+from worker.estimators.base import ResponseEstimator
 from worker.estimators.blend import Blend
 from worker.estimators.boosting import Boosting
 from worker.estimators.four_part import ARMS, FourPartEstimator
 from worker.estimators.logistic import Logistic
-from worker.estimators.nets import NETS, Net
+from worker.estimators.nets import NETS
 from worker.estimators.offer_mean import OfferMean
+from worker.refits import another, calibration_shoppers, fit_calibrated, reuse
 
 _KINDS: tuple[type[Any], ...] = (OfferMean, Logistic, Boosting, *NETS, FourPartEstimator, Blend)
 REGISTRY: dict[str, type[Any]] = {kind.name: kind for kind in _KINDS}
 """All response estimators, the simplest first."""
 LINE_UP = ("offer_mean", "logistic", "boosting", "four_part", "blend")
 """Who is trained when nobody says otherwise."""
-CALIBRATION_SHARE = 0.15
 MEMBERS = (Boosting.name, FourPartEstimator.name)
 """Whose fits the blend mixes."""
 Settings = Mapping[str, Mapping[str, Any]]
@@ -197,8 +196,8 @@ def fit_all(
     settings: Settings = SHIPPED,
 ) -> list[Fitted]:
     """Fit and calibrate the named estimators; the blend reuses its members' fits."""
-    held = shopper_split(train.rows.shopper, CALIBRATION_SHARE, seed + 1)
-    inner, watched = train.take(~held), train.take(held)
+    held = calibration_shoppers(train, seed)
+    watched = train.take(held)
     fitted: dict[str, Fitted] = {}
     for place, name in enumerate(names):
 
@@ -213,51 +212,21 @@ def fit_all(
             fitted[name].cost = Cost(round(own.seconds + shared, 2), own.peak_mb)
             continue
         estimator: ResponseEstimator = REGISTRY[name](**settings.get(name, {}))
-        data = inner
         if isinstance(estimator, FourPartEstimator):
-            data, arm, weight = _network_samples(problem, inner, before)
+            # It keeps the held shoppers out: a second training costs more than a seventh of the rows brings.
+            data, arm, weight = _network_samples(problem, train.take(~held), before)
             estimator.with_strategy(arm, weight)
-        once = isinstance(estimator, FourPartEstimator)
-        estimator.fit(data, seed=seed, progress=part(tell, 0.0, 1.0 if once else 0.5))
-        raw = estimator.score(watched)
-        calibrator = Calibrator.fit(raw, watched.y)
-        if not once:
-            # The calibrator is known now: the shoppers held out for it may teach the model too. The four-part network
-            # keeps them out: a second training costs more than a seventh of the rows brings.
-            estimator = fit_again(estimator, train, seed=seed, progress=part(tell, 0.5, 1.0))
+            estimator.fit(data, seed=seed, progress=tell)
+            raw = estimator.score(watched)
+            calibrator = Calibrator.fit(raw, watched.y)
+        else:
+            estimator, calibrator, raw = fit_calibrated(estimator, train, held, seed=seed, progress=tell)
         predicted = calibrator.apply(estimator.score(test))
         fitted[name] = Fitted(name, estimator, calibrator, predicted, raw, meter.read())
     if Blend.name in fitted:
         blend = fitted[Blend.name]
         blend.predicted = blend.calibrator.apply(blend.estimator.score(test))
     return list(fitted.values())
-
-
-def fit_again(estimator: ResponseEstimator, samples: Samples, *, seed: int, progress: Progress) -> ResponseEstimator:
-    """Return another of the estimator's kind, fitted on these rows, with what it has chosen already."""
-    again = _another(estimator)
-    _reuse(again, estimator)
-    again.fit(samples, seed=seed, progress=progress)
-    return again
-
-
-def _another(estimator: ResponseEstimator) -> ResponseEstimator:
-    """Return an unfitted estimator of this kind with its settings."""
-    made: ResponseEstimator = type(estimator)(**settings_of(estimator))
-    return made
-
-
-def _reuse(estimator: ResponseEstimator, earlier: ResponseEstimator) -> None:
-    """Take over what an earlier fit has chosen on nearly the same rows: boosting its rounds, a net its epochs."""
-    if isinstance(estimator, Boosting) and isinstance(earlier, Boosting):
-        estimator.reuse(earlier)
-    if isinstance(estimator, Net) and isinstance(earlier, Net):
-        estimator.reuse(earlier)
-
-
-def part(tell: Progress, low: float, high: float) -> Progress:
-    """Return a progress that fills a part of another one."""
-    return lambda done: tell(low + (high - low) * done)
 
 
 def _fit_blend(fitted: dict[str, Fitted], watched: Samples) -> Fitted:
@@ -320,12 +289,12 @@ def refit(problem: Problem, judged: list[Fitted], *, seed: int, stage: Stage) ->
             members = [shipped[Boosting.name].estimator, shipped[FourPartEstimator.name].estimator]
             estimator: ResponseEstimator = Blend(members, item.estimator.weights)
         else:
-            estimator = _another(item.estimator)
+            estimator = another(item.estimator)
             data = everything
             if isinstance(estimator, FourPartEstimator):
                 data, arm, weight = _network_samples(problem, everything, problem.frames.until)
                 estimator.with_strategy(arm, weight)
-            _reuse(estimator, item.estimator)
+            reuse(estimator, item.estimator)
             estimator.fit(data, seed=seed, progress=tell)
         shipped[item.name] = Fitted(item.name, estimator, item.calibrator, item.predicted, cost=item.cost)
     return list(shipped.values()), everything.vocabularies

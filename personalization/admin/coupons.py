@@ -31,6 +31,7 @@ class CouponAdmin(CsvAdmin, ReadOnlyAdmin):
     list_display = ("__str__", "state", "offer", "campaign", "shopper", "issued", "expires")
     list_select_related = ("offer__campaign", "shopper")
     list_filter = (("voided_at", admin.EmptyFieldListFilter), "issued_at")
+    linked = ("offer__campaign",)
     ordering = ("-issued_at", "-pk")
     fields = (
         "id",
@@ -161,6 +162,7 @@ class RedemptionAdmin(CsvAdmin, PersonalAdmin[Redemption]):
     list_display = ("redeemed_at", "order", "amount", "refunded", "campaign", "offer", "coupon", "shopper")
     list_select_related = ("campaign", "offer", "coupon", "shopper")
     list_filter = ("redeemed_at",)
+    linked = ("campaign",)
     search_fields = ("=order_id",)
     search_help_text = _("The order’s number, exactly.")
     fields = (
@@ -210,6 +212,7 @@ class LedgerEntryAdmin(CsvAdmin, ReadOnlyAdmin):
     list_display = ("at", "kind", "campaign", "reserved", "spent", "reservation")
     list_select_related = ("campaign", "reservation")
     list_filter = ("kind", "at")
+    linked = ("campaign",)
     fields = ("operation_id", "kind", "campaign", "reservation", "reserved", "spent", "at")
     change_list_template = "admin/personalization/export_list.html"
     csv_columns: ClassVar[list[Column]] = [

@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.urls import path, reverse
 from django.utils import timezone
 
+from personalization.admin.base import has_nul
 from personalization.admin.personal import WhyForm, may_show, new_form, why_not
 from personalization.tracking import audit, secrets
 
@@ -85,6 +86,8 @@ class CsvAdmin(admin.ModelAdmin):
             return HttpResponseNotAllowed(["GET", "POST"] if self.csv_personal else ["GET"])
         if not self.has_view_permission(request) or (in_clear and not may_show(request)):
             raise PermissionDenied
+        if has_nul(request):
+            return HttpResponseRedirect(request.path)
         form = WhyForm(request.POST if in_clear else None)
         if in_clear and not form.is_valid():
             self.message_user(request, why_not(form), messages.WARNING)

@@ -31,6 +31,7 @@ class DecisionAdmin(ReadOnlyAdmin):
     list_display = ("at", "slot", "shopper", "arm", "chosen_count", "why", "model_version")
     list_select_related = ("shopper", "model_version")
     list_filter = (SlotFilter, "arm")
+    linked = ("shopper",)
     ordering = ("-at",)
     fieldsets = ((None, {"fields": ("at", "slot", "shopper", "arm", "policy", "why", "model_version")}),)
     change_form_template = "admin/personalization/decision/change_form.html"
@@ -76,6 +77,7 @@ class ExposureAdmin(ReadOnlyAdmin):
         ("purchased_at", admin.EmptyFieldListFilter),
         ("redeemed_at", admin.EmptyFieldListFilter),
     )
+    linked = ("campaign",)
     fieldsets = (
         (
             None,

@@ -40,6 +40,7 @@ class EventAdmin(PersonalAdmin[Event]):
     )
     list_select_related = ("shopper", "offer")
     list_filter = (TypeFilter, "channel", "is_bot")
+    linked = ("shopper",)
     fieldsets = (
         (None, {"fields": ("type", "shopper", "occurred_at", "item_id", "category", "offer", "value")}),
         (_("Properties"), {"fields": ("properties_text",)}),

@@ -35,16 +35,19 @@ class Past:
     product_views_7d: Floats
     searches_28d: Floats
     basket_changes_28d: Floats
+    first_order: Ints
     last_order: Ints
     last_event: Ints
 
 
-def observed_days(time: Ints, joined: Ints, start: int) -> Floats:
+def observed_days(time: Ints, joined: Ints, first_order: Ints, start: int) -> Floats:
     """Return for how many days each row's shopper has been observed, at least one.
 
-    From joining (milliseconds or NEVER) or ``start``, the first event of all, whichever came later.
+    From joining or the first order (milliseconds or NEVER), whichever came earlier, but not from before ``start``, the
+    first event of all. Whoever was back-filled joined when the app was installed, and their orders lie before that:
+    all of them in the days since would be a rate that nobody has.
     """
-    since = np.maximum(np.where(joined == NEVER, start, joined), start)
+    since = np.maximum(np.where(joined == NEVER, start, np.minimum(joined, first_order)), start)
     days: Floats = np.maximum((time - since) / DAY, 1.0)
     return days
 

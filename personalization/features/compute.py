@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from personalization.features import behaviour
 from personalization.features.behaviour import Past
-from personalization.features.frames import NEVER, TYPE_CODE, Floats, Frames, Ints, Offers
+from personalization.features.frames import TYPE_CODE, Floats, Frames, Ints, Offers
 from personalization.features.pace import Pace
 from personalization.features.series import Series
 from personalization.features.specification import INDEX, NAMES, RATE_PRIOR
@@ -155,13 +155,18 @@ class FeatureBuilder:
         for name in NUMBER_ATTRIBUTES:
             put(name, self._numbers[name][profile])
         joined = self.frames.shoppers.joined[rows.shopper]
-        put("tenure_days", np.where(joined == NEVER, np.nan, (rows.time - joined) / DAY))
+        # Whoever joined after the moment, as visitors who buy do: that they would was not known then.
+        put("tenure_days", np.where(joined > rows.time, np.nan, (rows.time - joined) / DAY))
 
     def _put_behaviour(self, put, rows: Rows) -> None:  # type: ignore[no-untyped-def]
-        joined = self.frames.shoppers.joined[rows.shopper]
-        days = behaviour.observed_days(rows.time, joined, self.frames.start)
-        for name, values in behaviour.features(self._past(rows), rows.time, days).items():
+        past = self._past(rows)
+        days = self._observed_days(rows, past.first_order)
+        for name, values in behaviour.features(past, rows.time, days).items():
             put(name, values)
+
+    def _observed_days(self, rows: Rows, first_order: Ints) -> Floats:
+        joined = self.frames.shoppers.joined[rows.shopper]
+        return behaviour.observed_days(rows.time, joined, first_order, self.frames.start)
 
     def _past(self, rows: Rows) -> Past:
         shopper, time = rows.shopper, rows.time
@@ -179,6 +184,7 @@ class FeatureBuilder:
             product_views_7d=self._within(views, shopper, time, WEEK),
             searches_28d=self._within(self._by_type["search_performed"], shopper, time, MONTH),
             basket_changes_28d=self._within(self._by_type["basket_changed"], shopper, time, MONTH),
+            first_order=orders.first(shopper, time),
             last_order=orders.last(shopper, time),
             last_event=self._all.last(shopper, time),
         )
@@ -239,7 +245,7 @@ class FeatureBuilder:
     def _put_pace(self, put, rows: Rows, hours: Floats) -> None:  # type: ignore[no-untyped-def]
         """Put what to expect of each shopper in the hours that they have, per the offer's threshold."""
         shopper, time, threshold = rows.shopper, rows.time, self.frames.offers.threshold[rows.offer]
-        days = behaviour.observed_days(time, self.frames.shoppers.joined[shopper], self.frames.start)
+        days = self._observed_days(rows, self._orders.first(shopper, time))
         spend = self._pace.expected_spend(self._orders.total(shopper, time), days, time)
         reaching = self._orders.at_least(shopper, time, threshold)
         put("reach", spend * hours / 24 / np.maximum(threshold, 1.0))

@@ -19,8 +19,8 @@ from personalization.features.frames import NEVER, Floats, Ints, milliseconds
 SPAN = 50_000
 _PAST = """
 SELECT p.shopper_id, SUM(p.orders), {orders_28d}, {orders_7d}, SUM(p.spent_minor), {spent_28d}, {spent_7d},
-    MAX(p.largest_minor), {views_28d}, {views_7d}, {searches_28d}, {baskets_28d}, MAX(p.last_order_at),
-    MAX(p.last_stream_at)
+    MAX(p.largest_minor), {views_28d}, {views_7d}, {searches_28d}, {baskets_28d}, MIN(p.first_order_at),
+    MAX(p.last_order_at), MAX(p.last_stream_at)
 FROM ({pieces}) p GROUP BY p.shopper_id
 """
 _INTEREST = """
@@ -38,24 +38,26 @@ def past(shoppers: Ints, at: datetime, *, digits: int = 2, shown: tuple[Ints, In
     the shoppers, and moments in milliseconds.
     """
     columns = np.zeros((11, len(shoppers)))
-    last = np.full((2, len(shoppers)), NEVER)
+    moments = np.full((3, len(shoppers)), NEVER)
     for row in _rows(_past_sql(), shoppers, at, {}):
         place = int(np.searchsorted(shoppers, row[0]))
         if place < len(shoppers) and shoppers[place] == row[0]:
             columns[:, place] = [float(value or 0) for value in row[1:12]]
-            last[:, place] = [NEVER if value is None else milliseconds(_moment(value)) for value in row[12:]]
+            moments[:, place] = [NEVER if value is None else milliseconds(_moment(value)) for value in row[12:]]
     if shown is not None:
         before = shown[1] < milliseconds(at)
         latest = np.full(len(shoppers), -NEVER)
         np.maximum.at(latest, shown[0][before], shown[1][before])
         known = latest > -NEVER
-        last[1][known] = np.where(last[1] == NEVER, latest, np.maximum(last[1], latest))[known]
+        last = moments[2]
+        last[known] = np.where(last == NEVER, latest, np.maximum(last, latest))[known]
     columns[3:7] /= 10.0**digits
     orders, orders_28d, orders_7d, spent, spent_28d, spent_7d, largest, views_28d, views_7d, searches, baskets = columns
     return Past(
         orders=orders, orders_28d=orders_28d, orders_7d=orders_7d, spent=spent, spent_28d=spent_28d,
         spent_7d=spent_7d, largest=largest, product_views_28d=views_28d, product_views_7d=views_7d,
-        searches_28d=searches, basket_changes_28d=baskets, last_order=last[0], last_event=last[1],
+        searches_28d=searches, basket_changes_28d=baskets, first_order=moments[0], last_order=moments[1],
+        last_event=moments[2],
     )  # fmt: skip
 
 

@@ -48,11 +48,12 @@ def past(events: pl.LazyFrame, rows: pl.LazyFrame) -> Past:
         product_views_7d=count("product_viewed", week),
         searches_28d=count("search_performed", month),
         basket_changes_28d=count("basket_changed", month),
+        first_order=pl.when(ordered).then(pl.col("time")).min(),
         last_order=pl.when(ordered).then(pl.col("time")).max(),
         last_event=pl.col("time").max(),
     )
     found = asked.join(totals, on="row", how="left").sort("row").collect()
-    moments = ("last_order", "last_event")
+    moments = ("first_order", "last_order", "last_event")
     return Past(
         **{
             name: found[name].fill_null(int(NEVER)).cast(pl.Int64).to_numpy()

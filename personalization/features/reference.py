@@ -79,7 +79,7 @@ def reduce(
     features = {**_profile(history, time), **_behaviour(past, history, time, start)}
     features.update(_responses(past, history, offer, time))
     features.update(_terms(features, past, offer, time, window_end))
-    features.update(_expected(past, offer, features["window_hours"], _observed_days(history, time, start), pace))
+    features.update(_expected(past, offer, features["window_hours"], _observed_days(past, history, time, start), pace))
     features["hour"] = float(time % DAY // HOUR)
     features["weekday"] = float((time // DAY + 3) % 7)
     return features
@@ -93,7 +93,7 @@ def profile_at(history: History, time: int) -> Mapping[str, Any]:
 
 def _profile(history: History, time: int) -> dict[str, float]:
     attributes = profile_at(history, time)
-    tenure = nan if history.joined is None else (time - history.joined) / DAY
+    tenure = nan if history.joined is None or history.joined > time else (time - history.joined) / DAY
     numbers = {name: number_or_nan(attributes.get(name)) for name in ("age", "income")}
     return {**numbers, "tenure_days": tenure}
 
@@ -101,7 +101,7 @@ def _profile(history: History, time: int) -> dict[str, float]:
 def _behaviour(past: list[PastEvent], history: History, time: int, start: int) -> dict[str, float]:
     orders = [event for event in past if event.type == "order_placed"]
     spend = sum(event.value for event in orders)
-    days = _observed_days(history, time, start)
+    days = _observed_days(past, history, time, start)
 
     def count(kind: str, window: int) -> int:
         return sum(event.type == kind and event.time >= time - window for event in past)
@@ -201,9 +201,12 @@ def _expected(past: list[PastEvent], offer: OfferTerms, hours: float, days: floa
     }
 
 
-def _observed_days(history: History, time: int, start: int) -> float:
-    since = start if history.joined is None else max(history.joined, start)
-    return max((time - since) / DAY, 1.0)
+def _observed_days(past: list[PastEvent], history: History, time: int, start: int) -> float:
+    if history.joined is None:
+        since = start
+    else:
+        since = min([history.joined, *(event.time for event in past if event.type == "order_placed")])
+    return max((time - max(since, start)) / DAY, 1.0)
 
 
 def _gap(events: list[PastEvent], time: int) -> float:

@@ -96,6 +96,14 @@ class Series:
             found[rows] = reached[end[rows] - low] - reached[first[rows] - low]
         return found
 
+    def first(self, group: Ints, time: Ints) -> Ints:
+        """Return the time of the first event strictly before each time; NEVER where there is none."""
+        _known, first, end = self._locate(group, time)
+        some = end > first
+        if not len(self._time):
+            return np.full(len(group), NEVER)
+        return np.where(some, self._time[np.minimum(first, len(self._time) - 1)], NEVER)
+
     def last(self, group: Ints, time: Ints) -> Ints:
         """Return the time of the last event strictly before each time; NEVER where there is none."""
         _known, first, end = self._locate(group, time)

@@ -162,4 +162,4 @@ PACE_BOUND = 100.0
 """How many times what orders usually come to one order may count for in the shop's pace."""
 REVIEW_PRIOR = 5.0
 """Neutral pseudo-reviews by which a category's sentiment is shrunk."""
-VERSION = "5"
+VERSION = "6"

@@ -25,7 +25,7 @@ from personalization.pure.redaction import redact
 from personalization.types import JobKind, ModelTask
 
 SEARCHABLE: Mapping[ModelTask, tuple[str, ...]] = {
-    ModelTask.RESPONSE: ("logistic", "boosting", "dnn", "deepfm", "dcnv2", "mmoe"),
+    ModelTask.RESPONSE: ("logistic", "boosting", "dnn", "deepfm", "dcnv2", "mmoe", "four_part"),
     ModelTask.PREFERENCE: (
         *("popularity", "frequency", "content", "text", "transitions", "item_knn", "user_knn", "ease", "explicit_als"),
         *("als", "biased_mf", "mult_vae", "rec_vae", "cfgan", "light_gcn", "gat"),

@@ -168,3 +168,11 @@ def test_a_nul_in_a_lists_address_is_left_out(name: str) -> None:
     for query in ("?state=%00", "?population=a%00b", "?population=shop&q=%00"):
         assert staff.get(f"{address}{query}").headers["Location"] == address
     assert staff.get(address).status_code == 200
+
+
+def test_a_nul_in_a_files_address_is_left_out() -> None:
+    staff = Client()
+    staff.force_login(make_superuser())
+    address = reverse("admin:personalization_campaign_export")
+    assert staff.get(f"{address}?currency=%00").headers["Location"] == address
+    assert staff.get(address).status_code == 200

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from unittest import mock
 
 from django.core.management import call_command
 from django.db import connection, connections
 
+from personalization.management.datasets import starbucks_offers
+from personalization.management.datasets.starbucks_offers import ATTRIBUTION_HOURS
 from tests.benchmarks.stage import ROOT, Skipped
 
 POPULATION = "starbucks_offers"
@@ -26,16 +29,16 @@ def folder() -> Path:
     return shared / POPULATION
 
 
-def imported(limit: int | None) -> str:
-    """Fill this process's database and return the population's name."""
+def imported(limit: int | None, hours: int = ATTRIBUTION_HOURS) -> str:
+    """Fill this process's database and return the population's name; outcomes count within so many ``hours``."""
     source = folder()
     database = Path(str(connection.settings_dict["NAME"]))
-    kept = Path(os.environ[CACHE]) / f"{POPULATION}-{limit}.sqlite3" if CACHE in os.environ else None
+    kept = Path(os.environ[CACHE]) / f"{POPULATION}-{limit}-{hours}.sqlite3" if CACHE in os.environ else None
     if kept is not None and kept.exists():
         _close()
         shutil.copy(kept, database)
         return POPULATION
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w") as nowhere, mock.patch.object(starbucks_offers, "ATTRIBUTION_HOURS", hours):
         call_command("import_dataset", POPULATION, source, limit=limit, stdout=nowhere)
     if kept is not None:
         _close()

@@ -190,7 +190,6 @@ def _check_features(
     ]  # fmt: skip
     joined = [NEVER if each.joined_at is None else milliseconds(each.joined_at) for each in shoppers]
     keys, times = np.array([each.pk for each in shoppers]), np.full(len(shoppers), time)
-    days = behaviour.observed_days(times, np.array(joined), start)
     forms: dict[str, Callable[[], behaviour.Past]] = {
         "sql": lambda: counted.past(keys, at),
         "polars": lambda: exported.past(_exported(streams), pl.LazyFrame({"shopper": range(len(keys)), "time": times})),
@@ -203,7 +202,9 @@ def _check_features(
             share = looks[place, code] / max(looks[place].sum(), 1)
             assert abs(share - wanted["category_share"]) < 1e-9, (at, name, shoppers[place].pk)
     for form, read in forms.items():
-        found = behaviour.features(read(), times, days)
+        past = read()
+        days = behaviour.observed_days(times, np.array(joined), past.first_order, start)
+        found = behaviour.features(past, times, days)
         for place, stream in enumerate(streams):
             history = History({}, None if joined[place] == NEVER else int(joined[place]), stream)
             wanted = reference.reduce(history, OfferTerms(0, "coupon"), time, time, start, ShopPace())

@@ -32,7 +32,8 @@ Every estimator reads these {len(FEATURES)} columns, in this order. Each is *poi
 moment) only what happened strictly before the moment counts, and the profile is the one of that moment. Money is in
 major units of the currency. Rates are shrunk towards one half by {RATE_PRIOR:g} pseudo-exposures;
 what is expected of a shopper in an offer's time is shrunk towards the shop's pace by {PACE_DAYS:g} days. To that pace
-one order adds {PACE_BOUND:g} times the geometric mean of the orders before it at most.
+one order adds {PACE_BOUND:g} times the geometric mean of the orders before it at most. Days of a shopper count from
+joining, or from the first order where that lies earlier, as with whoever was back-filled.
 
 *Preparation* says what the linear model and the network see: the value is clipped to the quantiles 0.1 % and 99.9 %,
 passed through log(1 + x) where it says log, a missing value is replaced, and the column is scaled to mean 0 and

@@ -86,6 +86,18 @@ def test_the_future_changes_no_value(data: st.DataObject) -> None:
     np.testing.assert_array_equal(after, before)
 
 
+def test_that_somebody_will_join_is_not_known_before() -> None:
+    """A visitor's exposures go along to the account that they open later: its age is no feature of them."""
+    joined = ORIGIN + DAY
+    people = [Person(joined=joined), Person()]
+    pairs = [(who, 0, ORIGIN, ORIGIN + DAY) for who in (0, 1)] + [
+        (0, 0, moment, moment + DAY) for moment in (joined, joined + DAY)
+    ]
+    matrix = build(Shop(people, [OfferTerms(0, "coupon", amount=5)]), pairs)
+    np.testing.assert_array_equal(matrix[:, INDEX["tenure_days"]], [np.nan, np.nan, 0, 1])
+    np.testing.assert_array_equal(matrix[0], matrix[1])
+
+
 def test_the_leakage_test_can_fail() -> None:
     """The negative control: one event a millisecond before the moment does change the row."""
     shop = Shop([Person()], [OfferTerms(0, "coupon", amount=5)])
@@ -179,6 +191,20 @@ def test_who_was_back_filled_has_been_a_shopper_since_their_first_order() -> Non
     moment = installed + 3 * DAY
     row = build(Shop(people, [OfferTerms(0, "coupon", threshold=10)], orders), [(2, 0, moment, moment + DAY)])[0]
     assert row[INDEX["reach"]] == pytest.approx(14 * (1400 / (703 * 2 + 1)) / (1 + 14))
+
+
+def test_the_rates_of_who_was_back_filled_are_those_of_their_own_days() -> None:
+    """The same orders, of somebody who was known all along and of somebody whose row came three days ago."""
+    installed, moment = ORIGIN + 700 * DAY, ORIGIN + 703 * DAY
+    orders = [Happening(who, ORIGIN + day * DAY, "order_placed", value=10.0) for who in (0, 1) for day in range(700)]
+    shop = Shop([Person(joined=ORIGIN), Person(joined=installed)], [OfferTerms(0, "coupon", threshold=10)], orders)
+    known, filled = build(shop, [(who, 0, moment, moment + DAY) for who in (0, 1)])
+    rates = [INDEX[name] for name in ("spend_per_day", "orders_per_day", "reach", "threshold_orders")]
+    assert filled[rates].tolist() == known[rates].tolist()
+    assert filled[rates[:2]].tolist() == pytest.approx([7000 / 703, 700 / 703])
+    # Nothing is known of them before their row and their first order: a day, as of anybody new.
+    early = build(shop, [(1, 0, ORIGIN - DAY, ORIGIN)])[0]
+    assert early[rates[:2]].tolist() == [0, 0]
 
 
 def test_block_after_block_of_one_moment_counts_everybody_s_orders_once(monkeypatch: pytest.MonkeyPatch) -> None:

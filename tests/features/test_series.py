@@ -23,6 +23,7 @@ def test_every_question_equals_brute_force(rows: list[tuple[int, int, int]], ask
     assert series.count(about, at).tolist() == [len(found) for found in before]
     assert series.total(about, at).tolist() == [sum(row[2] for row in found) / 4 for found in before]
     assert series.maximum(about, at).tolist() == [max((row[2] for row in found), default=0) / 4 for found in before]
+    assert series.first(about, at).tolist() == [min((row[1] for row in found), default=int(NEVER)) for found in before]
     assert series.last(about, at).tolist() == [max((row[1] for row in found), default=int(NEVER)) for found in before]
 
 
@@ -33,6 +34,7 @@ def test_without_events_there_is_nothing() -> None:
     assert series.count(group, time).tolist() == [0, 0]
     assert series.total(group, time).tolist() == [0, 0]
     assert series.maximum(group, time).tolist() == [0, 0]
+    assert series.first(group, time).tolist() == [NEVER, NEVER]
     assert series.last(group, time).tolist() == [NEVER, NEVER]
 
 

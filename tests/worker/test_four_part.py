@@ -140,6 +140,27 @@ def test_the_strategy_comes_back_from_its_file() -> None:
     np.testing.assert_array_equal(restored.strategy(test), estimator.strategy(test))
 
 
+def test_a_width_of_ones_own_is_built_and_comes_back() -> None:
+    given, test = planted.samples(600), planted.held_out(30)
+    estimator = FourPartEstimator(width=12, dropout=0.0, learning_rate=1e-2)
+    estimator.fit(given, seed=0, progress=planted.no_progress)
+    restored = FourPartEstimator.restore(*estimator.dump())
+    assert restored.settings == estimator.settings
+    assert restored.network is not None
+    assert restored.network.fusion[0].out_features == 12
+    np.testing.assert_array_equal(restored.score(test), estimator.score(test))
+    assert sum(estimator.importances().values()) == pytest.approx(1.0)
+    assert estimator.importances().keys() == fitted().importances().keys()
+
+
+def test_a_version_of_before_there_were_settings_has_the_shipped_ones() -> None:
+    estimator = fitted()
+    config, arrays = estimator.dump()
+    del config["settings"]
+    test = planted.held_out(30)
+    np.testing.assert_array_equal(FourPartEstimator.restore(config, arrays).score(test), estimator.score(test))
+
+
 def test_its_curves_are_kept_epoch_by_epoch() -> None:
     curves = fitted().curves
     assert len(curves) >= 2

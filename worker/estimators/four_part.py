@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -22,6 +23,7 @@ from worker.estimators.gradients import Part, attribute
 from worker.estimators.training import Recipe, guessed_right, in_blocks, keep_back, learn
 from worker.losses import masked_cross_entropy, strategy_loss
 from worker.networks.four_part import FourPart, SequenceEncoder, Widths
+from worker.space import Range, Space, check
 
 ARMS = (*KINDS, NO_OFFER)
 OF_OFFER = ("same_", "kind_", "category_share", "text_match")
@@ -35,21 +37,46 @@ OFFER = [f.name for f in FEATURES if f.name not in {*BEHAVIOUR, *ATTRIBUTES}]
 STRATEGY_WEIGHT = 0.2
 
 
+@dataclass(kw_only=True, eq=False)
 class FourPartEstimator:
-    """Trains with AdamW, early stopping on 15 % of the shoppers; keeps the best epoch and the curves."""
+    """Trains with AdamW, early stopping on 15 % of the shoppers; keeps the best epoch and the curves.
+
+    ``width`` is that of behaviour, fusion and the events' LSTM, half that of the effect. What the strategy's loss
+    counts beside the effects' is no setting: a search, which is judged by the effects, would take it away.
+    """
 
     name: ClassVar[str] = "four_part"
+    space: ClassVar[Space] = {
+        "width": Range(4, 512, log=True, whole=True),
+        "dropout": Range(0, 0.9),
+        "batch": Range(16, 65_536, log=True, whole=True),
+        "learning_rate": Range(1e-5, 1e-1, log=True),
+        "weight_decay": Range(0, 1),
+    }
 
-    def __init__(self) -> None:
-        self.network: FourPart | None = None
-        self.sizes: dict[str, int] = {}
-        self.preparations: dict[str, Preparation] = {}
-        self.priors: list[float] = [0.0] * len(HEADS)
-        self.learnt: list[bool] = [False] * len(HEADS)
-        self.curves: list[dict[str, float]] = []
-        self.arms_seen: list[str] = []
-        self.weights: tuple[Ints, Floats] | None = None
-        self.usual: list[list[float]] = []
+    width: int = 32
+    dropout: float = 0.1
+    batch: int = 512
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-3
+
+    network: FourPart | None = field(init=False, repr=False, default=None)
+    sizes: dict[str, int] = field(init=False, repr=False, default_factory=dict)
+    preparations: dict[str, Preparation] = field(init=False, repr=False, default_factory=dict)
+    priors: list[float] = field(init=False, repr=False, default_factory=lambda: [0.0] * len(HEADS))
+    learnt: list[bool] = field(init=False, repr=False, default_factory=lambda: [False] * len(HEADS))
+    curves: list[dict[str, float]] = field(init=False, repr=False, default_factory=list)
+    arms_seen: list[str] = field(init=False, repr=False, default_factory=list)
+    weights: tuple[Ints, Floats] | None = field(init=False, repr=False, default=None)
+    usual: list[list[float]] = field(init=False, repr=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        check(self.name, self.space, self.settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters in force."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.init}
 
     def with_strategy(self, arm: Ints, weight: Floats) -> Self:
         """Give every sample its arm (position in ARMS) and its reward / propensity, to train the strategy on."""
@@ -78,7 +105,7 @@ class FourPartEstimator:
             self._loss,
             [tensor[taught].to(device) for tensor in tensors],
             [tensor[watched].to(device) for tensor in tensors],
-            recipe=Recipe(),
+            recipe=Recipe(learning_rate=self.learning_rate, weight_decay=self.weight_decay, batch=self.batch),
             generator=generator,
             progress=progress,
         )
@@ -86,9 +113,12 @@ class FourPartEstimator:
         self.network.to("cpu").eval()
 
     def _build(self) -> FourPart:
-        width = {name: self._width(name) for name in self.preparations}
-        encoder = SequenceEncoder(len(STREAM_TYPES) + 1, self.sizes["category"], len(KINDS) + 1)
-        return FourPart(Widths(width["behaviour"], width["attributes"], width["offer"], len(ARMS)), encoder)
+        encoder = SequenceEncoder(len(STREAM_TYPES) + 1, self.sizes["category"], len(KINDS) + 1, self.width)
+        widths = Widths(
+            self._width("behaviour"), self._width("attributes"), self._width("offer"), len(ARMS),
+            behaviour=self.width, fusion=self.width, effect=2 * self.width,
+        )  # fmt: skip
+        return FourPart(widths, encoder, self.dropout)
 
     def _width(self, name: str) -> int:
         return self.preparations[name].width + sum(self.sizes[feature] for feature in _CODED[name])
@@ -172,7 +202,7 @@ class FourPartEstimator:
             assert isinstance(first, torch.nn.Linear)
             size = first.weight.detach().abs().sum(dim=0).numpy()
             names = self.preparations[name].names()
-            offset = {"behaviour": 0, "attributes": 32, "offer": len(ARMS) + 32}[name]
+            offset = {"behaviour": 0, "attributes": self.width, "offer": len(ARMS) + self.width}[name]
             for column, value in zip(names, size[offset:], strict=False):
                 found[column] = float(value)
         total = sum(found.values()) or 1.0
@@ -181,6 +211,7 @@ class FourPartEstimator:
     def dump(self) -> tuple[dict[str, Any], Arrays]:
         assert self.network is not None
         config = {
+            "settings": self.settings,
             "preparations": {name: item.as_json() for name, item in self.preparations.items()},
             "sizes": self.sizes,
             "priors": self.priors,
@@ -193,7 +224,7 @@ class FourPartEstimator:
 
     @classmethod
     def restore(cls, config: dict[str, Any], arrays: Arrays) -> Self:
-        made = cls()
+        made = cls(**config.get("settings", {}))  # versions of before had the shipped ones
         made.preparations = {name: Preparation.from_json(item) for name, item in config["preparations"].items()}
         made.sizes, made.priors, made.curves = config["sizes"], config["priors"], config["curves"]
         made.learnt, made.arms_seen = config["learnt"], config["arms_seen"]

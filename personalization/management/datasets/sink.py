@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import polars as pl
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext as _
 
@@ -56,21 +57,23 @@ class Sink:
         offers: list[dict[str, Any]],
         **fields: Any,
     ) -> StoredCampaign:
-        """Make an ended campaign unless it is there. Each offer's attributes hold its ``external_id``."""
+        """Make an ended campaign unless it is there. Each offer's attributes hold its ``external_id``.
+
+        Raises DatasetError where the set's terms are none, or others than those that are there.
+        """
         thing = _("campaigns")
         with transaction.atomic():
             campaign = Campaign.objects.filter(population=self.dataset, name=name).first()
             self._count(thing, 1, int(campaign is None))
             if campaign is None:
-                campaign = create_campaign(
-                    name=name,
-                    starts_at=starts_at,
-                    ends_at=ends_at,
-                    offers=offers,
-                    status=Campaign.Status.ENDED.value,
-                    population=self.dataset,
-                    **fields,
-                )
+                terms = {**fields, "status": Campaign.Status.ENDED.value, "population": self.dataset}
+                try:
+                    campaign = create_campaign(name=name, starts_at=starts_at, ends_at=ends_at, offers=offers, **terms)
+                except ValidationError as error:
+                    raise DatasetError(
+                        _("The campaign “%(name)s” cannot be stored: %(reason)s")
+                        % {"name": name, "reason": " ".join(error.messages)}
+                    ) from error
         ids = {str(offer.attributes.get("external_id")): offer.pk for offer in campaign.offers.all()}
         if not ids.keys() >= {offer["attributes"]["external_id"] for offer in offers}:
             raise DatasetError(

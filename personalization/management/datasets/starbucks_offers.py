@@ -30,6 +30,7 @@ from personalization.types import Arm, EventData, ExposureData, OfferKind, Shopp
 ORIGIN = datetime(2018, 7, 26, tzinfo=UTC)
 """Hour 0. The set tells hours only; on this day its last customers joined, so no tenure is negative."""
 ATTRIBUTION_HOURS = 138
+MOST_HOURS = 100 * 366 * 24
 PROPENSITY = 0.1
 UNKNOWN_AGE = 118
 CURRENCY = "USD"
@@ -179,7 +180,8 @@ def portfolio(frame: pl.LazyFrame) -> pl.LazyFrame:
 
 def people(frame: pl.LazyFrame) -> pl.LazyFrame:
     """Read the membership date (YYYYMMDD; null where it is none) and the code for an unknown age."""
-    joined = pl.col("became_member_on").cast(pl.String).str.to_date("%Y%m%d", strict=False)
+    written = pl.col("became_member_on")
+    joined = pl.when(written > 0).then(written).cast(pl.String).str.to_date("%Y%m%d", strict=False)
     return frame.select(
         "row",
         pl.col("id").alias("person"),
@@ -240,6 +242,7 @@ def refuse_contradictions(portfolio: pl.DataFrame, people: pl.DataFrame, transcr
             .alias(_("offers missing from the portfolio")),
             (is_order & pl.col("amount").is_null()).sum().alias(_("purchases without an amount")),
             (pl.col("time_h") < 0).sum().alias(_("negative hours")),
+            (pl.col("time_h") > MOST_HOURS).sum().alias(_("hours beyond a hundred years")),
         )
     ).row(0, named=True)
     for what, count in bad.items():

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
@@ -23,6 +24,11 @@ CHUNK = 100_000
 """Rows decoded at a time; with text of ordinary length some ten megabytes."""
 PART = 500_000
 """Rows that are grouped or joined at a time."""
+MOST = 10**8
+"""No amount, quantity or code of a data set is larger, either way: a price times a quantity fits an integer."""
+MOST_LETTERS, TEXT_LETTERS = 80, 1_000_000
+"""Characters of a code, which every row has, and of text that a row may have."""
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class Kind(Enum):
@@ -165,6 +171,18 @@ def _uniform(name: str, kind: Kind, dtype: pl.DataType) -> pl.Expr:
     return column.cast(_STORED[kind])
 
 
+def _odd(values: pl.Series, column: Column) -> pl.Series:
+    """Tell of each cell whether no database could hold it, or no arithmetic that follows."""
+    if column.kind is Kind.MOMENT:
+        return (values < EARLIEST) | (values >= LATEST)
+    if column.kind is Kind.TEXTS:
+        values = values.explode()
+    if column.kind in {Kind.TEXT, Kind.TEXTS}:
+        too_long = values.str.len_chars() > (TEXT_LETTERS if column.optional else MOST_LETTERS)
+        return values.str.contains("\x00", literal=True) | too_long
+    return (values < -MOST) | (values > MOST)
+
+
 def _decode(path: Path, frame: pl.LazyFrame, columns: Mapping[str, Column]) -> int:
     """Read every row once, chunk by chunk, and return how many there are."""
     rows = 0
@@ -180,6 +198,15 @@ def _decode(path: Path, frame: pl.LazyFrame, columns: Mapping[str, Column]) -> i
                 not bad,
                 _("Column “%(name)s” of %(path)s has %(count)d cells without a value. Fetch this file again.")
                 % {"name": name, "path": path, "count": bad},
+            )
+            require(
+                not (odd := int(_odd(values, column).sum())),
+                _(
+                    "Column “%(name)s” of %(path)s has %(count)d cells that nobody can mean: a number beyond "
+                    "±%(most)s, a date before 1900 or after 2199, a code of more than %(letters)d characters, or a "
+                    "NUL. Fetch this file again."
+                )
+                % {"name": name, "path": path, "count": odd, "most": f"{MOST:,}", "letters": MOST_LETTERS},
             )
         rows += chunk.height
         if chunk.height < CHUNK:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from django.db import OperationalError, transaction
 
 from personalization.exceptions import ArtifactCorrupt, LeaseLost, NotEnoughData
 from personalization.features.compute import KINDS, FeatureBuilder, Rows
@@ -311,39 +307,6 @@ def test_a_crash_halfway_leaves_nothing(shop: Population, models: Path, monkeypa
         run()
     assert not ModelVersion.objects.exists()
     assert list(models.iterdir()) == []
-
-
-def test_a_commit_whose_answer_was_lost_keeps_its_files(shop: Population, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The database has crowned the versions; the run only hears that the connection broke."""
-
-    @contextmanager
-    def unanswered() -> Iterator[None]:
-        with transaction.atomic():
-            yield
-        raise OperationalError("server closed the connection unexpectedly")
-
-    monkeypatch.setattr(train, "transaction", SimpleNamespace(atomic=unanswered))
-    with pytest.raises(OperationalError):
-        run()
-    reigning = registry.champion(ModelTask.RESPONSE, "shop")
-    assert reigning is not None
-    assert Loaded(reigning).version == reigning
-
-
-def test_what_cannot_be_looked_up_is_not_deleted(
-    shop: Population, models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(paths: object) -> None:
-        raise OperationalError
-
-    def broken(*args: Any, **kwargs: Any) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(registry, "stored_at", away)
-    monkeypatch.setattr(preference, "train", broken)
-    with pytest.raises(MemoryError):
-        run()
-    assert list(models.iterdir())
 
 
 def test_scores_are_asked_for_with_the_new_champions(shop: Population) -> None:

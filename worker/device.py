@@ -17,12 +17,17 @@ def pick() -> torch.device:
 
     On one or two cores torch gets a single thread: a second one mostly waits for the database and the web server.
     """
-    if (os.cpu_count() or 1) <= 2:
+    if cores() <= 2:
         torch.set_num_threads(1)
     wanted = os.environ.get("PERSONALIZATION_DEVICE")
     if wanted:
         return torch.device(wanted)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def precision(device: torch.device) -> Precision:

@@ -19,7 +19,7 @@ CALIBRATION_SHARE = 0.15
 ENOUGH_HELD = 10_000
 """Rows held out from which on they calibrate by themselves: fewer leave the mean of the predictions off by half a per
 cent and more by chance, and the other shoppers are held out in turn as well."""
-TURNS = 4
+TURNS = 3
 
 
 def calibration_shoppers(samples: Samples, seed: int) -> NDArray[np.bool_]:

@@ -179,7 +179,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     shards.plan(score_set, scorer.frames.shoppers.ids.tolist(), BLOCK)
     score_set.refresh_from_db()
     work_off(score_set, scorer.rows, leads=True, told=lambda done: stage(words.SCORING, 0.1 + 0.85 * done))
-    _write_neighbours(score_set, scorer)
+    _write_neighbours(score_set, scorer, job)
     stage(words.PUBLISHING, 0.98)
     publish.publish(score_set, job, defaults=_defaults(scorer), profile=_profile(scorer))
     publish.tidy(population)
@@ -229,7 +229,7 @@ def _recomputed(scorer: Scorer) -> dict[str, int]:
     return recomputed(scorer.builder, loaded, publish.stored_scores(live, RECOMPUTED), moment)
 
 
-def _write_neighbours(score_set: ScoreSet, scorer: Scorer) -> None:
+def _write_neighbours(score_set: ScoreSet, scorer: Scorer, job: Job | None) -> None:
     """Publish what follows what, whichever ranker reigns: the page uses it with the session's last clicks."""
     if scorer.ranker is None:
         return
@@ -238,10 +238,8 @@ def _write_neighbours(score_set: ScoreSet, scorer: Scorer) -> None:
         ranker = Transitions()
         ranker.fit(interactions(scorer.frames), scorer.moment + 1)
     ids = scorer.frames.items.ids
-    publish.write_neighbours(
-        score_set,
-        ((ids[item], [[ids[to], round(w, 4)] for to, w in found]) for item, found in ranker.neighbours()),
-    )
+    rows = [(ids[item], [[ids[to], round(w, 4)] for to, w in found]) for item, found in ranker.neighbours()]
+    publish.write_neighbours(score_set, rows, job)
 
 
 def _round(values: Floats) -> list[float]:

@@ -5,10 +5,12 @@ Versions become visible, and the champion changes, in one transaction under the 
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from functools import partial
 from typing import Any
 
+from django.db import Error as DatabaseError
 from django.db import transaction
 
 from personalization import conf
@@ -26,6 +28,7 @@ from worker import artifacts
 from worker.parts import intent, launches, preference, response
 from worker.parts.base import Outcome, within
 
+logger = logging.getLogger(__name__)
 PARTS = (ModelTask.RESPONSE, ModelTask.PREFERENCE, ModelTask.INTENT, ModelTask.ATTRACTIVENESS)
 """What a run trains, unless it is asked for less; strategy comes with response."""
 
@@ -86,9 +89,19 @@ def _crown(outcome: Outcome) -> None:
 
 
 def _discard(versions: list[ModelVersion]) -> None:
-    """Take back what an unfinished run has written: nothing of it is kept."""
+    """Take back what an unfinished run has written: nothing of it is kept.
+
+    What failed may have been the answer to a commit that came through, or Ctrl-C just after it: the files of versions
+    that are registered stay, and all of them where the database cannot be asked. A folder too many does no harm.
+    """
+    try:
+        kept = registry.stored_at([version.path for version in versions])
+    except DatabaseError:
+        logger.warning("the files of an unfinished training are kept: the database cannot be asked", exc_info=True)
+        return
     for version in versions:
-        artifacts.delete(version.path)
+        if version.path not in kept:
+            artifacts.delete(version.path)
 
 
 def _train_parts(

@@ -73,6 +73,7 @@ def begin(
     }
     with transaction.atomic():
         if job is not None:
+            jobs.heartbeat(job)  # whoever lost it must not retire what its heir has begun
             begun = ScoreSet.objects.filter(job=job, state=ScoreSet.State.BUILDING)
             same = begun.filter(**versions, created_at__gte=now - RESUME_WITHIN).first()
             others = begun if same is None else begun.exclude(pk=same.pk)
@@ -96,9 +97,15 @@ def write_scores(score_set: ScoreSet, rows: Sequence[dict[str, Any]]) -> None:
         score_rows.insert(score_set.pk, rows)
 
 
-def write_neighbours(score_set: ScoreSet, rows: Iterable[tuple[str, list[Any]]]) -> None:
-    """Replace the item neighbours of a ScoreSet."""
+def write_neighbours(score_set: ScoreSet, rows: Iterable[tuple[str, list[Any]]], job: Job | None = None) -> None:
+    """Replace the item neighbours of a ScoreSet; raises LeaseLost, and writes nothing, if its job is not ours any more.
+
+    A worker that was frozen while another took its job over writes into the same set when it wakes up: into the other's
+    way, or into what is live by then.
+    """
     with transaction.atomic():
+        if job is not None:
+            jobs.heartbeat(job)  # and so its row is held until these are written
         ItemNeighbours.objects.filter(score_set=score_set).delete()
         ItemNeighbours.objects.bulk_create(
             [ItemNeighbours(score_set=score_set, item_id=key, neighbours=value) for key, value in rows],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +42,11 @@ def champions(population: str) -> dict[ModelTask, ModelVersion]:
 def version(pk: int) -> ModelVersion | None:
     """Return a version by its number, or None."""
     return ModelVersion.objects.filter(pk=pk).first()
+
+
+def stored_at(paths: Sequence[str]) -> set[str]:
+    """Return which of these folders belong to a registered version."""
+    return set(ModelVersion.objects.filter(path__in=paths).values_list("path", flat=True))
 
 
 def newest(task: ModelTask, population: str) -> list[ModelVersion]:

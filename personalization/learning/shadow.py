@@ -17,7 +17,7 @@ from django.utils import timezone
 from numpy.typing import NDArray
 
 from personalization import conf
-from personalization.learning import jobs, registry
+from personalization.learning import jobs, registry, withdrawal
 from personalization.models import Exposure, ExposurePrediction, Job, ModelVersion, Shopper
 from personalization.types import HEADS, JobKind, ModelTask
 
@@ -95,29 +95,27 @@ def predicted(version: ModelVersion) -> set[int]:
 def write(version: ModelVersion, exposures: Sequence[int], heads: NDArray[Any]) -> None:
     """Store predictions [rows, heads] for exposures; what is stored already stays as it was.
 
-    Those of who has withdrawn or was erased since the exposures were read are left out: their rows are held while
-    theirs are written, so that a withdrawal comes either before, and is seen, or after, and takes them along.
+    Those of who has withdrawn or was erased since the exposures were read are left out.
     """
     for start in range(0, len(exposures), BATCH):
         chosen = exposures[start : start + BATCH]
         with transaction.atomic():
-            known = _held(chosen)
             ExposurePrediction.objects.bulk_create(
                 [
                     ExposurePrediction(version=version, exposure_id=pk, heads=[round(float(p), 5) for p in row])
                     for pk, row in zip(chosen, heads[start : start + BATCH], strict=True)
-                    if pk in known
                 ],
                 ignore_conflicts=True,
             )
+            gone = set(chosen) - _of_who_stays(chosen)
+            ExposurePrediction.objects.filter(version=version, exposure__in=gone)._raw_delete("default")
 
 
-def _held(exposures: Sequence[int]) -> set[int]:
-    """Lock the shoppers who agree and return which of the exposures are theirs still."""
-    people = Exposure.objects.filter(pk__in=exposures).values("shopper")
-    agreeing = Shopper.objects.filter(pk__in=people, consent_personalisation=True).order_by("pk")
-    kept = list(agreeing.select_for_update(no_key=True).values_list("pk", flat=True))
-    return set(Exposure.objects.filter(pk__in=exposures, shopper__in=kept).values_list("pk", flat=True))
+def _of_who_stays(exposures: Sequence[int]) -> set[int]:
+    """Return which of the exposures are those of shoppers who agree still, and hold these shoppers."""
+    of_them = Exposure.objects.filter(pk__in=exposures)
+    stay = withdrawal.staying(Shopper.objects.filter(pk__in=of_them.values("shopper"), consent_personalisation=True))
+    return set(of_them.filter(shopper__in=stay).values_list("pk", flat=True))
 
 
 @dataclass(frozen=True, slots=True)

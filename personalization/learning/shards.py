@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.utils import timezone
 
 from personalization.exceptions import LeaseLost, PersonalizationError
-from personalization.learning import jobs, score_rows
-from personalization.models import Job, ScoreSet, ScoreShard, Shopper
+from personalization.learning import jobs, score_rows, withdrawal
+from personalization.models import Job, ScoreSet, ScoreShard, Shopper, ShopperScores
 from personalization.types import JobState
 
 State = ScoreShard.State
@@ -25,7 +25,6 @@ LEASE = timedelta(seconds=60)
 MAX_ATTEMPTS = 3
 WORTH_JOINING = 4
 """Parts that must wait for another worker to help: reading the data comes first, and takes as long as a few parts."""
-TRIES = 3
 
 
 class Unfinished(PersonalizationError):
@@ -83,33 +82,27 @@ def finish(shard: ScoreShard, rows: Sequence[Mapping[str, Any]]) -> bool:
 
     Whoever withdrew, was merged or was erased since the data was read is left out.
     """
-    for attempt in range(1, TRIES + 1):
-        try:
-            with transaction.atomic():
-                kept = _held(shard, rows)
-                ours = ScoreShard.objects.filter(pk=shard.pk, fence=shard.fence, state=State.TAKEN)
-                done = ours.filter(score_set__in=_wanted()).update(
-                    state=State.DONE, lease_expires_at=None, finished_at=timezone.now(), shoppers=len(kept)
-                )
-                if done:
-                    score_rows.insert(shard.score_set_id, kept)
-                return bool(done)
-        except IntegrityError:  # somebody was erased between the look and the commit
-            if attempt == TRIES:
-                raise
-    return False
+    mine = ScoreShard.objects.filter(pk=shard.pk)
+    with transaction.atomic():
+        done = mine.filter(fence=shard.fence, state=State.TAKEN, score_set__in=_wanted()).update(
+            state=State.DONE, lease_expires_at=None, finished_at=timezone.now(), shoppers=len(rows)
+        )
+        if done:
+            score_rows.insert(shard.score_set_id, rows)
+            if left_out := _leave_out(shard, rows):
+                mine.update(shoppers=len(rows) - left_out)
+        return bool(done)
 
 
-def _held(shard: ScoreShard, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Lock the part's shoppers who agree and return their rows.
-
-    Held until the rows are written: a withdrawal comes either before, and is seen, or after, and takes them along.
-    """
+def _leave_out(shard: ScoreShard, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Take back the rows of shoppers who do not agree any more; returns how many."""
     agreeing = Shopper.objects.filter(
         pk__range=(shard.first, shard.last), consent_personalisation=True, merged_into=None
-    ).order_by("pk")
-    kept = set(agreeing.select_for_update(no_key=True).values_list("pk", flat=True))
-    return [row for row in rows if row["shopper_id"] in kept]
+    )
+    stay = withdrawal.staying(agreeing)
+    gone = [row["shopper_id"] for row in rows if row["shopper_id"] not in stay]
+    mine = ShopperScores.objects.filter(score_set=shard.score_set_id, shopper__in=gone)
+    return int(mine._raw_delete("default")) if gone else 0
 
 
 def release(owner: str) -> int:

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from personalization.models import ExposurePrediction, ShopperScores
+from django.db import connection
+from django.db.models import QuerySet
+
+from personalization.models import ExposurePrediction, Shopper, ShopperScores
 from personalization.types import Purpose
+
+SHARED = " FOR SHARE"
 
 
 def on_withdrawn(sender: object, *, shopper_id: int, purposes: frozenset[Purpose], **_data: Any) -> None:
@@ -17,3 +22,17 @@ def on_withdrawn(sender: object, *, shopper_id: int, purposes: frozenset[Purpose
         return
     ShopperScores.objects.filter(shopper=shopper_id)._raw_delete("default")
     ExposurePrediction.objects.filter(exposure__shopper=shopper_id).delete()
+
+
+def staying(people: QuerySet[Shopper]) -> set[int]:
+    """Return who of these shoppers is still there and still is as the query asks, and hold their rows, shared.
+
+    For whoever writes what models say: call it when that is written, and take back what is about others. Until the
+    transaction ends, somebody who leaves waits: they come either before, and are seen, or after, and take it along.
+    Pages that decide share the rows, so none waits for a worker; and who leaves waits for the commit alone, not for
+    the writing, however slow or frozen the worker is.
+    """
+    statement, values = people.order_by("pk").values_list("pk").query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(statement + (SHARED if connection.features.has_select_for_update else ""), values)
+        return {pk for (pk,) in cursor.fetchall()}

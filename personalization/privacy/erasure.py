@@ -10,6 +10,7 @@ Visitors who were merged into the shopper are the same person: what stayed with 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -73,7 +74,7 @@ def _erase(shopper: Shopper, by: Any, why: str, reference: str) -> dict[str, int
     with rollups.held():  # nothing is counted about them while they go
         people = people_of(shopper)
         lock(people)
-        learnt, learning = may_have_learnt(people), may_be_learning(people)
+        learnable = _learnable(people)
         _tell_rewritten(people)
         _blank_words(people)
         unowned = _unowned(people)
@@ -97,8 +98,9 @@ def _erase(shopper: Shopper, by: Any, why: str, reference: str) -> dict[str, int
                 why=why,
                 reference=reference,
                 rows=gone,
-                models=learnt,
-                learning=learning,
+                # Asked last: a training that began while the rows went may have read them still.
+                models=may_have_learnt(learnable),
+                learning=may_be_learning(learnable),
             )
         _refuse_leftovers()
     return counts
@@ -123,33 +125,42 @@ def people_of(shopper: Shopper) -> list[int]:
     return people
 
 
-def may_have_learnt(people: list[int]) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class Learnable:
+    """Of whom models may have learnt, and from when on: the moment of their first event or exposure."""
+
+    populations: list[str]
+    since: datetime
+
+
+def may_have_learnt(people: Learnable | None) -> list[int]:
     """Return the keys of the model versions whose training data may have held these people.
 
     Those of their population that were trained on data until some moment after their first event or exposure; none
     if they never agreed to personalisation. Oldest first, retired ones included: their files may still be there.
     """
-    first = _learnable_from(people)
-    if first is None:
+    if people is None:
         return []
-    populations = Shopper.objects.filter(pk__in=people).values_list("population", flat=True).distinct()
-    versions = ModelVersion.objects.filter(population__in=list(populations), cutoff_at__gt=first)
+    versions = ModelVersion.objects.filter(population__in=people.populations, cutoff_at__gt=people.since)
     return list(versions.order_by("pk").values_list("pk", flat=True))
 
 
-def may_be_learning(people: list[int]) -> list[int]:
+def may_be_learning(people: Learnable | None) -> list[int]:
     """Return the keys of the jobs that learn right now, and may have read these people's data already.
 
     What they make comes after the erasure and is not among :func:`may_have_learnt`; it is made of what was read before.
     """
-    if _learnable_from(people) is None:
+    if people is None:
         return []
     running = Job.objects.filter(kind__in=LEARNING, state=JobState.RUNNING.value)
     return list(running.order_by("pk").values_list("pk", flat=True))
 
 
-def _learnable_from(people: list[int]) -> datetime | None:
-    """Return the moment of their first event or exposure; None where they have none, or never agreed."""
+def _learnable(people: list[int]) -> Learnable | None:
+    """Return what :func:`may_have_learnt` asks about people who are to go; None where nothing can be learnt of them.
+
+    That is who has no event and no exposure, or never agreed.
+    """
     agreed = Shopper.objects.filter(pk__in=people, consent_personalisation=True).exists()
     granted = ConsentRecord.objects.filter(shopper__in=people, purpose=Purpose.PERSONALISATION.value, granted=True)
     if not agreed and not granted.exists():
@@ -158,7 +169,9 @@ def _learnable_from(people: list[int]) -> datetime | None:
         Event.objects.filter(shopper__in=people).aggregate(at=Min("occurred_at"))["at"],
         Exposure.objects.filter(shopper__in=people).aggregate(at=Min("exposed_at"))["at"],
     ]
-    return min((moment for moment in first if moment is not None), default=None)
+    known = [moment for moment in first if moment is not None]
+    populations = Shopper.objects.filter(pk__in=people).values_list("population", flat=True).distinct()
+    return Learnable(list(populations), min(known)) if known else None
 
 
 def _tell_rewritten(people: list[int]) -> None:

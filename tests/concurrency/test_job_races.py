@@ -16,6 +16,7 @@ RACES = (
     "jobs.OneJobManyWorkers",
     "jobs.BackFromTheDead",
     "jobs.CancelledWhileFinishing",
+    "jobs.FrozenWhileTakenOver",
     "jobs.RetriedWhileAsked",
     "jobs.TakenOverWhileBeating",
     "learning.PromotedAtOnce",
@@ -38,3 +39,8 @@ def test_race(race: str, backend: str, play: Callable[..., dict[str, Any]]) -> N
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_twenty_promotions_at_once(backend: str, play: Callable[..., dict[str, Any]]) -> None:
     assert_guard_matters(play("learning.TwentyPromotedAtOnce", backend, rounds(10, 500)))
+
+
+def test_pages_do_not_wait_for_a_worker(play: Callable[..., dict[str, Any]]) -> None:
+    """On PostgreSQL: on SQLite one writes at a time."""
+    assert_guard_matters(play("learning.DecidedWhileScored", "postgres", rounds(5, 50)))

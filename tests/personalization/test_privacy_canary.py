@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.apps import apps
@@ -308,6 +309,20 @@ def test_a_training_under_way_is_listed(shopper: Shopper) -> None:
     for person, learning in ((shopper, [running.pk]), (stranger, [])):
         api.erase(person)
         assert AuditEntry.objects.filter(action="erased").latest("pk").details["learning"] == learning
+
+
+def test_a_training_that_begins_during_the_erasure_is_listed(shopper: Shopper) -> None:
+    """Until the erasure is committed it reads what is being deleted."""
+    waiting = Job.objects.create(kind="train", state="queued")
+    going_on = erasure._forget_history
+
+    def begins(*given: Any) -> int:
+        Job.objects.filter(pk=waiting.pk).update(state="running")
+        return going_on(*given)
+
+    with mock.patch.object(erasure, "_forget_history", begins):
+        api.erase(shopper)
+    assert AuditEntry.objects.get(action="erased").details["learning"] == [waiting.pk]
 
 
 def test_no_model_learnt_from_who_never_agreed(db: None) -> None:

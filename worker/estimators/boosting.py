@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, ClassVar, Self
 
 import lightgbm as lgb
@@ -13,6 +14,7 @@ from personalization.features.specification import CATEGORICAL, NAMES
 from personalization.types import HEADS
 from worker.artifacts import Arrays
 from worker.data import Samples
+from worker.device import cores
 from worker.estimators.attribution import TERMS, Contributions
 from worker.estimators.base import Progress, learnable, prior
 from worker.space import Range, Space, check
@@ -31,7 +33,7 @@ PARAMS: dict[str, Any] = {
     "verbosity": -1,
     "deterministic": True,
     "force_row_wise": True,
-    "num_threads": 1,  # small data: a second thread costs more in waiting than it saves
+    "num_threads": 1,  # small data: a second thread within costs more in waiting than it saves
 }
 MAX_ROUNDS = 800
 PATIENCE = 40
@@ -71,16 +73,23 @@ class Boosting:
         self.rounds = list(other.rounds)
 
     def fit(self, samples: Samples, *, seed: int, progress: Progress) -> None:
-        for head in range(len(HEADS)):
-            y = samples.y[:, head]
-            self.priors[head] = prior(y)
-            self.boosters[head] = []
-            if learnable(y):
-                known = ~np.isnan(y)
-                self._fit_head(head, samples.x[known], y[known], samples.rows.shopper[known], seed)
-            progress((head + 1) / len(HEADS))
+        """Fit the heads, as many at a time as there are cores: each has boosters of its own, of one thread."""
+        self.priors = [prior(samples.y[:, head]) for head in range(len(HEADS))]
+        self.boosters = [[] for _ in HEADS]
+        heads = [head for head in range(len(HEADS)) if learnable(samples.y[:, head])]
+        with ThreadPoolExecutor(min(cores(), len(HEADS)), "boosting") as pool:
+            try:
+                fits = [pool.submit(self._fit_head, head, samples, seed) for head in heads]
+                for done, fit in enumerate(as_completed(fits), 1):
+                    fit.result()
+                    progress(done / len(fits))
+            finally:
+                pool.shutdown(cancel_futures=True)
+        progress(1.0)
 
-    def _fit_head(self, head: int, x: Floats, y: Floats, shopper: NDArray[np.int64], seed: int) -> None:
+    def _fit_head(self, head: int, samples: Samples, seed: int) -> None:
+        known = ~np.isnan(samples.y[:, head])
+        x, y, shopper = samples.x[known], samples.y[known, head], samples.rows.shopper[known]
         if not self.rounds[head]:
             self.rounds[head] = _choose_rounds(self._params(seed), x, y, shopper)
         data = _dataset(x, y)

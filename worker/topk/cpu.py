@@ -8,7 +8,6 @@ one BLAS thread, because a product this narrow gains little from more.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from worker.device import cores
 
 Ids = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -121,10 +122,6 @@ def blocks(
                 yield _after(start, *under_way.popleft().result())
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _after(start: int, first: int, ids: Ids, scores: Floats) -> tuple[int, Ids, Floats]:

@@ -9,11 +9,11 @@ from typing import Any
 from unittest import mock
 from uuid import uuid4
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from personalization.learning import jobs
+from personalization.learning import jobs, publish
 from personalization.models import ItemNeighbours, Job, ScoreSet
 from personalization.types import JobKind
 from tests.concurrency import arena
@@ -152,6 +152,42 @@ class CancelledWhileFinishing(BackFromTheDead):
         ended = Job.objects.get(pk=self.heir.pk)
         agreed = ended.state == ("cancelled" if self.cancelled == [True] else "succeeded")
         return [] if agreed else [f"the job is {ended.state}, cancel() said {self.cancelled}"]
+
+
+class FrozenWhileTakenOver(BackFromTheDead):
+    """A scoring's worker was frozen (a paused machine) and wakes up while its heir works at the same set."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.score_set = publish.begin(uuid4().hex[:20], self.heir, response=None, strategy=None, preference=None)
+        self.disturbed: list[str] = []
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        return [partial(self._write, self.zombie), self._go_live]
+
+    def _write(self, job: Job) -> None:
+        publish.write_neighbours(self.score_set, [(str(item), [[job.lease_owner, 1.0]]) for item in range(50)], job)
+
+    def _go_live(self) -> None:
+        try:
+            self._write(self.heir)
+        except IntegrityError as error:
+            self.disturbed.append(f"the heir failed: {error}"[:100])
+        publish.publish(self.score_set, self.heir, defaults={})
+
+    def overruns(self) -> list[str]:
+        rows = ItemNeighbours.objects.filter(score_set=self.score_set).values_list("neighbours", flat=True)
+        writers = {row[0][0] for row in rows}
+        return self.disturbed + (["the zombie's work is live"] if "zombie" in writers else [])
+
+    def faults(self) -> list[str]:
+        self.score_set.refresh_from_db()
+        return [] if self.score_set.state == ScoreSet.State.LIVE else [f"the heir's set is {self.score_set.state}"]
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        with mock.patch.object(jobs, "heartbeat"):
+            yield
 
 
 class TakenOverWhileBeating(arena.Race):

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 from unittest import mock
 from uuid import uuid4
 
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from personalization.learning import jobs, publish, registry, rollback, shards
-from personalization.models import Job, ModelVersion, ScoreSet, ScoreShard, Shopper, ShopperScores
+from personalization.decisioning.decide import decide
+from personalization.learning import jobs, publish, registry, rollback, shards, withdrawal
+from personalization.models import Decision, Job, ModelVersion, ScoreSet, ScoreShard, Shopper, ShopperScores
 from personalization.privacy import erasure
 from personalization.tracking import consent
 from personalization.types import JobKind, ModelTask
 from tests.concurrency import arena
+from tests.support import build
 
 
 class PromotedAtOnce(arena.Race):
@@ -212,6 +217,8 @@ class WithdrawnWhileScored(arena.Race):
         return [f"scores of {len(back)} who left are kept"] if back else []
 
     def faults(self) -> list[str]:
+        if shards.left(self.score_set):
+            return ["a part is not written"]
         publish.publish(self.score_set, None, defaults={})
         kept = {one.pk for one in self.stays}
         self.score_set.refresh_from_db()
@@ -220,9 +227,70 @@ class WithdrawnWhileScored(arena.Race):
 
     @contextmanager
     def unguarded(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            stack.enter_context(arena.without_row_locks())
-            stack.enter_context(mock.patch.object(shards, "_held", arena.pausing(shards._held)))
-            if connection.vendor == "sqlite":
-                stack.enter_context(arena.without_transactions())
+        if connection.vendor == "sqlite":  # a transaction is alone there: the look is the guard
+            with mock.patch.object(shards, "_leave_out", return_value=0):
+                yield
+            return
+        with (
+            mock.patch.object(withdrawal, "SHARED", ""),
+            mock.patch.object(shards, "_leave_out", arena.pausing(shards._leave_out)),
+        ):
+            yield
+
+
+class DecidedWhileScored(arena.Race):
+    """A worker freezes at the worst moment of a part, when it holds the part's shoppers: their pages do not wait."""
+
+    threads = 4
+    frozen_seconds = 0.4
+    patience = "100ms"
+
+    def prepare(self) -> None:
+        self.held = threading.Event()
+        self.waited: list[str] = []
+        self.people = [build.shopper() for _ in range(self.threads - 1)]
+        self.score_set = publish.begin(uuid4().hex[:20], None, response=None, strategy=None, preference=None)
+        shards.plan(self.score_set, [one.pk for one in self.people], len(self.people))
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        return [self._write, *[partial(self._decide, one) for one in self.people]]
+
+    def _write(self) -> None:
+        shard = shards.take(self.score_set, "worker", leads=True)
+        assert shard is not None
+        with mock.patch.object(shards, "_leave_out", self._freeze(shards._leave_out)):
+            shards.finish(shard, [{"shopper_id": one.pk} for one in self.people])
+
+    def _freeze(self, holding: Callable[..., int]) -> Callable[..., int]:
+        def held(*given: Any) -> int:
+            left_out = holding(*given)
+            self.held.set()
+            time.sleep(self.frozen_seconds)
+            return left_out
+
+        return held
+
+    def _decide(self, shopper: Shopper) -> None:
+        self.held.wait(timeout=60)
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = '{self.patience}'")
+        try:
+            decide("home_hero", shopper=shopper)
+        except OperationalError as error:
+            self.waited.append(str(error)[:100])
+        with connection.cursor() as cursor:
+            cursor.execute("RESET lock_timeout")
+
+    def overruns(self) -> list[str]:
+        return self.waited
+
+    def faults(self) -> list[str]:
+        scored = ShopperScores.objects.filter(score_set=self.score_set).count()
+        decided = Decision.objects.filter(shopper__in=self.people).count()
+        wanted = len(self.people)
+        return [] if (scored, decided) == (wanted, wanted) else [f"{scored} scored, {decided} decided of {wanted}"]
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        with mock.patch.object(withdrawal, "SHARED", " FOR NO KEY UPDATE"):
             yield

@@ -24,6 +24,16 @@ def on_withdrawn(sender: object, *, shopper_id: int, purposes: frozenset[Purpose
     ExposurePrediction.objects.filter(exposure__shopper=shopper_id).delete()
 
 
+def on_merged(sender: object, *, visitor: Shopper, **_data: Any) -> None:
+    """Delete a visitor's scores when they become somebody's: they would outlast that person's consent."""
+    ShopperScores.objects.filter(shopper=visitor)._raw_delete("default")
+
+
+def on_unmerged(sender: object, *, visitor: Shopper, account: Shopper, **_data: Any) -> None:
+    """Delete the scores of both when a merge is taken back: they were computed of two people together."""
+    ShopperScores.objects.filter(shopper__in=[visitor.pk, account.pk])._raw_delete("default")
+
+
 def staying(people: QuerySet[Shopper]) -> set[int]:
     """Return who of these shoppers is still there and still is as the query asks, and hold their rows, shared.
 

@@ -10,7 +10,7 @@ import pytest
 from personalization.learning import publish, shadow
 from personalization.models import Decision, Exposure, ExposurePrediction, ModelVersion, Shopper, ShopperScores
 from personalization.privacy import erasure
-from personalization.tracking import consent
+from personalization.tracking import consent, merging
 from personalization.types import HEADS, Purpose
 from tests.admin.builders import make_version
 from tests.support import build
@@ -88,3 +88,34 @@ def test_what_was_read_before_an_erasure_is_not_written_after_it(people: list[Sh
     erasure.erase(gone)
     shadow.write(version, read, np.full((2, len(HEADS)), 0.5))
     assert predicted(version) == [stayed.pk]
+
+
+def test_a_withdrawal_takes_along_what_was_said_of_the_visitor_they_were(people: list[Shopper]) -> None:
+    visitor, stayed = people
+    account = Shopper.objects.create()
+    merging.merge(visitor, account)
+    assert known(visitor)["scores"] == 0
+    assert account.consent_personalisation
+    consent.record(account, [], source="test")
+    everybody = Shopper.objects.filter(pk__in=[visitor.pk, account.pk])
+    assert [known(one) for one in everybody] == [{"scores": 0, "predictions": 0, "reasons": 0}] * 2
+    assert known(stayed) == {"scores": 1, "predictions": 1, "reasons": 1}
+
+
+def test_consent_that_goes_with_a_merge_taken_back_takes_its_scores_along(people: list[Shopper]) -> None:
+    """What was computed of two people together is nobody's; the reasons go as with any withdrawal."""
+    visitor, stayed = people
+    account = Shopper.objects.create()
+    done = merging.merge(visitor, account)
+    assert done is not None
+    live = publish.live("shop")
+    assert live is not None
+    publish.write_scores(live, [{"shopper_id": account.pk, "items": ["a"]}])
+    later = exposed(account)
+    merging.unmerge(done.pk)
+    account.refresh_from_db()
+    assert not account.consent_personalisation
+    assert known(account) == {"scores": 0, "predictions": 0, "reasons": 0}
+    assert later.shopper == account
+    assert known(visitor) == {"scores": 0, "predictions": 1, "reasons": 1}
+    assert known(stayed) == {"scores": 1, "predictions": 1, "reasons": 1}

@@ -17,6 +17,8 @@ from worker.tastes import Tastes
 SEQUENCE_LENGTH = 20
 SEQUENCE_FIELDS = ("type", "category", "offer_kind", "age_hours", "value")
 MAX_CODES = 200
+LEAST_SHOPPERS = 5
+"""So many shoppers' profiles must say the same for a version to know it: its files and card outlive who is erased."""
 
 
 @dataclass(slots=True)
@@ -33,11 +35,10 @@ class Vocabularies:
 
     @classmethod
     def fit(cls, builder: FeatureBuilder, rows: Rows) -> Vocabularies:
-        """Collect the values that occur in these rows, the most frequent first."""
+        """Collect the values that occur in these rows, the most frequent first; of a profile what several share."""
         text: dict[str, dict[str, int]] = {}
         for name in TEXT_ATTRIBUTES:
-            values, counts = np.unique(builder.text(name, rows).astype(str), return_counts=True)
-            common = [str(value) for value in values[np.argsort(-counts, kind="stable")] if value][:MAX_CODES]
+            common = _shared(builder.text(name, rows).astype(str), rows.shopper)[:MAX_CODES]
             text[name] = {value: code for code, value in enumerate(common, start=1)}
         frames = builder.frames
         seen = _lasting(rows)
@@ -61,6 +62,14 @@ class Vocabularies:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Vocabularies:
         return cls(data["text"], data["offers"], data["categories"], Tastes.from_json(data.get("tastes")))
+
+
+def _shared(values: NDArray[np.str_], shopper: Ints) -> list[str]:
+    """Return the values, other than none, that at least LEAST_SHOPPERS shoppers have, those of most rows first."""
+    found, code, count = np.unique(values, return_inverse=True, return_counts=True)
+    holders = np.bincount(np.unique(np.stack([code, shopper]), axis=1)[0], minlength=len(found))
+    order = np.argsort(-count, kind="stable")
+    return [str(found[place]) for place in order if found[place] and holders[place] >= LEAST_SHOPPERS]
 
 
 def _lasting(rows: Rows) -> Ints:

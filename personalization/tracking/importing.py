@@ -6,6 +6,7 @@ an event's identity is its id, or the file's digest and the row's number.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from personalization import conf
 from personalization.exceptions import ImportMoved
 from personalization.models import EventImport, Shopper, ShopperAlias
 from personalization.tracking import identity, parsing, partitions
+from personalization.tracking.checking import storable
 from personalization.tracking.ingest import Sorting
 from personalization.tracking.parsing import Envelope
 from personalization.types import CONSENT_PURPOSES, IngestResult, Purpose, ShopperData
@@ -118,12 +120,12 @@ def _sorted(run: EventImport, rows: Sequence[Row], terms: Terms) -> Sorting:
     for row in rows:
         origin = f"{run.digest[:16]}:{row.number}"
         raw = {name: value for name, value in row.raw.items() if name != SHOPPER}
-        named = row.raw.get(SHOPPER)
+        named = _named(row)
         if row.error:
             sorting.reject(raw, "bad_row", row.error, None, origin)
-        elif named in (None, ""):
+        elif not named:
             sorting.reject(raw, "no_shopper", "The row does not say whose event it is.", None, origin)
-        elif (owner := owners.get(str(named))) is not None:
+        elif (owner := owners.get(named)) is not None:
             agreed = frozenset({Purpose.CONTRACT, *(each for each in CONSENT_PURPOSES if owner.allows(each))})
             sorting.add(raw, owner.pk, default_id=origin, envelope=replace(envelope, purposes=agreed))
         elif terms.accounts:
@@ -133,17 +135,24 @@ def _sorted(run: EventImport, rows: Sequence[Row], terms: Terms) -> Sorting:
     return sorting
 
 
+def _named(row: Row) -> str:
+    """Return whom a row names; nothing where that is no name: a list, say, or text that no database can hold."""
+    value = row.raw.get(SHOPPER)
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value in (math.inf, -math.inf):
+        return ""
+    name = str(value) if value == value else ""  # NaN stands for an empty cell
+    return name if name.strip() and storable(name) == name else ""
+
+
 def _owners(rows: Sequence[Row], terms: Terms, envelope: Envelope) -> dict[str, Shopper]:
     """Return whose the events are, by the name in the file; those who may have no event are not made for it."""
-    named = {str(row.raw[SHOPPER]) for row in rows if not row.error and row.raw.get(SHOPPER) not in (None, "")}
+    named = {name for row in rows if not row.error and (name := _named(row))}
     if terms.accounts:
         return _of_accounts(named)
     kind = ShopperAlias.Kind.EXTERNAL
     known = dict(ShopperAlias.objects.filter(kind=kind, value__in=named).values_list("value", "shopper_id"))
     allowed = {*terms.purposes, *envelope.purposes}
-    wanted = {
-        str(row.raw.get(SHOPPER)) for row in rows if parsing.purpose_of(parsing.declared(row.raw), envelope) in allowed
-    }
+    wanted = {_named(row) for row in rows if parsing.purpose_of(parsing.declared(row.raw), envelope) in allowed}
     fresh = [
         ShopperData(name, population=conf.get().population, purposes=terms.purposes)
         for name in sorted((named & wanted) - known.keys())

@@ -13,6 +13,7 @@ from personalization.features import turned
 from personalization.features.labels import label
 from personalization.features.specification import FEATURES, PACE_BOUND, PACE_DAYS, RATE_PRIOR, REVIEW_PRIOR, Feature
 from personalization.features.topics import BY_CODE, OF_FEATURE
+from worker.data import LEAST_SHOPPERS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "features.md"
 GROUPS = {
@@ -39,7 +40,8 @@ joining, or from the first order where that lies earlier, as with whoever was ba
 passed through log(1 + x) where it says log, a missing value is replaced, and the column is scaled to mean 0 and
 deviation 1. A flag is a further 0/1 column that says the value was missing. Everything is fitted on the training rows
 only, and a feature that never varies there is left out. Codes are numbers in a vocabulary fitted on the training rows;
-unknown and missing values share the code 0. Trees read the raw values.
+unknown and missing values share the code 0, and so do those that fewer than {LEAST_SHOPPERS} shoppers' profiles have:
+a version's files outlive who is erased. Trees read the raw values.
 
 *Called* is what people read: in the model card, in its rules and in reports of drift. *Topic* is what it counts for in
 the card and in the reasons that staff and shoppers are given.

@@ -170,6 +170,26 @@ def test_bad_cells_are_kept_aside(run: Run, tmp_path: Path, text: str, reason: s
     assert reason in QuarantinedEvent.objects.get().reason
 
 
+NO_NAMES: list[Any] = [[1], {"a": 1}, True, False, float("nan"), float("inf"), "  ", None, "a\x00b", "half \ud800"]
+
+
+def test_a_row_that_names_nobody_stops_no_other(run: Run, tmp_path: Path) -> None:
+    """Neither is a list somebody's name, nor does one that no database holds end the import of the file."""
+    good = rows(1)[0]
+    odd = [{**good, "id": f"odd-{number}", "shopper": name} for number, name in enumerate(NO_NAMES)]
+    named = [{**good, "id": f"named-{number}", "shopper": name} for number, name in enumerate([17, "17", 0, "Zoë"])]
+    told = run(jsonl(tmp_path / "events.jsonl", [*odd, *named]))
+    assert f"4 stored, 0 known already, {len(odd)} kept aside" in told
+    assert f"{len(odd)} × import: no shopper" in told
+    assert set(ShopperAlias.objects.values_list("value", flat=True)) == {"17", "0", "Zoë"}
+
+
+@pytest.mark.parametrize("source", ["a\x00b", "\udcff"])
+def test_a_source_that_cannot_be_stored_is_refused(run: Run, tmp_path: Path, source: str) -> None:
+    with pytest.raises(CommandError, match="cannot be stored"):
+        run(jsonl(tmp_path / "events.jsonl", rows(1)), "--source", source)
+
+
 def test_who_agreed_to_nothing_gets_no_row(run: Run, tmp_path: Path) -> None:
     order = {"type": "order_placed", "shopper": "buyer", "id": "o-1", "value_minor": 100}
     told = run(jsonl(tmp_path / "events.jsonl", [*rows(4), order]), consent=False)

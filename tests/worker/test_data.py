@@ -15,7 +15,7 @@ from personalization.features.specification import INDEX
 from personalization.types import HEADS
 from tests.features import shops
 from tests.features.shops import DAY, HOUR, ORIGIN, Happening, OfferTerms, Person, Shop, Shown
-from worker.data import SEQUENCE_LENGTH, SequenceBuilder, Vocabularies, assemble, folds, horizon, labels
+from worker.data import LEAST_SHOPPERS, SEQUENCE_LENGTH, SequenceBuilder, Vocabularies, assemble, folds, horizon, labels
 
 COUPON, NEWS = OfferTerms(0, "coupon", amount=5), OfferTerms(1, "announcement")
 
@@ -175,8 +175,9 @@ def test_the_future_changes_no_sequence(data: st.DataObject) -> None:
     np.testing.assert_array_equal(same, length)
 
 
-def test_vocabularies_know_what_the_rows_show_and_nothing_else() -> None:
+def test_vocabularies_know_what_the_rows_show_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fitted before the cut-off: a city that only later rows bring shares the code of the unknown."""
+    monkeypatch.setattr("worker.data.LEAST_SHOPPERS", 1)
     builder = FeatureBuilder(sequence_shop().frames())
     early = shops.rows_of([(0, 0, ORIGIN, ORIGIN + DAY), (2, 0, ORIGIN, ORIGIN + DAY)])
     vocabularies = Vocabularies.fit(builder, early)
@@ -191,7 +192,19 @@ def test_vocabularies_know_what_the_rows_show_and_nothing_else() -> None:
     assert samples.kind.tolist() == [KINDS.index("coupon"), KINDS.index("announcement")]
 
 
-def test_the_most_frequent_values_come_first() -> None:
+def test_a_version_knows_of_profiles_what_several_people_share() -> None:
+    """What one of them alone tells would stay in its files after they are erased. How often they come does not help."""
+    towns = ["Riga"] * LEAST_SHOPPERS + ["Oslo"] * (LEAST_SHOPPERS - 1)
+    shop = shops.Shop([shops.Person({"city": town, "gender": f"g-{town}"}) for town in towns], sequence_shop().offers)
+    once = [(shopper, 0, ORIGIN, ORIGIN + DAY) for shopper in range(len(towns))]
+    often = [(len(towns) - 1, 0, ORIGIN + DAY, ORIGIN + 2 * DAY)] * 50
+    vocabularies = Vocabularies.fit(FeatureBuilder(shop.frames()), shops.rows_of(once + often))
+    assert vocabularies.text == {"gender": {"g-Riga": 1}, "city": {"Riga": 1}, "tier": {}}
+    assert "Oslo" not in json.dumps(vocabularies.as_json())
+
+
+def test_the_most_frequent_values_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.data.LEAST_SHOPPERS", 1)
     builder = FeatureBuilder(sequence_shop().frames())
     rows = shops.rows_of([(shopper, 0, ORIGIN, ORIGIN + DAY) for shopper in (1, 0, 2)])
     vocabularies = Vocabularies.fit(builder, rows)

@@ -15,6 +15,7 @@ from personalization.management.event_files import EventFile, open_file
 from personalization.management.progress import progress_bar
 from personalization.models import EventImport, Rejection
 from personalization.tracking import importing, parsing
+from personalization.tracking.checking import storable
 from personalization.tracking.identity import batches
 from personalization.tracking.storage import bulk_size
 from personalization.types import CONSENT_PURPOSES, Purpose
@@ -46,6 +47,8 @@ class Command(AppCommand):
         options["batch"] = options["batch"] if options["batch"] is not None else bulk_size()
         if not 1 <= options["batch"] <= 5000:
             raise CommandError(_("--batch must lie between 1 and 5000."))
+        if storable(options["source"]) != options["source"]:
+            raise CommandError(_("--source holds a character that cannot be stored."))
         terms = importing.Terms(
             accounts=options["accounts"],
             purposes=frozenset(Purpose(each) for each in options["consent"]),

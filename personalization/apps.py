@@ -59,8 +59,6 @@ class PersonalizationConfig(AppConfig):
         receivers.connect()
         shoppers_merged.connect(merging.take_over, dispatch_uid="personalization.merging")
         shoppers_unmerged.connect(merging.give_back, dispatch_uid="personalization.merging")
-        shoppers_merged.connect(learnt.on_merged, dispatch_uid="personalization.learning.merged")
-        shoppers_unmerged.connect(learnt.on_unmerged, dispatch_uid="personalization.learning.merged")
         consent_withdrawn.connect(learnt.on_withdrawn, dispatch_uid="personalization.learning.withdrawn")
         consent_withdrawn.connect(decided.on_withdrawn, dispatch_uid="personalization.decisioning.withdrawn")
         chores.register("merges", merges.settle)

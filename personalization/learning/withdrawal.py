@@ -17,21 +17,18 @@ SHARED = " FOR SHARE"
 
 
 def on_withdrawn(sender: object, *, shopper_id: int, purposes: frozenset[Purpose], **_data: Any) -> None:
-    """Delete the shopper's scores in all sets, and what was predicted of their exposures."""
+    """Delete the shopper's scores in all sets, and what was predicted of their exposures.
+
+    The scores of visitors who became them by a merge stayed with those, for when it is taken back: they go as well.
+    """
     if Purpose.PERSONALISATION not in purposes:
         return
-    ShopperScores.objects.filter(shopper=shopper_id)._raw_delete("default")
+    people = newest = [shopper_id]
+    while newest:
+        newest = list(Shopper.objects.filter(merged_into__in=newest).values_list("pk", flat=True))
+        people = people + newest
+    ShopperScores.objects.filter(shopper__in=people)._raw_delete("default")
     ExposurePrediction.objects.filter(exposure__shopper=shopper_id).delete()
-
-
-def on_merged(sender: object, *, visitor: Shopper, **_data: Any) -> None:
-    """Delete a visitor's scores when they become somebody's: they would outlast that person's consent."""
-    ShopperScores.objects.filter(shopper=visitor)._raw_delete("default")
-
-
-def on_unmerged(sender: object, *, visitor: Shopper, account: Shopper, **_data: Any) -> None:
-    """Delete the scores of both when a merge is taken back: they were computed of two people together."""
-    ShopperScores.objects.filter(shopper__in=[visitor.pk, account.pk])._raw_delete("default")
 
 
 def staying(people: QuerySet[Shopper]) -> set[int]:

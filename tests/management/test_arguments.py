@@ -40,6 +40,7 @@ def test_every_command_refuses_alike() -> None:
             ("demo", "--seed", "many"),
             f"--seed: 'many' is no seed: a seed is a whole number from 0 to {2**63 - 1}",
         ),
+        (("demo", "--port", "99999"), "--port: '99999' is no port: a port is a whole number from 1 to 65535"),
         (("train", "--min-exposures", "0"), "--min-exposures: '0' is not a whole number from 1 on"),
         (("rotate_keys", "--batch", "many"), "--batch: 'many' is not a whole number"),
         (("evaluate", "--threshold", "nan"), "--threshold: 'nan' is not a number"),

@@ -42,6 +42,8 @@ def test_every_command_refuses_alike() -> None:
         ),
         (("demo", "--port", "99999"), "--port: '99999' is no port: a port is a whole number from 1 to 65535"),
         (("train", "--min-exposures", "0"), "--min-exposures: '0' is not a whole number from 1 on"),
+        (("issue_codes", "--offer", "1", "--size", "0"), "--size: '0' is not a whole number from 1 on"),
+        (("judge_bots", "--days=-1"), "--days: '-1' is not a whole number from 1 on"),
         (("rotate_keys", "--batch", "many"), "--batch: 'many' is not a whole number"),
         (("evaluate", "--threshold", "nan"), "--threshold: 'nan' is not a number"),
         (("forecast",), "the following arguments are required: campaign"),

@@ -183,6 +183,11 @@ def test_only_a_response_candidate_can_be_in_shadow(pair: tuple[ModelVersion, Mo
 def test_without_a_champion_it_says_so(shop: Population) -> None:
     with pytest.raises(NotEnoughData, match="Nobody reigns and nobody is in shadow"):
         run()
+    ModelVersion.objects.create(
+        task=ModelTask.RESPONSE.value, population="shop", estimator="boosting", cutoff_at=population.END
+    )
+    with pytest.raises(NotEnoughData, match="no response model has passed the gate, and none is in shadow"):
+        run()
 
 
 @pytest.mark.usefixtures("in_one_transaction")

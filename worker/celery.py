@@ -6,11 +6,18 @@ A host that has its own Celery app only needs the tasks (they are shared) and :d
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import Any
 
 from celery import Celery
+from django.core.exceptions import ImproperlyConfigured
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+if "DJANGO_SETTINGS_MODULE" not in os.environ:
+    if find_spec("shop") is None or find_spec("shop.settings") is None:  # the demo shop is not installed with the app
+        raise ImproperlyConfigured(
+            "Name your shop's settings: DJANGO_SETTINGS_MODULE=yourshop.settings celery -A worker worker …"
+        )
+    os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
 
 POLL_SECONDS = 3.0
 TICK_SECONDS = 60.0

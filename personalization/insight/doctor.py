@@ -140,8 +140,14 @@ def _worker() -> Iterator[Finding]:
         yield Finding(
             BAD,
             f"Job {waiting.pk} has waited since {waiting.created_at:%Y-%m-%d %H:%M}: no worker takes jobs. Start one: "
-            "`celery -A worker worker -B -Q default,gpu`.",
+            f"`{_worker_command()}`.",
         )
+        if not (getattr(settings, "CELERY_BROKER_URL", "") or os.environ.get("CELERY_BROKER_URL")):
+            yield Finding(
+                HINT,
+                "CELERY_BROKER_URL is not set: that worker would look for RabbitMQ on this machine. Name your broker "
+                'in the settings, such as CELERY_BROKER_URL = "redis://127.0.0.1:6379/0".',
+            )
     overdue = Reservation.objects.filter(
         state=Reservation.State.HELD, expires_at__lt=now - timedelta(minutes=5)
     ).count()
@@ -152,6 +158,12 @@ def _worker() -> Iterator[Finding]:
         yield Finding(BAD, f"{aside} jobs are set aside after three dead workers. See the admin's list of jobs.")
     if waiting is None and not overdue and not aside:
         yield Finding(GOOD, "Jobs: none waits too long.")
+
+
+def _worker_command() -> str:
+    module = os.environ.get("DJANGO_SETTINGS_MODULE", "")
+    named = "" if module == "shop.settings" else f"DJANGO_SETTINGS_MODULE={module} "
+    return f"{named}celery -A worker worker -B -Q default,gpu"
 
 
 def _bots() -> Iterator[Finding]:

@@ -77,3 +77,16 @@ def seed(most: int) -> Callable[[str], int]:
         return found
 
     return read
+
+
+def port(value: str) -> int:
+    """Read a port to serve on."""
+    try:
+        found = int(value)
+    except ValueError:
+        found = 0
+    if not 1 <= found <= 65535:
+        raise ArgumentTypeError(
+            _("%(value)s is no port: a port is a whole number from 1 to 65535") % {"value": repr(value)}
+        )
+    return found

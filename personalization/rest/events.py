@@ -196,7 +196,7 @@ def _read(request: HttpRequest) -> Body:
         raise Refused("The body is not valid JSON.") from None
     events = body.get("events") if isinstance(body, dict) else None
     if not isinstance(events, list) or not events:
-        raise Refused('The body looks like {"events": [ … ]}.')
+        raise Refused('The body has to look like {"events": [ … ]}.')
     most = conf.get().event_max_batch
     if len(events) > most:
         raise Refused(f"At most {most} events a request; send the rest in another.", 413, Rejection.TOO_LARGE)

@@ -114,7 +114,10 @@ def _wish(
 @never_cache
 @require_POST
 def consent(request: HttpRequest) -> HttpResponse:
-    """Store the banner's answer: ``answer`` is ``all``, ``none`` or ``chosen`` (with ``purpose`` ticks)."""
+    """Store the banner's answer: ``answer`` is ``all``, ``none`` or ``chosen`` (with ``purpose`` ticks).
+
+    A withdrawal is confirmed by a message; with ``confirm`` also that there was nothing to withdraw.
+    """
     response = HttpResponseRedirect(_next(request))
     answer = request.POST.get("answer", "none")
     chosen = set(request.POST.getlist("purpose"))
@@ -124,5 +127,13 @@ def consent(request: HttpRequest) -> HttpResponse:
         purposes = [purpose for purpose in CONSENT_PURPOSES if purpose.value in chosen]
     else:
         purposes = []
+    before = consents.purposes_of(request)
     consents.give_consent(request, response, purposes)
+    if before - set(purposes):
+        told = _("Withdrawn: from now on nothing more is recorded for what you no longer allow.")
+    elif request.POST.get("confirm"):  # the button stands on a page that is the same for everybody
+        told = _("Nothing is recorded about you: there was no consent to withdraw.")
+    else:
+        return response
+    messages.success(request, told, fail_silently=True)
     return response

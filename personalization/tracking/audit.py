@@ -49,8 +49,11 @@ def note(
     """Write one line. ``by`` is the account that did it, None for a program or for shoppers themselves.
 
     ``subject`` is a pseudonym (:func:`pseudonym`) or a row's key; ``details`` are counts and keys, never values.
-    Call it in the transaction of the deed: neither happens without the other.
+    Call it in the transaction of the deed: neither happens without the other. Raises ValueError for a ``why`` that is
+    none of ``AuditEntry.Why``.
     """
+    if why and why not in AuditEntry.Why.values:
+        raise ValueError(f"why is {why!r} and must be one of {', '.join(AuditEntry.Why.values)}.")
     return AuditEntry.objects.create(
         action=action,
         by_id=getattr(by, "pk", None),

@@ -22,8 +22,8 @@ WORDING = {
         gettext_lazy("Remember what you look at, search and buy, and learn from it what suits you."),
     ),
     Purpose.ANALYTICS: (
-        gettext_lazy("Statistics about how the shop is used"),
-        gettext_lazy("Count your visits and purchases, so that we see which offers help."),
+        gettext_lazy("Surveys about how satisfied I am"),
+        gettext_lazy("Keep what you answer when the shop asks how satisfied you are."),
     ),
     Purpose.MARKETING: (
         gettext_lazy("Messages about offers"),

@@ -205,6 +205,12 @@ def test_an_entry_outlives_the_account(db: None, client: Any) -> None:
     assert client.get(url("auditentry_change", entry.pk)).status_code == 200
 
 
+def test_a_reason_of_ones_own_is_none(db: None) -> None:
+    with pytest.raises(ValueError, match="why is 'bla' and must be one of request, support, abuse, legal, fault"):
+        audit.note(audit.Action.ERASED, why="bla")
+    assert not AuditEntry.objects.exists()
+
+
 def test_the_log_is_found_by_shopper_staff_and_ticket(client: Any, db: None) -> None:
     shopper, user = make_shopper(), make_user(username="grace")
     audit.note(audit.Action.VIEWED, by=user, subject=audit.pseudonym(shopper), why="legal", reference="L-1")

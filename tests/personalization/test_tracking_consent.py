@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.messages import get_messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -145,6 +146,22 @@ def test_withdrawal_works_at_the_next_request(visitor: Browser) -> None:
     visitor.cookies["pz_visitor"] = old  # a copy of the cookie leads nowhere either
     assert visitor.events(event()).status_code == 204
     assert Event.objects.count() == 1
+
+
+def confirmed(browser: Browser, **fields: str) -> list[str]:
+    answered = browser.answer("none", **fields)
+    return [str(message) for message in get_messages(answered.wsgi_request)]
+
+
+def test_a_withdrawal_is_confirmed(visitor: Browser) -> None:
+    assert confirmed(visitor, confirm="1") == [
+        "Withdrawn: from now on nothing more is recorded for what you no longer allow."
+    ]
+
+
+def test_so_is_that_there_was_nothing_to_withdraw_but_only_where_it_was_asked(browser: Browser) -> None:
+    assert confirmed(browser, confirm="1") == ["Nothing is recorded about you: there was no consent to withdraw."]
+    assert confirmed(Browser()) == []
 
 
 def test_an_accounts_withdrawal_counts_in_every_browser(browser: Browser, committing: Committing) -> None:

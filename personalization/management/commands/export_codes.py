@@ -28,7 +28,7 @@ class Command(AppCommand):
         model, key = (CodeBatch, options["batch"]) if options["batch"] is not None else (Offer, options["offer"])
         subject = model.objects.filter(pk=key).first()
         if subject is None:
-            raise CommandError(f"There is no {model._meta.model_name} {key}.")
+            raise CommandError(f"There is no {model._meta.verbose_name} {key}.")
         try:
             jobs.sweep()
             job = exports.request_export(subject)

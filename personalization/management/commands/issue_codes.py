@@ -13,7 +13,7 @@ from personalization.campaigns import batches
 from personalization.exceptions import PersonalizationError
 from personalization.learning import jobs
 from personalization.learning.handlers import run_here
-from personalization.management.arguments import AppCommand
+from personalization.management.arguments import AppCommand, at_least_one
 from personalization.management.jobs import succeeded
 from personalization.management.progress import progress_bar
 from personalization.models import CodeBatch, Offer
@@ -24,8 +24,8 @@ class Command(AppCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--offer", type=int, help="the offer's id")
-        parser.add_argument("--size", type=int, help="how many codes")
-        parser.add_argument("--max-uses", type=int, default=1, help="how often each may be used (1)")
+        parser.add_argument("--size", type=at_least_one, help="how many codes")
+        parser.add_argument("--max-uses", type=at_least_one, default=1, help="how often each may be used (1)")
         parser.add_argument("--expires", help="last day on which they can be used, like 2027-01-31")
         parser.add_argument("--batch", type=int, help="go on with this batch")
 

@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 from django.db.models import Count
 from django.utils import timezone
 
-from personalization.management.arguments import AppCommand
+from personalization.management.arguments import AppCommand, at_least_one
 from personalization.models import SessionVerdict
 from personalization.tracking import judging
 
@@ -18,7 +18,7 @@ class Command(AppCommand):
     help = "Judges sessions of the last days again by the bot rules in force: after thresholds changed, say."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days", type=int, default=1, help="how far back (1)")
+        parser.add_argument("--days", type=at_least_one, default=1, help="how far back (1)")
         parser.add_argument("--anew", action="store_true", help="judge what staff decided, too")
 
     def handle(self, *args: Any, **options: Any) -> None:

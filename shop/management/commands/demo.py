@@ -20,7 +20,7 @@ from django.db.models import BigIntegerField
 from django.utils.translation import gettext as _
 
 from personalization import api
-from personalization.management.arguments import AppCommand, seed
+from personalization.management.arguments import AppCommand, port, seed
 from shop.management import serving
 from shop.management.progress import Terminal
 from shop.models import SimulationInfo
@@ -51,7 +51,7 @@ class Command(AppCommand):
         parser.add_argument("--scale", choices=sorted(SCALES), help="size of a new simulation (default full)")
         parser.add_argument("--fresh", action="store_true", help="forget the demo's data first, and build it again")
         parser.add_argument("--run-wave", action="store_true", help="let the next wave happen, too (simulated)")
-        parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"where to serve (default {DEFAULT_PORT})")
+        parser.add_argument("--port", type=port, default=DEFAULT_PORT, help=f"where to serve (default {DEFAULT_PORT})")
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.terminal = Terminal(self.stdout)

@@ -22,7 +22,6 @@ from personalization.exceptions import NotEnoughData
 from personalization.features.compute import DAY, FeatureBuilder, Rows
 from personalization.features.frames import TYPE_CODE, Floats, Frames, Ints
 from personalization.features.series import Series
-from personalization.features.specification import INDEX
 from personalization.learning import diversity, fairness
 from personalization.learning import wordings as words
 from personalization.learning.handlers import Stage
@@ -131,8 +130,6 @@ def assemble(builder: FeatureBuilder, rows: Rows, bought: Floats, vocabularies: 
     x = builder.build_shopper(rows)
     code_profile(builder, rows, x, vocabularies)
     vocabularies.tastes.fill(builder, rows, x)
-    tenure = x[:, INDEX["tenure_days"]]
-    tenure[tenure < 0] = np.nan  # joined after the moment: that they would was not known then
     y = np.full((len(rows), len(HEADS)), np.nan)
     y[:, PURCHASE] = bought
     none = np.zeros(len(rows), dtype=np.int64)

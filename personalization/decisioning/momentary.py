@@ -7,12 +7,14 @@ product's category.
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 
 from personalization import conf
+from personalization.features.frames import milliseconds
 from personalization.learning.fairness import hidden_from_offers
 from personalization.models import CatalogItem, Event, Shopper
-from personalization.pure.numbers import is_number
+from personalization.pure.numbers import number_or_nan
 from personalization.pure.quick import LAST_EVENTS, TYPES, Known, Person, Recent
 
 
@@ -36,7 +38,9 @@ def read(shopper: Shopper, now: datetime) -> Known:
 def _person(shopper: Shopper, now: datetime) -> Person:
     """Return income and tenure, as :mod:`personalization.learning.people` does: nothing that is hidden from offers."""
     income = None if "income" in hidden_from_offers(shopper.population) else shopper.attributes.get("income")
+    told = number_or_nan(income)
     own = shopper.population == conf.get().population
     since = shopper.joined_at or (shopper.created_at if own else None)
-    days = None if since is None else (now - since).total_seconds() / 86_400
-    return Person(float(income) if is_number(income) else None, days)
+    later = since is not None and milliseconds(since) > milliseconds(now)  # a clock was moved
+    days = None if since is None or later else (now - since).total_seconds() / 86_400
+    return Person(None if math.isnan(told) else told, days)

@@ -6,6 +6,7 @@ import sys
 from types import ModuleType
 
 import pytest
+from django.http import HttpResponse
 from django.urls import path
 from pytest_django import Settings
 
@@ -16,7 +17,7 @@ from personalization.url_checks import check_urls
 @pytest.fixture
 def bare(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     urls = ModuleType("bare_urls")
-    urls.urlpatterns = [path("", lambda request: None, name="home")]  # type: ignore[attr-defined]
+    urls.urlpatterns = [path("", lambda request: HttpResponse(), name="home")]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "bare_urls", urls)
     settings.ROOT_URLCONF = "bare_urls"
 

@@ -26,7 +26,7 @@ class Shop:
 
     def __init__(self) -> None:
         self.now = timezone.now()
-        self.shopper: Shopper = build.shopper(consent_personalisation=True, attributes={"income": 42_000})
+        self.shopper: Shopper = build.shopper(attributes={"income": 42_000}, created_at=self.now - timedelta(days=3))
         CatalogItem.objects.create(item_id="p1", category="tea", price_minor=100, currency="EUR", title="Green tea")
         campaign = Campaign.objects.create(
             name="One", status="running", starts_at=self.now - timedelta(days=1), ends_at=self.now + timedelta(days=5)
@@ -72,3 +72,18 @@ def test_of_more_than_twenty_the_same_ones_are_left_out() -> None:
     trained, served = shop.both()
     assert served == pytest.approx(trained, abs=1e-4)
     assert served[page.NAMES.index("ordered")] == 0.0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"attributes": {"income": value}} for value in (1e308, 10**15, -5, "40", True, None)]
+    + [{"joined_at": timezone.now() + timedelta(days=days)} for days in (-400, 400)],
+)
+def test_an_odd_profile_is_as_odd_to_both(changed: dict[str, Any]) -> None:
+    """An income that nobody can compute with, and a customer from next year: a clock was moved, or a host's field."""
+    shop = Shop()
+    Shopper.objects.filter(pk=shop.shopper.pk).update(**changed)
+    shop.shopper.refresh_from_db()
+    shop.happens("order_placed", timedelta(hours=2), value_minor=5000)
+    trained, served = shop.both()
+    assert served == pytest.approx(trained, abs=1e-4)

@@ -17,10 +17,17 @@ SHARED = " FOR SHARE"
 
 
 def on_withdrawn(sender: object, *, shopper_id: int, purposes: frozenset[Purpose], **_data: Any) -> None:
-    """Delete the shopper's scores in all sets, and what was predicted of their exposures."""
+    """Delete the shopper's scores in all sets, and what was predicted of their exposures.
+
+    The scores of visitors who became them by a merge stayed with those, for when it is taken back: they go as well.
+    """
     if Purpose.PERSONALISATION not in purposes:
         return
-    ShopperScores.objects.filter(shopper=shopper_id)._raw_delete("default")
+    people = newest = [shopper_id]
+    while newest:
+        newest = list(Shopper.objects.filter(merged_into__in=newest).values_list("pk", flat=True))
+        people = people + newest
+    ShopperScores.objects.filter(shopper__in=people)._raw_delete("default")
     ExposurePrediction.objects.filter(exposure__shopper=shopper_id).delete()
 
 

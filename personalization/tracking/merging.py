@@ -27,9 +27,9 @@ from personalization.models import (
     ShopperAlias,
     ShopperMerge,
 )
-from personalization.ports.signals import events_rewritten, shoppers_merged, shoppers_unmerged
-from personalization.tracking import aliases, audit, identity
-from personalization.types import CONSENT_PURPOSES
+from personalization.ports.signals import consent_withdrawn, events_rewritten, shoppers_merged, shoppers_unmerged
+from personalization.tracking import aliases, audit, identity, profiles
+from personalization.types import CONSENT_PURPOSES, Purpose
 
 BEHAVIOUR: tuple[type[Model], ...] = (Event, QuarantinedEvent, Decision, Exposure, SessionVerdict)
 """What requests that were under way during a merge may still write under the visitor."""
@@ -195,6 +195,12 @@ def _return_consent(done: ShopperMerge) -> None:
     )  # fmt: skip
     _set_flags(account, kept)
     _set_flags(visitor, set(done.agreed) - lost, merged_into=None)
+    for person, purposes in ((account, borrowed), (visitor, lost)):
+        withdrawn = frozenset(Purpose(purpose) for purpose in purposes)
+        if Purpose.PERSONALISATION in withdrawn:
+            profiles.forget(person)
+        if withdrawn:
+            consent_withdrawn.send(sender=ConsentRecord, shopper_id=person.pk, purposes=withdrawn)
 
 
 def _set_flags(shopper: Shopper, agreed: Collection[str], **also: Any) -> None:

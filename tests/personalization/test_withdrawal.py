@@ -10,7 +10,7 @@ import pytest
 from personalization.learning import publish, shadow
 from personalization.models import Decision, Exposure, ExposurePrediction, ModelVersion, Shopper, ShopperScores
 from personalization.privacy import erasure
-from personalization.tracking import consent
+from personalization.tracking import consent, merging
 from personalization.types import HEADS, Purpose
 from tests.admin.builders import make_version
 from tests.support import build
@@ -88,3 +88,33 @@ def test_what_was_read_before_an_erasure_is_not_written_after_it(people: list[Sh
     erasure.erase(gone)
     shadow.write(version, read, np.full((2, len(HEADS)), 0.5))
     assert predicted(version) == [stayed.pk]
+
+
+def test_a_withdrawal_takes_along_what_was_said_of_the_visitors_they_were(people: list[Shopper]) -> None:
+    visitor, stayed = people
+    between, account = Shopper.objects.create(), Shopper.objects.create()
+    merging.merge(visitor, between)
+    merging.merge(between, account)
+    assert account.consent_personalisation
+    assert known(visitor)["scores"] == 1  # for when the merge is taken back
+    consent.record(account, [], source="test")
+    everybody = Shopper.objects.filter(pk__in=[visitor.pk, between.pk, account.pk])
+    assert [known(one) for one in everybody] == [{"scores": 0, "predictions": 0, "reasons": 0}] * 3
+    assert known(stayed) == {"scores": 1, "predictions": 1, "reasons": 1}
+
+
+def test_consent_that_goes_with_a_merge_taken_back_takes_along_what_was_said(people: list[Shopper]) -> None:
+    visitor, stayed = people
+    account = Shopper.objects.create()
+    done = merging.merge(visitor, account)
+    live = publish.live("shop")
+    assert done is not None
+    assert live is not None
+    publish.write_scores(live, [{"shopper_id": account.pk, "items": ["a"]}])
+    later = exposed(account)
+    merging.unmerge(done.pk)
+    account.refresh_from_db()
+    assert not account.consent_personalisation
+    assert known(account) == {"scores": 0, "predictions": 0, "reasons": 0}
+    assert later.shopper == account
+    assert known(visitor) == known(stayed) == {"scores": 1, "predictions": 1, "reasons": 1}

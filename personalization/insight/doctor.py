@@ -209,6 +209,10 @@ def _learnt(what: str, standing: Standing, enough: bool | None) -> Finding:
     """Say whether a model is in service, since when, and whether it scores. ``enough``: None if a training tells."""
     champion = standing.champion
     if champion is None:
+        if standing.trained:
+            return Finding(
+                HINT, f"Not learnt: {what}; trained, but none passed the gate: the board says why (`manage.py board`)."
+            )
         missing = {
             True: "train, and see in the job's result whether one ships",
             False: "there is not enough data yet",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.apps import AppConfig
@@ -13,9 +13,10 @@ from django.utils.module_loading import import_string
 from personalization import conf
 from personalization.features.specification import TEXT_TOPICS
 from personalization.types import CONSENT_PURPOSES
+from personalization.value_checks import MAY_HOLD_SECRETS, check_values
 
 LEAST_TOKEN = 24
-SECRETS = ("METRICS_TOKEN", "SECRET_KEYS", "WEBHOOK_SECRET")
+SECRETS = ("METRICS_TOKEN", "SECRET_KEYS", "WEBHOOK_SECRET", *MAY_HOLD_SECRETS)
 """Never repeated: what a check says is printed, and logged, at every start."""
 PROTECTED_PURPOSES = ("offers",)
 MIDDLEWARE = "personalization.tracking.middleware.ShopperMiddleware"
@@ -30,6 +31,7 @@ ADAPTERS = {
     "SENTIMENT": ("__call__",),
     "IMAGES": ("image_vectors",),
 }
+CHANNEL = ("send", "needs_address")
 CHOICES = {
     "UNKNOWN_EVENTS": ("reject", "keep", "drop"),
     "UNKNOWN_PROPERTIES": ("reject", "keep", "drop"),
@@ -58,6 +60,20 @@ RANGES = {
     "QUARANTINE_PER_DAY": (0, 10_000_000),
     "MONITOR_EVERY_HOURS": (0, 8784),
     "AUDIT_EVERY_DAYS": (0, 366),
+    "COOKIE_AGE_DAYS": (1, 3650),
+    "RESERVATION_MINUTES": (1, 10_080),
+    "ATTRIBUTION_HOURS": (1, 8784),
+    "MIN_EXPOSURES": (1, 1_000_000_000),
+    "TRAIN_EVERY_HOURS": (0, 8784),
+    "RETRAIN_EXPOSURES": (0, 1_000_000_000),
+    "EXPLAIN_SECONDS": (0, 86_400),
+    "SCORE_MAX_AGE_HOURS": (1, 8784),
+    "POINT_VALUE_MINOR": (0.0, 1_000_000.0),
+    "TRUSTED_PROXIES": (0, 100),
+    "RISK_THRESHOLD": (0, 1_000_000),
+    "REVIEW_HOURS": (0, 8784),
+    "GOODWILL_LIMIT_MINOR": (0, 1_000_000_000_000),
+    "EXPORT_HOURS": (1, 8784),
 }
 
 
@@ -96,16 +112,13 @@ def _check_names(raw: dict[str, Any]) -> list[CheckMessage]:
 
 def _check_values(raw: dict[str, Any]) -> list[CheckMessage]:
     found: list[CheckMessage] = []
-    defaults = conf.Conf()
-    for name, value in raw.items():
-        if name not in conf.known_names():
-            continue
-        default = getattr(defaults, name.lower())
-        expected = (int, float) if isinstance(default, float) else (type(default),)
-        if not isinstance(value, expected) or isinstance(value, bool) != isinstance(default, bool):
+    known = {name: value for name, value in raw.items() if name in conf.known_names()}
+    sound = {name: value for name, value in known.items() if _is_of_type(name, value)}
+    for name, value in known.items():
+        if name not in sound:
             found.append(
                 Error(
-                    f"PERSONALIZATION[{name!r}] must be of type {type(default).__name__}.",
+                    f"PERSONALIZATION[{name!r}] must be of type {type(_default(name)).__name__}.",
                     hint=f"It is of type {type(value).__name__}." if name in SECRETS else f"It is {value!r}.",
                     id="personalization.E003",
                 )
@@ -119,7 +132,17 @@ def _check_values(raw: dict[str, Any]) -> list[CheckMessage]:
         if raw.get(name, words[0]) not in words:
             told = " or ".join(f'"{word}"' for word in words)
             found.append(Error(f'PERSONALIZATION["{name}"] must be {told}.', id="personalization.E005"))
-    return found
+    return [*found, *check_values(sound)]
+
+
+def _default(name: str) -> Any:
+    return getattr(conf.Conf(), name.lower())
+
+
+def _is_of_type(name: str, value: Any) -> bool:
+    default = _default(name)
+    expected = (int, float) if isinstance(default, float) else (type(default),)
+    return isinstance(value, expected) and isinstance(value, bool) == isinstance(default, bool)
 
 
 def _check_personal_attributes(raw: dict[str, Any]) -> list[CheckMessage]:
@@ -132,7 +155,7 @@ def _check_personal_attributes(raw: dict[str, Any]) -> list[CheckMessage]:
         Error(
             f'PERSONALIZATION["PERSONAL_ATTRIBUTES"]: {", ".join(needed)} cannot be encrypted.',
             hint="Features, offers, letters or the birthday's trigger read them. Staff do not see them anyway.",
-            id="personalization.E009",
+            id="personalization.E014",
         )
     ]
 
@@ -178,7 +201,7 @@ def _check_retention(raw: dict[str, Any]) -> list[CheckMessage]:
         Error(
             f'PERSONALIZATION["RETENTION_DAYS"][{name!r}] must be a number of days from 0 to 36500.',
             hint='For instance {"page_viewed": 400, "*": 1100}; 0 keeps the events of a type.',
-            id="personalization.E009",
+            id="personalization.E015",
         )
         for name, days in (given.items() if isinstance(given, dict) else ())
         if not isinstance(days, int) or isinstance(days, bool) or not 0 <= days <= 36500
@@ -187,8 +210,7 @@ def _check_retention(raw: dict[str, Any]) -> list[CheckMessage]:
 
 def _check_adapters(raw: dict[str, Any]) -> list[CheckMessage]:
     found: list[CheckMessage] = []
-    for name, members in ADAPTERS.items():
-        path = raw.get(name)
+    for name, path, members in _paths(raw):
         if not path or not isinstance(path, str):
             continue
         try:
@@ -196,7 +218,7 @@ def _check_adapters(raw: dict[str, Any]) -> list[CheckMessage]:
         except (ImportError, ValueError) as error:  # ValueError: a path that begins with a dot
             found.append(
                 Error(
-                    f"PERSONALIZATION[{name!r}]: {path} cannot be imported.",
+                    f"PERSONALIZATION[{name}]: {path} cannot be imported.",
                     hint=str(error),
                     id="personalization.E006",
                 )
@@ -206,7 +228,7 @@ def _check_adapters(raw: dict[str, Any]) -> list[CheckMessage]:
         if missing:
             found.append(
                 Error(
-                    f"PERSONALIZATION[{name!r}]: {path} lacks {', '.join(missing)}.",
+                    f"PERSONALIZATION[{name}]: {path} lacks {', '.join(missing)}.",
                     hint="See personalization.ports.adapters for what each adapter provides.",
                     id="personalization.E007",
                 )
@@ -220,6 +242,15 @@ def _check_adapters(raw: dict[str, Any]) -> list[CheckMessage]:
             )
         )
     return found
+
+
+def _paths(raw: dict[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Yield where a dotted path is given, the path, and what has to be found there."""
+    for name, members in ADAPTERS.items():
+        yield repr(name), raw.get(name, ""), members
+    channels = raw.get("CHANNELS")
+    for name, path in channels.items() if isinstance(channels, dict) else ():
+        yield f"'CHANNELS'][{name!r}", path, CHANNEL
 
 
 def _check_consent_cookie(raw: dict[str, Any]) -> list[CheckMessage]:

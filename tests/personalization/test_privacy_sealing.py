@@ -190,7 +190,7 @@ def test_no_trigger_asks_for_what_is_sealed() -> None:
 @pytest.mark.parametrize("name", sorted(sealing.NEEDED))
 def test_what_features_read_cannot_be_sealed(configure: Configure, name: str) -> None:
     configure(PERSONAL_ATTRIBUTES=[name, "nickname"])
-    assert "personalization.E009" in {message.id for message in check_settings(None)}
+    assert "personalization.E014" in {message.id for message in check_settings(None)}
     assert sealing.seal_attributes({name: 1, "nickname": 2})[name] == 1
 
 

@@ -163,7 +163,7 @@ def test_a_run_has_an_end(keep: Callable[..., None], monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("bad", [-1, 1.5, "30", True, None, 40_000])
 def test_e009_a_window_that_is_none(keep: Callable[..., None], bad: Any) -> None:
     keep({"page_viewed": bad})
-    assert "personalization.E009" in [found.id for found in checks.check_settings(None)]
+    assert "personalization.E015" in [found.id for found in checks.check_settings(None)]
     keep({"page_viewed": 0, "*": 36500})
     assert checks.check_settings(None) == []
     with pytest.raises(ValueError, match="retention_days"):

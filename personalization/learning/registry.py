@@ -54,6 +54,12 @@ def newest(task: ModelTask, population: str) -> list[ModelVersion]:
     return list(ModelVersion.objects.filter(population=population, task=task.value).order_by("-created_at", "-pk"))
 
 
+def trained_tasks(population: str) -> set[ModelTask]:
+    """Return the tasks of which trainings have brought forth a version, in service or not."""
+    found = ModelVersion.objects.filter(population=population).order_by("task").values_list("task", flat=True)
+    return set(map(ModelTask, found.distinct()))
+
+
 def register(version: ModelVersion) -> ModelVersion:
     """Record a trained artefact as a candidate. Call it in the transaction that finishes its job."""
     version.save(force_insert=True)

@@ -41,6 +41,10 @@ def export_url(model: str) -> str:
         ("plain", "plain"),
         (-5, -5),
         (None, ""),
+        ("a;=1+1", "a;'=1+1"),
+        ('a; "@x";-2;b', "a; \"'@x\";'-2;b"),
+        ("a\n=1+1\t＋2", "a\n'=1+1\t'＋2"),
+        ("a; b=1", "a; b=1"),
     ],
 )
 def test_no_cell_is_a_formula(value, written):

@@ -104,6 +104,16 @@ def test_the_command_stops_and_opens(capsys: pytest.CaptureFixture[str]) -> None
     assert "are open" in capsys.readouterr().out
 
 
+def test_a_population_that_is_typed_wrongly_is_not_said_to_be_stopped() -> None:
+    """In an emergency nobody looks twice: “shpo: stopped” would leave the shop's own campaigns on."""
+    builders.make_offer(builders.running(population="imported"))
+    with pytest.raises(CommandError, match="There are: imported, shop"):
+        call_command("campaigns_stop", reason="wrong price", population="shpo")
+    assert not Switch.objects.exists()
+    call_command("campaigns_stop", reason="wrong price", population="imported")
+    assert Switch.objects.get().population == "imported"
+
+
 # --- Sites ------------------------------------------------------------------------------------------------------------
 
 

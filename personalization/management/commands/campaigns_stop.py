@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
+from django.utils.translation import gettext as _
 
 from personalization import conf
 from personalization.campaigns import switch
 from personalization.exceptions import PersonalizationError
 from personalization.management.accounts import account
 from personalization.management.arguments import AppCommand
+from personalization.models import Campaign
 
 
 class Command(AppCommand):
@@ -27,6 +29,12 @@ class Command(AppCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         population = options["population"] or conf.get().population
+        known = {conf.get().population, *Campaign.objects.values_list("population", flat=True).distinct()}
+        if population not in known:  # it would say that all is stopped, and nothing were
+            raise CommandError(
+                _("No campaign is of the population “%(name)s”. There are: %(known)s.")
+                % {"name": population, "known": ", ".join(sorted(known))}
+            )
         if not options["status"]:
             self._turn(population, options)
         found = switch.state(population)

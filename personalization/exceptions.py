@@ -47,6 +47,12 @@ class InvalidEvent(PersonalizationError):
     code = "invalid_event"
 
 
+class InvalidRecord(PersonalizationError):
+    """What the shop's adapter hands over cannot be stored."""
+
+    code = "invalid_record"
+
+
 class ImportMoved(PersonalizationError):
     """Another import of this file is running. Wait for it, or stop it and run this one again."""
 

@@ -65,7 +65,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
         figures, more = _figures(scorer, np.array(addressed, dtype=np.int64), campaign, stage)
         assumptions |= more
     elif "offers" not in attractiveness:
-        raise NotEnoughData(words.NO_RESPONSE_MODEL)
+        raise NotEnoughData(_no_model(campaign.population))
     return publish.store_forecast(
         campaign.id,
         job,
@@ -81,7 +81,13 @@ def require_model(population: str) -> None:
     """Raise NotEnoughData where no model reigns that could say anything of a campaign."""
     reigning = registry.champions(population)
     if ModelTask.RESPONSE not in reigning and ModelTask.ATTRACTIVENESS not in reigning:
-        raise NotEnoughData(words.NO_RESPONSE_MODEL)
+        raise NotEnoughData(_no_model(population))
+
+
+def _no_model(population: str) -> str:
+    """Return why no response model reigns: none was trained, or none has passed the gate."""
+    trained = ModelTask.RESPONSE in registry.trained_tasks(population)
+    return words.RESPONSE_REFUSED if trained else words.NO_RESPONSE_MODEL
 
 
 def require_open(campaign: CampaignBrief) -> None:

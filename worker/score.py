@@ -164,7 +164,7 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     stage(words.READING, 0.02)
     versions = registry.champions(population)
     if not versions:
-        raise NotEnoughData(words.UNTRAINED)
+        raise NotEnoughData(words.ALL_REFUSED if registry.trained_tasks(population) else words.UNTRAINED)
     score_set = publish.begin(
         population,
         job,

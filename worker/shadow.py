@@ -15,13 +15,13 @@ from personalization.exceptions import NotEnoughData
 from personalization.features.compute import FeatureBuilder, Rows
 from personalization.features.frames import Floats, Frames, Ints, milliseconds
 from personalization.learning import frames as reading
-from personalization.learning import shadow
+from personalization.learning import registry, shadow
 from personalization.learning import wordings as words
 from personalization.learning.handlers import Stage
 from personalization.learning.jobs import Job
 from personalization.learning.registry import ModelVersion
 from personalization.learning.sentences import Sentence
-from personalization.types import HEADS
+from personalization.types import HEADS, ModelTask
 from worker import metrics
 from worker.data import assemble, horizon, labels
 from worker.gate import MIN_ROWS
@@ -39,7 +39,8 @@ def run(job: Job | None, params: dict[str, Any], stage: Stage, *, until: datetim
     until = until or reading.moment_to_score(population)
     versions = shadow.watched(population)
     if not versions:
-        raise NotEnoughData(words.NOBODY_IN_SHADOW)
+        trained = ModelTask.RESPONSE in registry.trained_tasks(population)
+        raise NotEnoughData(words.REFUSED_AND_NO_SHADOW if trained else words.NOBODY_IN_SHADOW)
     stage(words.READING, 0.02)
     frames = reading.load(population, until, lambda what: stage(what, 0.05))
     builder = FeatureBuilder(frames)

@@ -11,12 +11,11 @@ from django.conf import settings
 from django.core.cache import cache
 from django.core.checks import run_checks
 from django.db import DEFAULT_DB_ALIAS, connection, connections
-from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count
 from django.utils import timezone
 
 from personalization import conf
-from personalization.insight import monitoring, transport
+from personalization.insight import monitoring, schema, transport
 from personalization.insight.findings import BAD, GOOD, HINT, Finding
 from personalization.learning.readiness import readiness
 from personalization.learning.standing import Standing
@@ -40,10 +39,9 @@ def _database() -> Iterator[Finding]:
     """The database cannot be used."""
     connection = connections[DEFAULT_DB_ALIAS]
     connection.ensure_connection()
-    executor = MigrationExecutor(connection)
-    waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    if waiting:
-        yield Finding(BAD, f"{len(waiting)} migrations are not applied. Run `manage.py migrate`.")
+    unmigrated = schema.unmigrated()
+    if unmigrated:
+        yield Finding(BAD, unmigrated)
     if connection.vendor == "sqlite":
         yield from _sqlite(connection.settings_dict.get("OPTIONS", {}))
     else:
@@ -211,6 +209,10 @@ def _learnt(what: str, standing: Standing, enough: bool | None) -> Finding:
     """Say whether a model is in service, since when, and whether it scores. ``enough``: None if a training tells."""
     champion = standing.champion
     if champion is None:
+        if standing.trained:
+            return Finding(
+                HINT, f"Not learnt: {what}; trained, but none passed the gate: the board says why (`manage.py board`)."
+            )
         missing = {
             True: "train, and see in the job's result whether one ships",
             False: "there is not enough data yet",

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 Kind = MonitoringReport.Kind
 NAMED = 5
 """Columns that a sentence names, at most."""
+OF_THE_MOMENT = {"no_champion", "champion_old", "no_scores", "scores_old", "fresh"}
+"""What :func:`_about_ages` yields: it costs two rows to tell anew, so that no report has to be trusted with it."""
 
 
 def queue_due(now: datetime | None = None) -> int:
@@ -162,6 +164,9 @@ def _about_coverage(covered: service.Coverage, now: datetime, live: ScoreSet | N
     if share is None:
         yield Observation("coverage_unknown", GOOD)
         return
+    if not covered.tells:
+        yield Observation("coverage_few", GOOD, figures={"decisions": covered.known, "needed": service.LEAST_DECISIONS})
+        return
     level = BAD if share < thresholds.get("coverage") else GOOD
     week = "{}-{}".format(*now.isocalendar()[:2])
     yield Observation("coverage", level, week, {"share": f"{share:.0%}", "decisions": covered.known})
@@ -239,8 +244,14 @@ def findings() -> Iterator[Finding]:
                 HINT, "Models in service: not looked at yet. The worker does daily, or run `manage.py monitor`."
             )
         return
-    bad = [observation for report in reports for observation in observations(report) if observation.level != GOOD]
-    for observation in bad:
-        yield Finding(observation.level, f"Models in service: {observation.text}")
-    if not bad:
-        yield Finding(GOOD, f"Models in service: nothing to report on {reports[0].at:%Y-%m-%d}.")
+    now, live = timezone.now(), publish.live(population)
+    version = live.response_version if live is not None else None
+    ages = list(_about_ages(service.ages(population, now), live, version))
+    told = [Finding(each.level, f"Models in service: {each.text}") for each in ages if each.level != GOOD]
+    told += [
+        Finding(each.level, f"Models in service, when last looked at on {report.at:%Y-%m-%d %H:%M}: {each.text}")
+        for report in reports
+        for each in observations(report)
+        if each.level != GOOD and each.code not in OF_THE_MOMENT
+    ]
+    yield from told or [Finding(GOOD, f"Models in service: nothing to report on {reports[0].at:%Y-%m-%d}.")]

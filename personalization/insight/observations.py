@@ -119,7 +119,11 @@ TEMPLATES = {
     "coverage": gettext_noop(
         "%(share)s of the decisions about known shoppers used their scores (%(decisions)s in a week)."
     ),
-    "coverage_unknown": gettext_noop("No decision about a known shopper in a week."),
+    "coverage_few": gettext_noop(
+        "Too few decisions about known shoppers in a week, since there are scores, to judge how many used them "
+        "(%(decisions)s of %(needed)s)."
+    ),
+    "coverage_unknown": gettext_noop("No decision about a known shopper in a week, since there are scores."),
     "no_champion": gettext_noop("No response model is in service."),
     "champion_old": gettext_noop("The champion was trained on data of %(days)s days ago."),
     "no_scores": gettext_noop("No scores are published."),

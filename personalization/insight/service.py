@@ -18,13 +18,20 @@ from personalization.types import HEADS, ModelTask
 WEEK = timedelta(days=7)
 SAMPLE = 1000
 """Decisions that are held against the published scores, at most."""
+LEAST_DECISIONS = 100
+"""Decisions that a week's coverage is judged by, at least."""
+BEFORE_SCORES = "no_scores"
+"""The fallback of a decision that was made while nothing was published: no scores could have been used."""
 ROUNDING = 1e-4
 """Scores are published with five decimal places."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """A week's decisions: ``known`` about shoppers who agreed, ``personal`` by their own scores; why the others not."""
+    """A week's decisions: ``known`` about known shoppers while scores were published, ``personal`` by their own scores.
+
+    ``fallbacks``: why the others were not, whenever they were made.
+    """
 
     decisions: int
     known: int
@@ -34,6 +41,11 @@ class Coverage:
     @property
     def share(self) -> float | None:
         return self.personal / self.known if self.known else None
+
+    @property
+    def tells(self) -> bool:
+        """Return whether the decisions are enough to judge by."""
+        return self.known >= LEAST_DECISIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +82,7 @@ def coverage(population: str, now: datetime) -> Coverage:
     fallbacks = {name: counts.get(name, 0) + unknown.get(name, 0) for name in {*counts, *unknown} if name}
     return Coverage(
         decisions=sum(counts.values()) + sum(unknown.values()),
-        known=sum(counts.values()),
+        known=sum(counts.values()) - counts.get(BEFORE_SCORES, 0),
         personal=counts.get("", 0),
         fallbacks=dict(sorted(fallbacks.items(), key=lambda item: (-item[1], item[0]))),
     )

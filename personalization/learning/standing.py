@@ -16,17 +16,21 @@ from personalization.types import ModelTask
 class Standing:
     """A task's champion (None: nobody reigns). ``served``: its predictions are in the published scores.
 
-    None for a task that predicts no shopper: forecasts ask its champion themselves.
+    None for a task that predicts no shopper: forecasts ask its champion themselves. ``trained``: there are versions of
+    it, in service or not.
     """
 
     task: ModelTask
     champion: ModelVersion | None
     served: bool | None
+    trained: bool
 
     @property
     def sentence(self) -> str:
         """Whether it is trained, when, and whether it scores, in a line."""
         told: dict[str, object] = {"task": dict(ModelVersion.TASKS)[self.task.value]}
+        if self.champion is None and self.trained:
+            return _("Model, %(task)s: trained, but none has passed the gate; the board says why") % told
         if self.champion is None:
             return _("Model, %(task)s: none in service yet") % told
         told |= {"version": str(self.champion), "day": date(self.champion.created_at)}
@@ -40,11 +44,12 @@ class Standing:
 def standings(population: str) -> list[Standing]:
     """Return how every task stands, in the order of :class:`ModelTask`."""
     reigning, live = registry.champions(population), publish.live(population)
+    trained = registry.trained_tasks(population)
     found = []
     for task in ModelTask:
         champion, served = reigning.get(task), None
         if task in registry.SCORED_TASKS:
             serving = None if live is None else getattr(live, f"{task.value}_version_id")
             served = champion is not None and champion.pk == serving
-        found.append(Standing(task, champion, served))
+        found.append(Standing(task, champion, served, task in trained))
     return found

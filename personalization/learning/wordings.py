@@ -195,6 +195,7 @@ PUBLISHING = gettext_noop("publishing")
 # --- What a training came to ------------------------------------------------------------------------------------------
 
 SHIPS = gettext_noop("%(estimator)s ships")
+SHIPS_UNCOMPARED = gettext_noop("%(estimator)s ships, compared with nothing yet")
 STAYS = gettext_noop("%(rival)s stays")
 NO_MODEL = gettext_noop("no model ships")
 OVERTAKEN = gettext_noop(
@@ -257,6 +258,14 @@ FEW_BUYERS = gettext_noop("Too few shoppers with a history bought anything latel
 UNTRAINED = gettext_noop("Nothing has been trained yet. Run `manage.py train` first.")
 NO_RESPONSE_MODEL = gettext_noop("No response model has been trained yet. Run `manage.py train` first.")
 NOBODY_IN_SHADOW = gettext_noop("Nobody reigns and nobody is in shadow. Run `manage.py train` first.")
+ALL_REFUSED = gettext_noop("Trained, but no model has passed the gate: the board says why (`manage.py board`).")
+RESPONSE_REFUSED = gettext_noop(
+    "Trained, but no response model has passed the gate: the board says why (`manage.py board`)."
+)
+REFUSED_AND_NO_SHADOW = gettext_noop(
+    "Trained, but no response model has passed the gate, and none is in shadow: the board says why (`manage.py "
+    "board`), `manage.py shadow --begin VERSION` puts one in shadow."
+)
 CAMPAIGN_GONE = gettext_noop("This campaign no longer exists.")
 CAMPAIGN_OVER = gettext_noop(
     "This campaign is over: there is nothing left to forecast. Its page shows what happened, beside the forecast that "

@@ -1,4 +1,4 @@
-"""What is typed behind a command: what a value may be, and a refusal in one sentence."""
+"""What our commands share: what a value may be that is typed behind them, and a refusal in one sentence."""
 
 from __future__ import annotations
 
@@ -8,15 +8,30 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, OperationalError, ProgrammingError
 from django.utils.translation import gettext as _
+
+from personalization.insight import schema
 
 TYPED_WRONGLY = 2
 """The exit status of a command that was typed wrongly, as argparse has it."""
 
 
 class AppCommand(BaseCommand):
-    """A command that says in one sentence what is wrong with an argument; how it is used stands in ``--help``."""
+    """A command that says in one sentence what is wrong with an argument; how it is used stands in ``--help``.
+
+    Before ``migrate`` it says that, instead of which table the database misses.
+    """
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except (OperationalError, ProgrammingError) as error:  # SQLite's word for a missing table, and PostgreSQL's
+            told = _unmigrated()
+            if not told:
+                raise
+            raise CommandError(told) from error
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(prog_name, subcommand, **kwargs)
@@ -24,6 +39,14 @@ class AppCommand(BaseCommand):
         parser.register("type", float, number)
         parser.error = partial(_refuse, parser, parser.error)  # type: ignore[method-assign]
         return parser
+
+
+def _unmigrated() -> str:
+    """Return what to do about the tables; empty if they are there, or a database that is away tells nothing."""
+    try:
+        return schema.unmigrated()
+    except DatabaseError:
+        return ""
 
 
 def _refuse(parser: CommandParser, called_from_code: Callable[[str], NoReturn], message: str) -> NoReturn:

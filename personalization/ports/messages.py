@@ -18,6 +18,7 @@ SENTENCES = (
     gettext_noop("There is no such offer, or it is not open to this shopper."),
     gettext_noop("There is no such offer among those that you were shown."),
     gettext_noop("This event does not match its declared type."),
+    gettext_noop("What the shop's adapter hands over cannot be stored."),
     gettext_noop("These two cannot be merged: a visitor without an account goes into another shopper, once."),
     gettext_noop("There is no such merge, or it was taken back already."),
     gettext_noop("The shopper has not agreed to this purpose."),

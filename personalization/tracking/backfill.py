@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from personalization.models import Channel, Shopper
-from personalization.ports import adapters
+from personalization.ports import adapters, records
 from personalization.tracking import identity
 from personalization.tracking.storage import existing_ids, insert_events
 from personalization.types import EventData, OrderData
@@ -60,7 +60,11 @@ def order_event(order: OrderData, label: str, shopper_id: int) -> EventData:
 
 
 def record_order(order: OrderData, *, label: str | None = None, request: HttpRequest | None = None) -> None:
-    """Record one order after commit, exactly once however often it is announced."""
+    """Record one order after commit, exactly once however often it is announced.
+
+    Raises InvalidRecord for an order that cannot be stored as it is meant.
+    """
+    records.check_order(order)
     if label is None:
         adapter = adapters.orders()
         label = adapter.label if adapter is not None else "order"
@@ -101,12 +105,15 @@ def _account(user_id: Any) -> Shopper | None:
 
 
 def backfill_orders(since: datetime | None = None, progress: Callable[[int], None] | None = None) -> int:
-    """Record the shop's past orders through the adapter, guests included; returns how many were new."""
+    """Record the shop's past orders through the adapter, guests included; returns how many were new.
+
+    Raises InvalidRecord for an order that cannot be stored as it is meant; what came batches before it is recorded.
+    """
     adapter = adapters.orders()
     if adapter is None:
         return 0
     new = 0
-    for batch in identity.batches(adapter.orders(since)):
+    for batch in identity.batches(records.orders(adapter.orders(since))):
         new += _store_batch([order for order in batch if not order.cancelled], adapter.label)
         if progress is not None:
             progress(len(batch))

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from personalization import conf
 from personalization.models import CatalogItem, PricePoint
-from personalization.ports import adapters
+from personalization.ports import adapters, records
 from personalization.tracking.identity import batches
 from personalization.types import ProductData
 
@@ -28,7 +28,14 @@ _FIELDS = [
 
 
 def upsert_items(items: Iterable[ProductData], *, label: str, population: str = "") -> int:
-    """Store products by their id, newest data wins; returns how many were seen."""
+    """Store products by their id, newest data wins; returns how many were seen.
+
+    Raises InvalidRecord for a product that cannot be stored as it is meant, and stores nothing of its batch.
+    """
+    return _store(records.products(items), label, population or conf.get().population)
+
+
+def _store(items: Iterable[ProductData], label: str, population: str) -> int:
     count = 0
     now = timezone.now()
     for batch in batches(items):
@@ -38,7 +45,7 @@ def upsert_items(items: Iterable[ProductData], *, label: str, population: str = 
                 CatalogItem(
                     item_id=item.item_id,
                     label=label,
-                    population=population or conf.get().population,
+                    population=population,
                     title=item.title[:300],
                     category=item.category[:100],
                     brand=item.brand[:100],
@@ -80,11 +87,14 @@ def _note_prices(items: Sequence[ProductData], now: datetime) -> None:
 
 
 def sync_catalog() -> int:
-    """Copy the host's catalogue; products that vanished from it are marked hidden."""
+    """Copy the host's catalogue; products that vanished from it are marked hidden.
+
+    Raises InvalidRecord for a product that is handed over wrongly, or twice; then nothing is hidden.
+    """
     adapter = adapters.catalog()
     if adapter is None:
         return 0
     started = timezone.now()
-    count = upsert_items(adapter.products(), label=adapter.label)
+    count = _store(records.catalogue(adapter.products()), adapter.label, conf.get().population)
     CatalogItem.objects.filter(label=adapter.label, synced_at__lt=started).update(visible=False)
     return count

@@ -28,7 +28,7 @@ from personalization.models import (
     Shopper,
     ShopperAlias,
 )
-from personalization.ports import adapters
+from personalization.ports import adapters, records
 from personalization.tracking import profiles, sealing, secrets
 from personalization.types import ProfileData, ShopperData
 
@@ -302,13 +302,18 @@ def _told(told: Mapping[Any, ProfileData], shopper: Shopper) -> Profile:
 
 
 def sync_profiles() -> int:
-    """Refresh the profile attributes of accounts that already are shoppers, through the host's adapter."""
+    """Refresh the profile attributes of accounts that already are shoppers, through the host's adapter.
+
+    Raises InvalidRecord for a profile that cannot be stored.
+    """
     adapter = adapters.shoppers()
     if adapter is None:
         return 0
     count = 0
     for batch in batches(adapter.profiles()):
-        told: dict[Any, Any] = dict(batch)
+        told: dict[Any, ProfileData] = dict(batch)
+        for account, profile in told.items():
+            records.check_profile(account, profile)
         with transaction.atomic():
             count += _change(Shopper.objects.filter(user_id__in=told), partial(_told, told))
     return count

@@ -70,7 +70,7 @@ def test_without_a_response_model_it_stands_alone(client: Any, marketer: Any) ->
     campaign = make_campaign()
     make_forecast(campaign, figures={}, attractiveness={"offers": [row(make_offer(campaign))]})
     told = words(client, campaign)
-    assert "only the attractiveness can be told" in told
+    assert "No response model is in service: only the attractiveness can be told" in told
     assert "holds no figures" not in told
 
 

@@ -47,6 +47,17 @@ def test_nothing_is_in_service_at_first() -> None:
     )  # fmt: skip
 
 
+def test_a_model_that_the_gate_refused_is_no_reason_to_train_first() -> None:
+    make_version(task="response")
+    assert told()[0] == "Model, response: trained, but none has passed the gate; the board says why"
+    assert told()[1] == "Model, strategy: none in service yet"
+    assert diagnosed("who responds") == (
+        HINT,
+        "Not learnt: who responds to which offer; trained, but none passed the gate: the board says why "
+        "(`manage.py board`).",
+    )
+
+
 def test_a_model_says_when_it_was_trained_and_whether_it_scores() -> None:
     strategy, launches = reign(ModelTask.STRATEGY), reign(ModelTask.ATTRACTIVENESS)
     day = f"{strategy.created_at:%Y-%m-%d}"

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 import sys
 import time
 from io import StringIO
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.apps import apps
 from django.core.management import call_command, get_commands, load_command_class
 from django.core.management.base import CommandError, OutputWrapper
+from django.db import OperationalError, ProgrammingError
 
+from personalization.insight import schema
 from personalization.management.arguments import TYPED_WRONGLY, AppCommand
 from personalization.management.progress import progress_bar
+from tests.management import parquet_sets
+from tests.support import simulated
 
 OURS = sorted(name for name, app in get_commands().items() if app in ("personalization", "worker", "shop"))
 
@@ -58,6 +67,52 @@ def test_the_reason_stands_alone(capsys: pytest.CaptureFixture[str], given: tupl
 def test_code_that_calls_a_command_gets_an_exception() -> None:
     with pytest.raises(CommandError, match="'spring' is not a whole number"):
         call_command("forecast", "spring")
+
+
+@pytest.mark.parametrize(
+    "typed", [["sync_catalog"], ["backfill"], ["verify_ledger"], ["import_dataset", "starbucks_offers"]]
+)
+def test_before_migrate_a_command_says_so(typed: list[str], tmp_path: Path) -> None:
+    """In a process of its own: the tests' database has its tables."""
+    if typed[0] == "import_dataset":
+        typed = [*typed, str(parquet_sets.starbucks(tmp_path))]
+    done = run(typed, tmp_path / "var")
+    assert done.returncode == 1
+    assert re.fullmatch(r"CommandError: \d+ migrations are not applied\. Run `manage\.py migrate`\.\n", done.stderr)
+
+
+def run(typed: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "VAR_DIR": str(folder), "DATABASE_URL": "", "DJANGO_SETTINGS_MODULE": "shop.settings"}
+    command = [sys.executable, "manage.py", *typed]
+    return subprocess.run(command, cwd=simulated.ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("error", [OperationalError("disk I/O error"), ProgrammingError("syntax error")])
+def test_what_else_the_database_refuses_is_not_put_down_to_the_migrations(error: Exception) -> None:
+    with pytest.raises(type(error), match=str(error)):
+        call_command(Failing(error))
+
+
+@pytest.mark.django_db
+def test_a_database_that_is_away_is_told_as_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unmigrated() -> str:
+        raise OperationalError("connection refused, still")
+
+    monkeypatch.setattr(schema, "unmigrated", unmigrated)
+    with pytest.raises(OperationalError, match=r"^connection refused$"):
+        call_command(Failing(OperationalError("connection refused")))
+
+
+class Failing(AppCommand):
+    requires_system_checks: list[str] = []
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        raise self.error
 
 
 def test_help_tells_the_usage(capsys: pytest.CaptureFixture[str]) -> None:

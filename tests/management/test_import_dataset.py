@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError
 
 from personalization.management.datasets import sink, tables
 from personalization.management.datasets.complete_journey_frames import midpoint
@@ -375,17 +374,6 @@ class TestRefusals:
             lambda name: (_ for _ in ()).throw(ModuleNotFoundError("No module named 'polars'", name="polars")),
         )
         assert "pip install 'personalization[import]'" in self.refused("starbucks_offers", tmp_path)
-
-    def test_a_database_without_tables(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        folder = parquet_sets.starbucks(tmp_path)
-
-        def no_table() -> bool:
-            raise OperationalError("no such table")
-
-        with monkeypatch.context() as patched:
-            patched.setattr(type(Shopper.objects), "exists", lambda self: no_table())
-            with pytest.raises(CommandError, match="migrate"):
-                run("starbucks_offers", folder)
 
 
 def test_progress_is_plain_lines_or_a_bar(capsys: pytest.CaptureFixture[str]) -> None:

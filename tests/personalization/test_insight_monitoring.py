@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from datetime import datetime, timedelta
@@ -200,13 +201,19 @@ def test_drift_is_told_by_the_names_that_people_know() -> None:
         assert "距上次收到优惠的小时数" in str(stored)
 
 
+def decisions(amount: int, *fallbacks: str) -> None:
+    """Log so many decisions about a known shopper, the fallbacks in turn."""
+    shopper = make_shopper()
+    Decision.objects.bulk_create(
+        Decision(slot="home_hero", shopper=shopper, fallback=fallback, eligible=[], excluded={}, chosen=[], policy="p")
+        for _number, fallback in zip(range(amount), itertools.cycle(fallbacks))
+    )
+
+
 def test_old_scores_an_old_champion_and_no_coverage_are_told(settings: Settings) -> None:
     live = make_scores(published_at=timezone.now() - 4 * DAY)
     ModelVersion.objects.update(cutoff_at=timezone.now() - 40 * DAY)
-    for fallback in ("stale_scores", "stale_scores", ""):
-        Decision.objects.create(
-            slot="home_hero", shopper=make_shopper(), fallback=fallback, eligible=[], excluded={}, chosen=[], policy="p"
-        )
+    decisions(100, "stale_scores", "stale_scores", "")
     found = codes(monitoring.health("shop", timezone.now()))
     assert (found["scores_old"], found["champion_old"], found["coverage"]) == (BAD, HINT, BAD)
     settings.PERSONALIZATION = {

@@ -30,6 +30,7 @@ from personalization.models import (
 from personalization.ports.money import money
 from personalization.tracking import secrets
 from personalization.types import HEADS, JobKind
+from tests.admin.builders import make_version
 from tests.support import build
 from tests.worker import population
 from tests.worker.population import DAY, Population
@@ -361,6 +362,11 @@ def test_a_forecast_needs_its_campaign_and_a_model(shop: Population) -> None:
     with pytest.raises(CommandError, match="No response model has been trained yet"):
         call_command("forecast", str(shop.campaign.pk))
     assert not Job.objects.exists(), "refused before it is queued"
+    make_version(task="response")
+    with pytest.raises(CommandError, match=r"no response model has passed the gate: the board says why"):
+        call_command("forecast", str(shop.campaign.pk))
+    with pytest.raises(CommandError, match=r"no model has passed the gate: the board says why"):
+        call_command("score")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from personalization.learning import board, jobs, registry
 from personalization.learning import shadow as kept
 from personalization.models import Exposure, ExposurePrediction, Job, ModelVersion, ScoreSet, Shopper
 from personalization.types import JobKind, ModelTask
+from tests.admin.builders import make_version
 from tests.worker import population
 from tests.worker.population import Population
 from worker import shadow, train
@@ -182,6 +183,9 @@ def test_only_a_response_candidate_can_be_in_shadow(pair: tuple[ModelVersion, Mo
 
 def test_without_a_champion_it_says_so(shop: Population) -> None:
     with pytest.raises(NotEnoughData, match="Nobody reigns and nobody is in shadow"):
+        run()
+    make_version(task="response")
+    with pytest.raises(NotEnoughData, match="no response model has passed the gate, and none is in shadow"):
         run()
 
 

@@ -20,6 +20,7 @@ from tests.worker.population import Population
 from worker import response, strategy, train
 from worker.data import folds
 from worker.estimators.four_part import ARMS
+from worker.parts import response as parts
 
 
 @pytest.fixture
@@ -150,3 +151,14 @@ def test_a_strategy_that_fails_is_told_with_what_it_failed_at(
     assert [str(reason) for reason in read_all(kept.card["reasons"])] == [refused.sentence]
     assert kept.card["test"]["rows"] > 0
     assert not [version for version in outcome.promoted if version.task == ModelTask.STRATEGY]
+
+
+def test_a_strategy_that_nothing_was_compared_with_says_so() -> None:
+    few = checks.Check("simpler", None, wordings.FEW_WORTH, {"rival": "x", "rows": "57", "needed": 200})
+    first = checks.Check("reigning", None, wordings.NOBODY)
+    fast = checks.Check("latency", True, wordings.SPEED, {"seconds": 0.1, "allowed": 1.0})
+    told = [str(sentence) for sentence in parts._told([few, first, fast], None)]
+    assert told == ["Strategy: four_part ships, compared with nothing yet.", few.sentence]
+    beaten = checks.Check("simpler", True, wordings.SIMPLEST)
+    told = [str(sentence) for sentence in parts._told([beaten, first, fast], None)]
+    assert told == ["Strategy: four_part ships."], "compared with one rival"

@@ -68,7 +68,7 @@ def test_all_of_it(shop: Population, models: Path) -> None:
     told: list[tuple[str, float]] = []
     job = leased()
     outcome = train.run(job, {}, lambda what, done: told.append((str(what), done)), until=population.END)
-    assert "Strategy: four_part ships." in map(str, outcome.sentences)
+    assert "Strategy: four_part ships, compared with nothing yet." in map(str, outcome.sentences)
     by_task: dict[str, list[str]] = {}
     for version in ModelVersion.objects.order_by("pk"):
         by_task.setdefault(version.task, []).append(version.estimator)

@@ -101,10 +101,16 @@ def _shipped(champion: str | None, names: list[str]) -> set[str]:
 
 
 def _told(verdicts: list[checks.Check], reigning: ModelVersion | None) -> list[Sentence]:
-    """Return whether the strategy takes over, and what it failed at if not."""
-    came = came_to(FourPartEstimator.name, checks.holds(verdicts), reigning)
-    failed = [check.said for check in verdicts if check.passed is False]
-    return [Sentence(words.STRATEGY, {"outcome": came}), *failed]
+    """Return whether the strategy takes over, what it failed at if not, and why nothing was compared where so."""
+    holds = checks.holds(verdicts)
+    came = came_to(FourPartEstimator.name, holds, reigning)
+    rivals = [check for check in verdicts if check.name in checks.RIVALS]
+    if holds and all(check.passed is None for check in rivals):
+        came = Sentence(words.SHIPS_UNCOMPARED, {"estimator": FourPartEstimator.name})
+        reasons = [check.said for check in rivals if check.template != words.NOBODY]
+    else:
+        reasons = [check.said for check in verdicts if check.passed is False]
+    return [Sentence(words.STRATEGY, {"outcome": came}), *reasons]
 
 
 def _judged(verdicts: list[checks.Check], rows: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils.dateparse import parse_date
 from django.utils.timezone import make_aware
 
+from personalization.exceptions import InvalidRecord
 from personalization.management.arguments import AppCommand
 from personalization.ports import adapters
 from personalization.tracking.backfill import backfill_orders
@@ -26,6 +27,12 @@ class Command(AppCommand):
         if adapters.orders() is None:
             raise CommandError('PERSONALIZATION["ORDERS"] is not set: name the adapter that yields your orders.')
         since = _day(options["since"]) if options["since"] else None
+        try:
+            self._fill(since)
+        except InvalidRecord as error:
+            raise CommandError(error.message) from error
+
+    def _fill(self, since: datetime | None) -> None:
         self.stdout.write(f"Catalogue: {sync_catalog():,} products.")
         seen = 0
 

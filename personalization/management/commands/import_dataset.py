@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError
 from django.utils.translation import gettext as _
 
 from personalization.exceptions import DatasetError
@@ -38,7 +37,7 @@ class Command(AppCommand):
         started = time.monotonic()
         try:
             importer = datasets.importer_for(options["dataset"], options["folder"], limit=limit)
-            _require_tables()
+            Shopper.objects.exists()  # before the files are read: tables that are not there yet are missed at once
             if importer.notice:
                 self.stdout.write(str(importer.notice))
             summary = importer.run(Terminal(self.stdout.write, interactive=self.stdout.isatty()))
@@ -50,10 +49,3 @@ class Command(AppCommand):
 
     def _conclude(self, title: str, summary: Summary, elapsed_s: float) -> None:
         self.stdout.write(render(summary, title=title, elapsed_s=elapsed_s))
-
-
-def _require_tables() -> None:
-    try:
-        Shopper.objects.exists()
-    except DatabaseError as error:
-        raise DatasetError(_("The database has no tables yet. Run manage.py migrate first.")) from error

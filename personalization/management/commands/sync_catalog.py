@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from personalization.exceptions import InvalidRecord
 from personalization.management.arguments import AppCommand
 from personalization.ports import adapters
 from personalization.tracking.catalog import sync_catalog
@@ -18,4 +19,8 @@ class Command(AppCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if adapters.catalog() is None:
             raise CommandError('PERSONALIZATION["CATALOG"] is not set: name the adapter that yields your products.')
-        self.stdout.write(f"{sync_catalog():,} products, {sync_profiles():,} profiles.")
+        try:
+            products, profiles = sync_catalog(), sync_profiles()
+        except InvalidRecord as error:
+            raise CommandError(error.message) from error
+        self.stdout.write(f"{products:,} products, {profiles:,} profiles.")

@@ -50,7 +50,7 @@ def _known() -> str:
 
 def _figures(campaign: CampaignBrief, job: Job) -> list[Table | str]:
     if not set(METRICS) <= set(job.result):
-        return ["No response model has been trained yet: only the attractiveness is told."]
+        return ["No response model is in service: only the attractiveness is told."]
     table = _table(f"Forecast · {campaign.name}", ("", "mean", "90 % from", "to"))
     for metric in METRICS:
         mean, low, high = job.result[metric]

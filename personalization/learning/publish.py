@@ -99,6 +99,7 @@ def write_scores(score_set: ScoreSet, rows: Sequence[dict[str, Any]]) -> None:
 
 def write_neighbours(score_set: ScoreSet, rows: Iterable[tuple[str, list[Any]]], job: Job | None = None) -> None:
     """Replace the item neighbours of a ScoreSet; raises LeaseLost, and writes nothing, if its job is not ours any more.
+    RolledBack where the set is gone.
 
     A worker that was frozen while another took its job over writes into the same set when it wakes up: into the other's
     way, or into what is live by then.
@@ -106,6 +107,9 @@ def write_neighbours(score_set: ScoreSet, rows: Iterable[tuple[str, list[Any]]],
     with transaction.atomic():
         if job is not None:
             jobs.heartbeat(job)  # and so its row is held until these are written
+        ours = ScoreSet.objects.filter(pk=score_set.pk).select_for_update(no_key=True)
+        if not list(ours.values_list("pk")):
+            raise RolledBack  # and tidied away
         ItemNeighbours.objects.filter(score_set=score_set).delete()
         ItemNeighbours.objects.bulk_create(
             [ItemNeighbours(score_set=score_set, item_id=key, neighbours=value) for key, value in rows],
@@ -148,7 +152,8 @@ def publish(
 
 def lock(population: str) -> None:
     """Hold all of a population's sets, in one order: those published at the same moment go live one after the other."""
-    list(ScoreSet.objects.filter(population=population).select_for_update().order_by("pk").values_list("pk"))
+    sets = ScoreSet.objects.filter(population=population)
+    list(sets.select_for_update(no_key=True).order_by("pk").values_list("pk"))  # parts may refer to them meanwhile
 
 
 def retire_live(population: str) -> None:
@@ -158,8 +163,11 @@ def retire_live(population: str) -> None:
 
 
 def _refuse_rolled_back(score_set: ScoreSet) -> None:
-    """Raise RolledBack if somebody rolled back while these scores were computed, or took one of their models away."""
-    if ScoreSet.objects.filter(pk=score_set.pk, state=ScoreSet.State.RETIRED).exists():
+    """Raise RolledBack if somebody rolled back while these scores were computed, or took one of their models away.
+
+    A set that was retired by that may have been tidied away already.
+    """
+    if not ScoreSet.objects.filter(pk=score_set.pk, state=ScoreSet.State.BUILDING).exists():
         raise RolledBack
     if _uses_rolled_back(score_set):
         raise RolledBack

@@ -112,9 +112,13 @@ def held_until(reigning: ModelVersion) -> datetime | None:
 
 
 def lock(task: str, population: str) -> None:
-    """Hold all versions of a task, in one order: who changes the champion waits for others, never in a circle."""
+    """Hold all versions of a task, in one order: who changes the champion waits for others, never in a circle.
+
+    Their keys stay free: a scoring that begins refers to versions of several tasks at once, in an order of its own, and
+    would else wait in a ring with a training that promotes in several.
+    """
     rivals = ModelVersion.objects.filter(task=task, population=population)
-    list(rivals.select_for_update().order_by("pk").values_list("pk"))
+    list(rivals.select_for_update(no_key=True).order_by("pk").values_list("pk"))
 
 
 def crown(version: ModelVersion, *, by: Any, rolled_back: bool = False, **noted: str) -> None:

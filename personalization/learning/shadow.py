@@ -140,7 +140,7 @@ def read(version: ModelVersion) -> Predictions:
 def conclude(job: Job | None, found: Mapping[int, Mapping[str, Any]], result: dict[str, Any]) -> None:
     """Write what came of it into the versions' metrics (version → entries) and finish the job, in one transaction."""
     with transaction.atomic():
-        for version in ModelVersion.objects.select_for_update().filter(pk__in=list(found)).order_by("pk"):
+        for version in ModelVersion.objects.select_for_update(no_key=True).filter(pk__in=list(found)).order_by("pk"):
             ModelVersion.objects.filter(pk=version.pk).update(metrics={**version.metrics, **found[version.pk]})
         if job is not None:
             jobs.finish(job, result)

@@ -129,7 +129,7 @@ def left(score_set: ScoreSet) -> int:
 
 def refuse_unfinished(score_set: ScoreSet) -> None:
     """Raise Unfinished unless every part that was planned is done. Call it in the transaction that publishes."""
-    planned = ScoreSet.objects.values_list("shard_count", flat=True).get(pk=score_set.pk)
+    planned = ScoreSet.objects.values_list("shard_count", flat=True).filter(pk=score_set.pk).first()
     done = ScoreShard.objects.filter(score_set=score_set, state=State.DONE).count()
     if planned is not None and done != planned:
         raise Unfinished

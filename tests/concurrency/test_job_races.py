@@ -44,3 +44,8 @@ def test_twenty_promotions_at_once(backend: str, play: Callable[..., dict[str, A
 def test_pages_do_not_wait_for_a_worker(play: Callable[..., dict[str, Any]]) -> None:
     """On PostgreSQL: on SQLite one writes at a time."""
     assert_guard_matters(play("learning.DecidedWhileScored", "postgres", rounds(5, 50)))
+
+
+def test_a_training_and_a_scoring_never_wait_in_a_ring(play: Callable[..., dict[str, Any]]) -> None:
+    """On PostgreSQL: SQLite locks no rows. Unguarded, a ring costs the whole training."""
+    assert_guard_matters(play("reign.BegunWhileTrained", "postgres", rounds(10, 300)))

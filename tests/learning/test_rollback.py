@@ -213,6 +213,32 @@ def test_scores_begun_with_the_bad_model_after_it_went_are_not_published_either(
     assert live().response_version == old
 
 
+@pytest.mark.parametrize("moment", ["neighbours", "publish"])
+def test_a_set_that_was_tidied_away_after_a_rollback_takes_no_place(
+    old: ModelVersion, new: ModelVersion, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Of another task's rollback nothing shows in its own models."""
+    begun = publish.begin("shop", None, response=old, strategy=None, preference=None)
+    before = live()
+    counting = publish._drop_withdrawn
+
+    def gone_meanwhile(score_set: ScoreSet) -> int:
+        if score_set == begun:
+            publish.void_unfinished("shop")
+            publish.tidy("shop")
+        return counting(score_set)
+
+    if moment == "neighbours":
+        gone_meanwhile(begun)
+        with pytest.raises(publish.RolledBack):
+            publish.write_neighbours(begun, [("1", [])])
+    monkeypatch.setattr(publish, "_drop_withdrawn", gone_meanwhile)
+    ModelVersion.objects.update(card={})  # as after a rollback of preference
+    with pytest.raises(publish.RolledBack):
+        publish.publish(begun, None, defaults={})
+    assert live() == before
+
+
 def test_former_scores_are_kept_while_they_could_be_served(old: ModelVersion, new: ModelVersion) -> None:
     assert ScoreSet.objects.filter(response_version=old).exists()
     assert ScoreSet.objects.filter(response_version=new, state="retired").count() == 1

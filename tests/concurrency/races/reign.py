@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 from unittest import mock
 from uuid import uuid4
 
+from django.db import OperationalError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from personalization.learning import publish, registry, rollback
@@ -16,10 +19,10 @@ from personalization.types import ModelTask
 from tests.concurrency import arena
 
 
-def register(population: str, estimator: str) -> ModelVersion:
+def register(population: str, estimator: str, task: ModelTask = ModelTask.RESPONSE) -> ModelVersion:
     """Return a new candidate."""
     version = ModelVersion(
-        task=ModelTask.RESPONSE.value, population=population, estimator=estimator, cutoff_at=timezone.now(),
+        task=task.value, population=population, estimator=estimator, cutoff_at=timezone.now(),
         path=f"versions/{estimator}", sha256="0" * 64, size_bytes=1,
     )  # fmt: skip
     return registry.register(version)
@@ -122,4 +125,61 @@ class FirstReadPublishedLast(arena.Race):
     @contextmanager
     def unguarded(self) -> Iterator[None]:
         with mock.patch.object(publish, "refuse_superseded", return_value=None):
+            yield
+
+
+class BegunWhileTrained(arena.Race):
+    """Trainings promote in several tasks while scorings begin, which refer to versions of all of them: no ring."""
+
+    tasks = (ModelTask.RESPONSE, ModelTask.PREFERENCE, ModelTask.STRATEGY, ModelTask.INTENT)
+
+    def prepare(self) -> None:
+        self.population = uuid4().hex[:20]
+        self.rings: list[str] = []
+        for task in self.tasks:
+            registry.promote(register(self.population, "old", task))
+        ModelVersion.objects.filter(population=self.population).update(card={"intent_days": 7})
+        self.reigning = registry.champions(self.population)
+
+    def contenders(self) -> Sequence[Callable[[], object]]:
+        half = self.threads // 2
+        return [partial(self._try, act) for act in [*[self._train] * half, *[self._begin] * half]]
+
+    def _train(self) -> None:
+        with transaction.atomic():
+            made = [register(self.population, "new", task) for task in self.tasks]
+            for version in made:
+                registry.succeed(version, self.reigning[ModelTask(version.task)])
+
+    def _begin(self) -> None:
+        for _ in range(5):
+            response, preference, strategy, intent = (self.reigning[task] for task in self.tasks)
+            publish.begin(
+                self.population, None, response=response, preference=preference, strategy=strategy, intent=intent
+            )
+
+    def _try(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except OperationalError as error:
+            if "deadlock" not in str(error):
+                raise
+            self.rings.append(str(error)[:100])
+
+    def overruns(self) -> list[str]:
+        return self.rings
+
+    def faults(self) -> list[str]:
+        new = registry.champions(self.population)
+        good = self.rings or [new[task].estimator for task in self.tasks] == ["new"] * len(self.tasks)
+        return [] if good else [f"{new} reign"]
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        locking = QuerySet.select_for_update
+
+        def whole(rows: QuerySet[Any], **how: Any) -> QuerySet[Any]:
+            return locking(rows, **{**how, "no_key": False})
+
+        with mock.patch.object(QuerySet, "select_for_update", whole):
             yield

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from personalization import conf
 from personalization.admin import conflicts, forecasts
 from personalization.admin.display import words_of
-from personalization.campaigns import channels
+from personalization.campaigns import catalog, channels
 from personalization.exceptions import InvalidAudience
 from personalization.features import audiences
 from personalization.learning import forecast_terms, jobs
@@ -44,10 +44,11 @@ class Check:
 
 
 def further(campaign: Campaign, offers: list[Offer], now: datetime) -> list[Check]:
-    """Return the lines about audience, words, coupons, messages, forecast, conflicts and approval."""
+    """Return the lines about audience, words, coupons, currency, messages, forecast, conflicts and approval."""
     return [
         *_of_audience(campaign, now),
         *_of_offers(campaign, offers),
+        *_of_currency(campaign, offers),
         *_of_sending(campaign),
         *_of_forecast(campaign, now),
         _of_conflicts(campaign),
@@ -115,6 +116,17 @@ def _of_offers(campaign: Campaign, offers: list[Offer]) -> list[Check]:
         met, still = _("The budget can cover every coupon"), _("The budget may not cover every coupon")
         checks.append(Check(not boundless, met, still, hint))
     return checks
+
+
+def _of_currency(campaign: Campaign, offers: list[Offer]) -> list[Check]:
+    """An offer counts for baskets in its campaign's currency alone: in another one nobody can redeem it."""
+    if not catalog.foreign(offers):
+        return []
+    hint = _(
+        "Products are sold in %(shop)s, its offers are in %(own)s: nobody could redeem them, so they are not shown. "
+        "Change the campaign’s currency."
+    ) % {"shop": ", ".join(catalog.currencies(campaign.population)), "own": campaign.currency}
+    return [Check(False, _("Products are sold in its currency"), _("No product is sold in its currency"), hint)]
 
 
 def _is_aimless(offer: Offer) -> bool:

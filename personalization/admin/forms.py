@@ -209,10 +209,7 @@ class CampaignForm(audience.AudienceForm, MoneyForm):
         return str(typed or self.instance.currency).strip().upper()
 
     def clean_currency(self) -> str:
-        code = str(self.cleaned_data["currency"]).strip().upper()
-        if len(code) != 3 or not (code.isascii() and code.isalpha()):
-            raise ValidationError(_("Give the three letters of a currency, for instance EUR."))
-        return code
+        return str(self.cleaned_data["currency"]).strip().upper()
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data

@@ -8,13 +8,14 @@ from difflib import SequenceMatcher, get_close_matches
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
-from personalization.models import CatalogItem
+from personalization.models import CatalogItem, Offer
 from personalization.tracking.checking import storable
+from personalization.types import OfferKind
 
 MOST_CATEGORIES = 500
 MOST_CANDIDATES = 200
@@ -47,6 +48,49 @@ def categories() -> list[str]:
     """Return the categories of the catalogue, as the host writes them."""
     found = ours().exclude(category="").order_by("category").values_list("category", flat=True).distinct()
     return list(found[:MOST_CATEGORIES])
+
+
+def sold() -> QuerySet[CatalogItem]:
+    """Return the products with a price in some currency that are not hidden."""
+    return CatalogItem.objects.filter(visible=True).exclude(currency="")
+
+
+def currencies(population: str) -> list[str]:
+    """Return what the products of a population are sold in, as ISO 4217 codes in order."""
+    found = sold().filter(population=population).order_by("currency")
+    return list(found.values_list("currency", flat=True).distinct())
+
+
+def foreign_money() -> Q:
+    """Return the condition, on offers, that no product is sold in the campaign's currency: nobody can redeem them.
+
+    A catalogue without a product has no opinion, and an announcement has nothing to redeem.
+    """
+    theirs = sold().filter(population=OuterRef("campaign__population"))
+    in_it = theirs.filter(currency=OuterRef("campaign__currency"))
+    return Q(Exists(theirs), ~Exists(in_it), ~Q(kind=OfferKind.ANNOUNCEMENT.value))
+
+
+def foreign(offers: Iterable[Offer]) -> set[int]:
+    """Return which offers nobody can redeem (:func:`foreign_money`): one query, or none.
+
+    ``offers`` may carry ``foreign``, the condition's answer; one without it is asked about.
+    """
+    listed = list(offers)
+    unknown = [offer.pk for offer in listed if not hasattr(offer, "foreign")]
+    asked = Offer.objects.filter(foreign_money(), pk__in=unknown).values_list("pk", flat=True) if unknown else ()
+    return {*asked, *(offer.pk for offer in listed if getattr(offer, "foreign", False))}
+
+
+def other_currency() -> str:
+    """Return, in a sentence, that the shop sells in other currencies than its setting says; empty where it does not."""
+    ours, theirs = conf.get().currency, currencies(conf.get().population)
+    if not theirs or ours in theirs:
+        return ""
+    return (
+        f'Products are sold in {", ".join(theirs)}, but PERSONALIZATION["CURRENCY"] is {ours}: offers of new campaigns '
+        f"could not be redeemed. Set it to {theirs[0]}."
+    )
 
 
 def require_products(item_ids: Iterable[str]) -> None:

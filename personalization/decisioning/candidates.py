@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef
 from django.db.models.signals import post_delete, post_save
 
-from personalization.campaigns import sites, triggers
+from personalization.campaigns import catalog, sites, triggers
 from personalization.models import Campaign, CampaignTransition, Offer, Trigger
 
 TTL_SECONDS = 5.0
@@ -38,7 +38,10 @@ def _load(population: str) -> list[Offer]:
             campaign__delivery=Campaign.Delivery.ON_PAGE,
             campaign__population=population,
         )
-        .annotate(triggered=Exists(triggers.opening().filter(campaign=OuterRef("campaign"))))
+        .annotate(
+            triggered=Exists(triggers.opening().filter(campaign=OuterRef("campaign"))),
+            foreign=catalog.foreign_money(),
+        )
         .order_by("-campaign__priority", "pk")
     )
 

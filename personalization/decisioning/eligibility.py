@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django.utils.translation import gettext_noop
 
-from personalization.campaigns import snapshots, triggers
+from personalization.campaigns import catalog, snapshots, triggers
 from personalization.campaigns.coupons import closed_reason, is_member
 from personalization.decisioning.session import Session
 from personalization.models import Coupon, Offer, Shopper
@@ -20,6 +20,7 @@ REASONS = {
     "sold_out": gettext_noop("all redemptions are taken"),
     "budget_used_up": gettext_noop("the campaign's budget is used up"),
     "paced": gettext_noop("today's share of the campaign's budget is used up"),
+    "other_currency": gettext_noop("no product is sold in its currency"),
     "not_a_member": gettext_noop("for other loyalty tiers"),
     "not_in_audience": gettext_noop("the shopper is not in the audience"),
     "no_occasion": gettext_noop("its occasion has not come for this shopper"),
@@ -41,12 +42,15 @@ def split(
     excluded: dict[int, str] = {}
     used, held = _own_coupons(shopper, offers, now)
     members = snapshots.memberships(shopper if personal else None, (offer.campaign for offer in offers))
+    foreign = catalog.foreign(offers)
     waiting = triggers.without_occasion(offers, shopper if personal else None, now)
     eligible: list[Offer] = []
     for offer in offers:
         reason = closed_reason(offer, now)
         if reason == "all_issued" and offer.pk in held:
             reason = ""
+        if not reason and offer.pk in foreign:
+            reason = "other_currency"
         reason = reason or _personal_reason(offer, shopper, personal, now, members)
         if not reason and offer.pk in waiting:
             reason = triggers.REASON

@@ -8,9 +8,11 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from personalization.models.currency import CurrencyField
 from personalization.models.keys import staff_key
 from personalization.ports.moments import moment
 from personalization.pure import places
+from personalization.pure.currencies import is_currency
 
 
 class Campaign(models.Model):
@@ -67,7 +69,7 @@ class Campaign(models.Model):
         blank=True,
         help_text=_("How long after an exposure an outcome counts. Empty: the app's default."),
     )
-    currency = models.CharField(_("currency"), max_length=3, default="EUR")
+    currency = CurrencyField(_("currency"))
     budget_minor = models.BigIntegerField(
         _("budget (minor units)"),
         null=True,
@@ -123,10 +125,12 @@ class Campaign(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Reject dates, a time zone or sites that cannot be meant, each with its field."""
+        """Reject dates, a currency, a time zone or sites that cannot be meant, each with its field."""
         found: dict[str, object] = {}
         if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
             found["ends_at"] = _("The end must be after the start.")
+        if not is_currency(self.currency):
+            found["currency"] = _("There is no such currency. Give its ISO 4217 code, for instance EUR.")
         if self.time_zone and not places.is_zone(self.time_zone):
             found["time_zone"] = _("There is no such time zone. Give its IANA name, for instance Europe/Berlin.")
         if not isinstance(self.sites, list) or not all(places.is_host(name) for name in self.sites):

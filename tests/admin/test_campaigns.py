@@ -135,7 +135,8 @@ def test_amounts_follow_the_currency_typed_beside_them(client, marketer):
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"currency": "E1"}, "three letters"),
+        ({"currency": "E1"}, "There is no such currency."),
+        ({"currency": "XTS"}, "There is no such currency."),
         ({"budget_minor": "1.999"}, "at most 2 decimals"),
         ({"ends_at_0": "2030-02-01"}, "after the start"),
         ({"audience_age_min": "40", "audience_age_max": "30"}, "below the lower limit"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from personalization.campaigns import catalog
 from personalization.exceptions import InvalidRecord
 from personalization.management.arguments import AppCommand
 from personalization.ports import adapters
@@ -24,3 +25,6 @@ class Command(AppCommand):
         except InvalidRecord as error:
             raise CommandError(error.message) from error
         self.stdout.write(f"{products:,} products, {profiles:,} profiles.")
+        other = catalog.other_currency()
+        if other:
+            self.stderr.write(other)

@@ -83,7 +83,7 @@ VALUES: dict[str, Rule] = {
     "COUNTRY": Rule(_is_country, "the ISO code of a country whose public holidays are known, such as DE"),
     "POPULATION": Rule(lambda value: _is_name(value, LONGEST_NAME), f"a name of 1 to {LONGEST_NAME} characters"),
     "WORDING_VERSION": Rule(lambda value: _is_name(value, LONGEST_NAME), f"a text of 1 to {LONGEST_NAME} characters"),
-    "COOKIE_NAME": Rule(lambda value: bool(_COOKIE.fullmatch(value)), "a cookie's name: no spaces, commas or signs"),
+    "COOKIE_NAME": Rule(lambda value: bool(_COOKIE.fullmatch(value)), "the name of a cookie: letters, digits, - and _"),
     "QUIET_HOURS": Rule(_is_hours, "two whole hours from 0 to 24, such as [21, 8], or empty"),
     "PUBLIC_URL": Rule(_is_base, "an address such as https://shop.example, or empty"),
     "WEBHOOK_URL": Rule(_is_webhook, "an address that begins with https://, or empty"),

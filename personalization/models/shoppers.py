@@ -7,6 +7,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from personalization.ports.moments import moment
@@ -111,6 +112,19 @@ class ShopperAlias(models.Model):
         return f"{self.kind} #{self.pk}"
 
 
+PURPOSES = {
+    Purpose.ANALYTICS.value: _("analytics"),
+    Purpose.PERSONALISATION.value: _("personalisation"),
+    Purpose.MARKETING.value: _("marketing"),
+}
+GIVEN_THROUGH = {
+    "banner": _("the consent banner"),
+    "manager": _("a consent manager"),
+    "unsubscribe": _("unsubscribing from a message"),
+}
+"""What wrote a line of the consent ledger; a host's own source is told as it is."""
+
+
 class ConsentRecord(models.Model):
     """One append-only line of the consent ledger."""
 
@@ -127,4 +141,19 @@ class ConsentRecord(models.Model):
         indexes = [models.Index(fields=["shopper", "purpose", "at"], name="pz_consent_latest")]
 
     def __str__(self) -> str:
-        return f"{self.purpose}={'yes' if self.granted else 'no'}"
+        return f"{self.purpose_name}: {self.word}"
+
+    @property
+    def purpose_name(self) -> str:
+        """What was agreed to, in words."""
+        return str(PURPOSES.get(self.purpose, self.purpose))
+
+    @property
+    def word(self) -> str:
+        """The answer itself, in words."""
+        return gettext("agreed") if self.granted else gettext("withdrawn")
+
+    @property
+    def source_name(self) -> str:
+        """Through what it was given, in words."""
+        return str(GIVEN_THROUGH.get(self.source, self.source))

@@ -15,11 +15,7 @@ from django.db.models import Count
 from django.utils import timezone
 
 from personalization import conf
-<<<<<<< HEAD
-from personalization.insight import monitoring, schema, transport
-=======
-from personalization.insight import monitoring, transport, workers
->>>>>>> h-learn2
+from personalization.insight import monitoring, schema, transport, workers
 from personalization.insight.findings import BAD, GOOD, HINT, Finding
 from personalization.learning.readiness import readiness
 from personalization.learning.standing import Standing

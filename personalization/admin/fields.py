@@ -304,7 +304,10 @@ class WordsField(forms.CharField):
         if self.disabled:
             return False
         before = initial if isinstance(initial, list | tuple) else []
-        return self.clean(data) != list(before)
+        try:
+            return self.clean(data) != list(before)
+        except ValidationError:
+            return True
 
 
 class SlotsField(forms.MultipleChoiceField):

@@ -20,6 +20,7 @@ from personalization.admin.personal import PersonalAdmin, is_shown
 from personalization.admin.predictions import predictions_of
 from personalization.models import Campaign, ConsentRecord, Event, Shopper, ShopperAlias
 from personalization.tracking import sealing
+from personalization.tracking.checking import storable
 
 RECENT = 20
 
@@ -62,7 +63,7 @@ class ShopperAdmin(PersonalAdmin[Shopper]):
         self, request: HttpRequest, queryset: QuerySet[Shopper], search_term: str
     ) -> tuple[QuerySet[Shopper], bool]:
         """Find by indexed, exact identities only: a partial search would read the whole table."""
-        term = search_term.strip()
+        term = storable(search_term).strip()
         if not term:
             return queryset, False
         account: Any = Shopper._meta.get_field("user").related_model

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
 from personalization.models import CatalogItem
+from personalization.tracking.checking import storable
 
 MOST_CATEGORIES = 500
 MOST_CANDIDATES = 200
@@ -30,7 +31,7 @@ def ours() -> QuerySet[CatalogItem]:
 
 def titles(item_ids: Iterable[str]) -> dict[str, str]:
     """Return id → title of those that the catalogue knows."""
-    wanted = list(dict.fromkeys(item_ids))
+    wanted = [item for item in dict.fromkeys(item_ids) if storable(item) == item]  # a form shows what it refuses
     if not wanted:
         return {}
     return dict(CatalogItem.objects.filter(item_id__in=wanted).values_list("item_id", "title"))

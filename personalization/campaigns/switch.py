@@ -18,6 +18,7 @@ from django.utils.translation import gettext_noop
 from personalization.exceptions import InvalidTransition
 from personalization.models import Switch, SwitchChange
 from personalization.models.prepared import Prepared
+from personalization.tracking.checking import storable
 
 REASON = "switched_off"
 TTL_SECONDS = 2.0
@@ -47,7 +48,7 @@ def engage(population: str, by: Any = None, reason: str = "") -> bool:
 
     ``by`` None is the system or a program. Raises InvalidTransition without permission or without a reason.
     """
-    if not reason.strip():
+    if not storable(reason).strip():
         raise InvalidTransition(gettext_noop("Say why everything is stopped."))
     return _turn(population, to=True, by=by, reason=reason)
 
@@ -70,7 +71,7 @@ def history(population: str, most: int = 10) -> list[SwitchChange]:
 def _turn(population: str, *, to: bool, by: Any, reason: str) -> bool:
     if by is not None and not by.has_perm(PERMISSION):
         raise InvalidTransition(gettext_noop("You may not stop or open all campaigns."), reason="permission")
-    given: dict[str, Any] = {"reason": reason.strip()[:300], "by": by, "at": timezone.now()}
+    given: dict[str, Any] = {"reason": storable(reason).strip()[:300], "by": by, "at": timezone.now()}
     with transaction.atomic():
         Switch.objects.get_or_create(population=population)
         turned = Switch.objects.filter(population=population, engaged=not to).update(engaged=to, **given)

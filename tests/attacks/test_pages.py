@@ -9,13 +9,14 @@ from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.test import Client
 from django.urls import URLPattern, reverse
 from django.urls.converters import get_converters
 from django.utils import timezone
 
 from personalization import api
-from personalization.models import Job, Shopper, TuningRun
+from personalization.models import Job, Shopper, Switch, TuningRun
 from tests.admin.builders import make_version
 from tests.personalization.builders import AGENT, DAY, Browser, make_event, make_offer, make_user, running
 from tests.worker.searching import make_run
@@ -176,3 +177,27 @@ def test_a_nul_in_a_files_address_is_left_out() -> None:
     address = reverse("admin:personalization_campaign_export")
     assert staff.get(f"{address}?currency=%00").headers["Location"] == address
     assert staff.get(address).status_code == 200
+
+
+def test_a_nul_in_what_staff_send_reaches_no_table() -> None:
+    """PostgreSQL takes none: the page would end in an error in place of a word beside the field."""
+    make_superuser()
+    staff, campaign = Client(), make_offer(running(status="draft")).campaign
+    staff.force_login(get_user_model().objects.get())
+    change = reverse("admin:personalization_campaign_change", args=[campaign.pk])
+    form = staff.get(change).context["inline_admin_formsets"][0].formset
+    sent = {f"{form.prefix}-{name}": value for name, value in form.management_form.initial.items()}
+    odd = {f"{form.prefix}-0-{name}": "a\x00b" for name in ("tiers", "item_ids", "gift_item_id", "name")}
+
+    def as_postgresql(execute: Any, sql: str, params: Any, *more: Any) -> Any:
+        assert "\\x00" not in repr(params)
+        return execute(sql, params, *more)
+
+    with connection.execute_wrapper(as_postgresql):
+        page = staff.post(change, {**sent, f"{form.prefix}-0-id": campaign.offers.get().pk, **odd})
+        preview = reverse("admin:personalization_campaign_preview", args=[campaign.pk])
+        assert staff.post(preview, {"shopper": "a\x00b"}).status_code == 200
+        staff.post(reverse("admin:personalization_campaign_stop"), {"to": "stop", "reason": "wrong\x00 price"})
+    assert page.status_code == 200
+    assert "Null characters are not allowed." in page.content.decode()
+    assert Switch.objects.get().reason == "wrong price"

@@ -10,10 +10,9 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from personalization.admin import names
 from personalization.admin.base import ChoiceFilter, ReadOnlyAdmin
 from personalization.admin.display import DASH, badge
-from personalization.models import SessionVerdict
+from personalization.models import SessionVerdict, names
 from personalization.tracking import bot_rules, judging
 
 

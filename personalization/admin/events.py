@@ -8,12 +8,11 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
-from personalization.admin import names
 from personalization.admin.base import ChoiceFilter, ReadOnlyAdmin
 from personalization.admin.display import DASH, json_block, money
 from personalization.admin.masking import MASK, mask_properties, masked_source
 from personalization.admin.personal import PersonalAdmin, is_shown
-from personalization.models import CatalogItem, Event, EventImport, Shopper
+from personalization.models import CatalogItem, Event, EventImport, Shopper, names
 from personalization.tracking import schema, sealing
 
 

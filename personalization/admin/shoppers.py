@@ -12,13 +12,12 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
-from personalization.admin import names
 from personalization.admin.base import ChoiceFilter, ReadOnlyAdmin
 from personalization.admin.display import DASH, badge, json_block, masked
 from personalization.admin.masking import MASK, mask_attributes
 from personalization.admin.personal import PersonalAdmin, is_shown
 from personalization.admin.predictions import predictions_of
-from personalization.models import Campaign, ConsentRecord, Event, Shopper, ShopperAlias
+from personalization.models import Campaign, ConsentRecord, Event, Shopper, ShopperAlias, names
 from personalization.tracking import sealing
 from personalization.tracking.checking import storable
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from personalization.models import names
 from personalization.ports.moments import moment
 from personalization.types import Purpose
 
@@ -112,19 +113,6 @@ class ShopperAlias(models.Model):
         return f"{self.kind} #{self.pk}"
 
 
-PURPOSES = {
-    Purpose.ANALYTICS.value: _("analytics"),
-    Purpose.PERSONALISATION.value: _("personalisation"),
-    Purpose.MARKETING.value: _("marketing"),
-}
-GIVEN_THROUGH = {
-    "banner": _("the consent banner"),
-    "manager": _("a consent manager"),
-    "unsubscribe": _("unsubscribing from a message"),
-}
-"""What wrote a line of the consent ledger; a host's own source is told as it is."""
-
-
 class ConsentRecord(models.Model):
     """One append-only line of the consent ledger."""
 
@@ -146,7 +134,7 @@ class ConsentRecord(models.Model):
     @property
     def purpose_name(self) -> str:
         """What was agreed to, in words."""
-        return str(PURPOSES.get(self.purpose, self.purpose))
+        return names.purpose(self.purpose)
 
     @property
     def word(self) -> str:
@@ -156,4 +144,4 @@ class ConsentRecord(models.Model):
     @property
     def source_name(self) -> str:
         """Through what it was given, in words."""
-        return str(GIVEN_THROUGH.get(self.source, self.source))
+        return names.given_through(self.source)

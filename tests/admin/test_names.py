@@ -9,14 +9,13 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone, translation
 
-from personalization.admin import names
 from personalization.admin.monitoring import panel_of
 from personalization.features import segments
-from personalization.models import ConsentRecord, MonitoringReport, SessionVerdict, Shopper, ShopperSummary
-from personalization.models.shoppers import GIVEN_THROUGH, PURPOSES
+from personalization.models import ConsentRecord, MonitoringReport, SessionVerdict, Shopper, ShopperSummary, names
 from personalization.tracking import bot_rules, event_types
 from personalization.types import CONSENT_PURPOSES
 from tests.admin.builders import make_shopper, make_user
+from tests.personalization.builders import make_event
 
 pytestmark = pytest.mark.django_db
 
@@ -44,8 +43,8 @@ def test_every_code_of_ours_has_a_name_in_both_languages() -> None:
     codes = [
         *((names.EVENT_TYPES, each.name) for each in event_types.BUILT_IN),
         *((names.BOT_RULES, name) for name in bot_rules.DEFAULTS),
-        *((PURPOSES, each.value) for each in CONSENT_PURPOSES),
-        *((GIVEN_THROUGH, name) for name in ("banner", "manager", "unsubscribe")),
+        *((names.PURPOSES, each.value) for each in CONSENT_PURPOSES),
+        *((names.GIVEN_THROUGH, name) for name in ("banner", "manager", "unsubscribe")),
     ]
     for known, code in codes:
         with translation.override("zh-hans"):
@@ -77,6 +76,9 @@ def test_event_types_and_bot_rules(client: Client, shopper: Shopper) -> None:
     events = in_chinese(client, reverse("admin:personalization_event_changelist"))
     assert "order placed" not in events
     assert "?type=order_placed" in events
+    happened = page(make_event(shopper, "order_placed"))
+    for address in (happened, reverse("admin:personalization_event_changelist")):
+        assert "order_placed" not in in_chinese(client, address).replace("type=order_placed", "")
     now = timezone.now()
     row = SessionVerdict.objects.create(
         shopper=shopper, first_at=now, last_at=now, events=40, is_bot=True, rule="no_dwell"

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from personalization.types import Purpose
+
 EVENT_TYPES: Mapping[str, Promise | str] = {
     "page_viewed": _("page viewed"),
     "page_left": _("page left"),
@@ -39,6 +41,19 @@ BOT_RULES: Mapping[str, Promise | str] = {
 }
 
 
+PURPOSES: Mapping[str, Promise | str] = {
+    Purpose.ANALYTICS.value: _("analytics"),
+    Purpose.PERSONALISATION.value: _("personalisation"),
+    Purpose.MARKETING.value: _("marketing"),
+}
+GIVEN_THROUGH: Mapping[str, Promise | str] = {
+    "banner": _("the consent banner"),
+    "manager": _("a consent manager"),
+    "unsubscribe": _("unsubscribing from a message"),
+}
+"""What wrote a line of the consent ledger."""
+
+
 def event_type(code: str) -> str:
     """Return an event type's name."""
     return _told(EVENT_TYPES, code)
@@ -47,6 +62,16 @@ def event_type(code: str) -> str:
 def bot_rule(code: str) -> str:
     """Return the name of a rule that gives a program away."""
     return _told(BOT_RULES, code)
+
+
+def purpose(code: str) -> str:
+    """Return the name of what a shopper agrees to."""
+    return _told(PURPOSES, code)
+
+
+def given_through(code: str) -> str:
+    """Return the name of what wrote a line of the consent ledger."""
+    return _told(GIVEN_THROUGH, code)
 
 
 def _told(names: Mapping[str, Promise | str], code: str) -> str:

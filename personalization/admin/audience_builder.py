@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from personalization.exceptions import InvalidAudience
 from personalization.features import audience_fields, audiences
+from personalization.models import names
 from personalization.ports.messages import explain
 from personalization.tracking import schema
 
@@ -36,7 +37,7 @@ def vocabulary() -> dict[str, Any]:
     ]
     return {
         "fields": fields,
-        "events": schema.names(),
+        "events": [(name, names.event_type(name)) for name in schema.names()],
         "depth": audiences.MAX_DEPTH,
         "ops": operators(),
         "joins": {"all": _("All of these"), "any": _("Any of these"), "none": _("None of these")},
@@ -120,7 +121,7 @@ def _subject(part: dict[str, Any]) -> str:
     if "interest" in part:
         return _("Interest in %(category)s") % {"category": part["interest"]}
     if "event" in part:
-        given = {"event": part["event"], "category": part.get("category") or _("any category")}
+        given = {"event": names.event_type(str(part["event"])), "category": part.get("category") or _("any category")}
         return _("%(event)s in %(category)s within %(days)s days") % {**given, "days": part.get("days", 30)}
     name = part.get("field", "?")
     field = audience_fields.find(name)

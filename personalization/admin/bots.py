@@ -10,23 +10,35 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from personalization.admin.base import ReadOnlyAdmin
-from personalization.admin.display import badge
-from personalization.models import SessionVerdict
-from personalization.tracking import judging
+from personalization.admin.base import ChoiceFilter, ReadOnlyAdmin
+from personalization.admin.display import DASH, badge
+from personalization.models import SessionVerdict, names
+from personalization.tracking import bot_rules, judging
+
+
+class RuleFilter(ChoiceFilter):
+    title = _("rule")
+    parameter_name = "rule"
+
+    def choices_of(self) -> list[tuple[str, str]]:
+        return [(code, names.bot_rule(code)) for code in bot_rules.DEFAULTS]
 
 
 @admin.register(SessionVerdict)
 class SessionVerdictAdmin(ReadOnlyAdmin):
-    list_display = ("first_at", "shopper", "events", "verdict", "rule", "by", "at")
+    list_display = ("first_at", "shopper", "events", "verdict", "rule_name", "by", "at")
     list_select_related = ("shopper", "by")
-    list_filter = ("is_bot", "rule")
-    fields = ("shopper", ("first_at", "last_at"), "events", "verdict", "rule", "by", "at")
+    list_filter = ("is_bot", RuleFilter)
+    fields = ("shopper", ("first_at", "last_at"), "events", "verdict", "rule_name", "by", "at")
     actions = ("judge_again", "is_a_person", "is_a_bot")
 
     @admin.display(description=_("verdict"), ordering="is_bot")
     def verdict(self, row: SessionVerdict) -> Any:
         return badge(_("a bot"), "quarantined") if row.is_bot else badge(_("a person"), "live")
+
+    @admin.display(description=_("rule"), ordering="rule")
+    def rule_name(self, row: SessionVerdict) -> str:
+        return names.bot_rule(row.rule) or DASH
 
     def has_judge_permission(self, request: HttpRequest) -> bool:
         return self.may(request, "judge_sessionverdict") and self.has_view_permission(request)

@@ -82,7 +82,7 @@ def _row(campaign: Campaign, first: date, last: date) -> Row:
         before=(shown_from - first).days,
         days=(shown_to - shown_from).days + 1,
         after=(last - shown_to).days,
-        words=_("%(first)s to %(last)s") % {"first": moments.starts(campaign), "last": moments.ends(campaign)},
+        words=_("%(first)s to %(last)s") % dict(zip(("first", "last"), moments.span(campaign), strict=True)),
         state=moments.state_badge(campaign),
         tone=moments.tone(campaign),
         from_earlier=starts < first,

@@ -121,8 +121,7 @@ class CampaignList(CsvAdmin, PersonalizationAdmin):
 
     @admin.display(description=_("dates"), ordering="starts_at")
     def dates(self, campaign: Campaign) -> Any:
-        first, last = moments.starts(campaign), moments.ends(campaign)
-        return format_html('<span class="pz-figure pz-figure--wraps">{} –<br>{}</span>', first, last)
+        return format_html('<span class="pz-figure pz-figure--wraps">{} –<br>{}</span>', *moments.span(campaign))
 
     @admin.display(description=_("budget used"), ordering="spent_minor")
     def budget(self, campaign: Any) -> Any:

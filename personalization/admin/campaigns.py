@@ -34,7 +34,7 @@ from personalization.admin.campaign_list import CampaignList
 from personalization.admin.display import money
 from personalization.admin.fields import MomentField
 from personalization.admin.forms import CampaignForm, friendly_formfield
-from personalization.admin.offers import CLOSED, OPEN, OfferInline
+from personalization.admin.offers import CLOSED, OPEN, OfferInline, OfferLines
 from personalization.admin.triggers import TriggerInline
 from personalization.campaigns import catalog, revisions
 from personalization.exceptions import InvalidTransition
@@ -146,6 +146,11 @@ class CampaignAdmin(CampaignList):
 
     def formfield_for_dbfield(self, db_field: models.Field, request: Any, **kwargs: Any) -> Field | None:
         return friendly_formfield(db_field.name) or super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def get_inline_formsets(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """Let an offer whose kind is fixed show the fields of that kind."""
+        found = super().get_inline_formsets(*args, **kwargs)
+        return [OfferLines.of(made) if isinstance(made.opts, OfferInline) else made for made in found]
 
     @admin.display(description=_("Budget"))
     def budget_text(self, campaign: Campaign) -> str:

@@ -26,8 +26,8 @@ FRESH = timedelta(days=7)
 class Check:
     """One line of the check-list: whether it is met, what it says then, what it says while open, and what to do.
 
-    ``waits``: a job is at it, so that the line may change by itself. ``notes``: it is met, and nothing was to be done:
-    it tells what to know.
+    ``waits``: a job is open for it, so that the line may change by itself; ``worked``: a worker is at that job.
+    ``notes``: it is met, and nothing was to be done: it tells what to know.
     """
 
     ok: bool
@@ -35,6 +35,7 @@ class Check:
     still: str
     hint: str = ""
     waits: bool = False
+    worked: bool = False
     notes: bool = False
 
     @property
@@ -71,12 +72,12 @@ def _of_audience(campaign: Campaign, now: datetime) -> list[Check]:
         return []
     if not lacking:
         return []
-    at_it = open_jobs(JobKind.TRAIN, JobKind.SCORE, JobKind.SUMMARY).filter(params__population=campaign.population)
+    waited = open_jobs(JobKind.TRAIN, JobKind.SCORE, JobKind.SUMMARY).filter(params__population=campaign.population)
     met, still = (
         _("Its audience asks for nothing that is not known yet"),
         _("Its audience asks for what is not known yet"),
     )
-    return [Check(False, met, still, lacking, waits=at_it.exists())]
+    return [Check(False, met, still, lacking, waits=waited.exists(), worked=jobs.at_work(waited, now).exists())]
 
 
 def _of_offers(campaign: Campaign, offers: list[Offer]) -> list[Check]:
@@ -151,10 +152,11 @@ def _of_sending(campaign: Campaign) -> list[Check]:
 
 def _of_forecast(campaign: Campaign, now: datetime) -> list[Check]:
     """A forecast of other terms, of long ago, or one still in the making, is no forecast of this campaign."""
-    if open_jobs(JobKind.FORECAST).filter(params__campaign=campaign.pk).exists():
+    waited = open_jobs(JobKind.FORECAST).filter(params__campaign=campaign.pk)
+    if waited.exists():
         hint = _("Wait for it: a launch now freezes the one before, or none.")
         met, still = _("No forecast is being computed"), _("A forecast is being computed")
-        return [Check(False, met, still, hint, waits=True)]
+        return [Check(False, met, still, hint, waits=True, worked=jobs.at_work(waited, now).exists())]
     newest = campaign.forecasts.order_by("-created_at").first()
     if newest is None:
         return []

@@ -18,6 +18,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from personalization.learning.figures import signed
 from personalization.ports.money import money as money_text
 
 DASH = "–"
@@ -72,13 +73,23 @@ def percent(share: Any, decimals: int = 1) -> str:
     return f"{number_format(round(share * 100, decimals), decimals)} %"  # it cuts off and does not round
 
 
-def day(moment: datetime | None, place: tzinfo | None = None) -> str:
-    """Return a day (of the page's time zone, or another) as short text; its year only where that is not this one."""
+def day(moment: datetime | None, place: tzinfo | None = None, *, with_year: bool = False) -> str:
+    """Return a day (of the page's time zone, or another) as short text; its year only where that is not this one.
+
+    ``with_year``: always with its year, beside a day that has one.
+    """
     if moment is None:
         return DASH
     local = timezone.localtime(moment, place)
-    style = "MONTH_DAY_FORMAT" if local.year == timezone.localtime().year else "DATE_FORMAT"
+    style = "DATE_FORMAT" if with_year or local.year != timezone.localtime().year else "MONTH_DAY_FORMAT"
     return str(date_format(local, style))
+
+
+def points(share: Any, decimals: int = 1) -> str:
+    """Return a difference of shares in percentage points, with a true minus; the unit stands elsewhere."""
+    if isinstance(share, bool) or not isinstance(share, int | float) or share != share:
+        return DASH
+    return signed(number_format(round(share * 100, decimals), decimals))
 
 
 def money(minor: Any, currency: str) -> str:

@@ -12,7 +12,7 @@ from personalization.admin.base import ChoiceFilter, ReadOnlyAdmin
 from personalization.admin.display import DASH, json_block, money
 from personalization.admin.masking import MASK, mask_properties, masked_source
 from personalization.admin.personal import PersonalAdmin, is_shown
-from personalization.models import CatalogItem, Event, EventImport, Shopper
+from personalization.models import CatalogItem, Event, EventImport, Shopper, names
 from personalization.tracking import schema, sealing
 
 
@@ -21,14 +21,14 @@ class TypeFilter(ChoiceFilter):
     parameter_name = "type"
 
     def choices_of(self) -> list[tuple[str, str]]:
-        return [(name, name.replace("_", " ")) for name in schema.names()]
+        return [(name, names.event_type(name)) for name in schema.names()]
 
 
 @admin.register(Event)
 class EventAdmin(PersonalAdmin[Event]):
     list_display = (
         "occurred_at",
-        "type",
+        "type_name",
         "shopper",
         "item_id",
         "category",
@@ -42,7 +42,7 @@ class EventAdmin(PersonalAdmin[Event]):
     list_filter = (TypeFilter, "channel", "is_bot")
     linked = ("shopper",)
     fieldsets = (
-        (None, {"fields": ("type", "shopper", "occurred_at", "item_id", "category", "offer", "value")}),
+        (None, {"fields": ("type_name", "shopper", "occurred_at", "item_id", "category", "offer", "value")}),
         (_("Properties"), {"fields": ("properties_text",)}),
         (
             _("Origin"),
@@ -56,6 +56,10 @@ class EventAdmin(PersonalAdmin[Event]):
             },
         ),
     )
+
+    @admin.display(description=_("type"), ordering="type")
+    def type_name(self, event: Event) -> str:
+        return names.event_type(event.type)
 
     @admin.display(description=_("value"))
     def value(self, event: Event) -> str:

@@ -121,6 +121,8 @@ class MoneyForm(forms.ModelForm):
     """A form whose money fields follow a currency and whose model errors always find a place."""
 
     counters: tuple[str, ...] = ()
+    judged_together: frozenset[str] = frozenset()
+    """Fields that the model judges in the light of each other."""
 
     def set_currency(self, currency: str) -> None:
         for field in self.fields.values():
@@ -155,13 +157,23 @@ class MoneyForm(forms.ModelForm):
                 self.add_error(name, error)
 
     def add_error(self, field: str | None, error: Any) -> None:
-        """Show errors of fields that are not on this form (they are read-only now) above it."""
+        """Show errors of fields that are not on this form (they are read-only now) above it.
+
+        What the model says about a field whose input was refused is left out: it has judged what nobody typed.
+        """
         if field is None and isinstance(error, ValidationError) and hasattr(error, "error_dict"):
             placed: dict[str, list[ValidationError]] = {}
+            refused = self._refused()
             for name, errors in error.error_dict.items():
-                placed.setdefault(name if name in self.fields else NON_FIELD_ERRORS, []).extend(errors)
+                if name not in refused:
+                    placed.setdefault(name if name in self.fields else NON_FIELD_ERRORS, []).extend(errors)
             error = ValidationError(placed)
         super().add_error(field, error)
+
+    def _refused(self) -> set[str]:
+        """Return the fields about whose value nothing more can be said."""
+        wrong = set(self.errors) - {NON_FIELD_ERRORS}
+        return wrong | self.judged_together if wrong & self.judged_together else wrong
 
     def _get_validation_exclusions(self) -> set[str]:
         # CHECK constraints that involve a counter are only tested before saving if the counter is not excluded.
@@ -226,6 +238,7 @@ class OfferForm(MoneyForm):
     """An offer's terms, limits and text."""
 
     counters = ("issued_count", "reserved_count", "redeemed_count")
+    judged_together = frozenset({"percent", "amount_minor", "steps"})
 
     class Meta:
         model = Offer

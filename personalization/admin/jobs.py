@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import path, reverse
 from django.utils import timezone
@@ -178,7 +178,9 @@ class JobAdmin(ReadOnlyAdmin):
         """Queue a training or a scoring."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not self.has_run_permission(request) or kind not in STARTABLE:
+        if kind not in STARTABLE:
+            raise Http404
+        if not self.has_run_permission(request):
             raise PermissionDenied
         job, new = _start(STARTABLE[kind], request.user)
         if new:

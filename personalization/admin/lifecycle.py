@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import render
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -25,6 +25,7 @@ from personalization.admin.audience import AudienceView
 from personalization.admin.checklist import Check, further
 from personalization.campaigns import lifecycle
 from personalization.exceptions import PersonalizationError
+from personalization.insight import workers
 from personalization.models import Campaign, Trigger
 from personalization.ports.messages import explain
 
@@ -175,11 +176,16 @@ def _of_dates(campaign: Campaign, now: datetime) -> Check:
 
 
 def checks_context(campaign: Campaign, audience: AudienceView, *, shown: bool) -> dict[str, Any]:
-    """Return what the list's template needs: lines, whether one may change by itself, where to ask again."""
+    """Return what the list's template needs: lines, whether one may change by itself, and where to ask again.
+
+    While no worker is at any of what is waited for, it says how to start one.
+    """
     checks = checklist(campaign, audience) if shown else []
     return {
         "checks": checks,
         "checks_wait": any(check.waits for check in checks),
+        "checks_worked": any(check.worked for check in checks),
+        "worker_command": workers.command(),
         "checks_met": bool(checks) and all(check.ok for check in checks),
         "checks_url": reverse("admin:personalization_campaign_checks", args=[campaign.pk]),
     }
@@ -240,7 +246,9 @@ def move(request: HttpRequest, model_admin: CampaignAdmin, campaign: Campaign, t
 
 
 def state_view(model_admin: CampaignAdmin, request: HttpRequest, object_id: str, to: str) -> HttpResponse:
-    """GET asks for confirmation, POST moves the campaign."""
+    """GET asks for confirmation, POST moves the campaign; a word that is no state leads nowhere."""
+    if to not in Status.values:
+        raise Http404
     campaign = model_admin.get_object(request, object_id)
     if campaign is None:
         return model_admin.gone(request, object_id)

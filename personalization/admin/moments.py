@@ -21,24 +21,28 @@ from personalization.pure.places import is_zone
 Status = Campaign.Status
 
 
-def moment(at: datetime, zone: str = "") -> str:
+def moment(at: datetime, zone: str = "", *, with_year: bool = False) -> str:
     """Return a moment as day and time on the clock of a time zone, which is named where it is not the page's own."""
     place = ZoneInfo(zone) if is_zone(zone) else timezone.get_current_timezone()
     told = _("%(day)s, %(time)s") % {
-        "day": day(at, place),
+        "day": day(at, place, with_year=with_year),
         "time": date_format(timezone.localtime(at, place), "H:i"),
     }
     return told if str(place) == timezone.get_current_timezone_name() else f"{told} ({place})"
 
 
+def span(campaign: Campaign) -> tuple[str, str]:
+    """Return when a campaign begins and ends, to stand side by side: both with their year where one needs it."""
+    place = ZoneInfo(campaign.time_zone) if is_zone(campaign.time_zone) else timezone.get_current_timezone()
+    years = {timezone.localtime(at, place).year for at in (campaign.starts_at, campaign.ends_at)}
+    with_year = years != {timezone.localtime().year}
+    first, last = (moment(at, campaign.time_zone, with_year=with_year) for at in (campaign.starts_at, campaign.ends_at))
+    return first, last
+
+
 def starts(campaign: Campaign) -> str:
     """Return when a campaign begins."""
     return moment(campaign.starts_at, campaign.time_zone)
-
-
-def ends(campaign: Campaign) -> str:
-    """Return when a campaign ends: the first moment at which it does not run."""
-    return moment(campaign.ends_at, campaign.time_zone)
 
 
 def is_waiting(campaign: Campaign) -> bool:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from personalization import conf
 from personalization.admin.base import ReadOnlyAdmin
-from personalization.admin.display import DASH, badge, json_block, number, percent
+from personalization.admin.display import DASH, badge, json_block, number, percent, points
 from personalization.insight import monitoring
 from personalization.insight.findings import BAD, GOOD, HINT
 from personalization.insight.observations import measure_in_words, named
@@ -106,11 +106,11 @@ def _shift(row: Mapping[str, Any]) -> Line:
 
 def _gap(row: Mapping[str, Any]) -> Line:
     gap, own, rest = (_mapping(row.get(key)) for key in ("gap", "own", "rest"))
-    interval = gettext("%(low)s to %(high)s") % {"low": percent(gap.get("low")), "high": percent(gap.get("high"))}
+    interval = gettext("%(low)s to %(high)s") % {"low": points(gap.get("low")), "high": points(gap.get("high"))}
     return Line(
         (
             *_of_what(row),
-            f"{percent(gap.get('value'))} ({interval})",
+            f"{points(gap.get('value'))} ({interval})",
             percent(own.get("value")),
             percent(rest.get("value")),
             number(row.get("shoppers")),

@@ -7,10 +7,11 @@ with the reason; texts, slots and limits stay open while it runs.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin import helpers
 from django.db import models
 from django.forms import Field
 from django.http import HttpRequest
@@ -78,6 +79,51 @@ KIND_FIELDS: dict[str, list[str]] = {
     OfferKind.ANNOUNCEMENT.value: [],
 }
 """Kind → the fields that make its benefit. A script hides the others while they are empty."""
+
+
+class OfferLines(helpers.InlineAdminFormSet):
+    """A campaign's offers, as the page goes through them: one whose kind is fixed has the fields of that kind alone."""
+
+    @classmethod
+    def of(cls, made: helpers.InlineAdminFormSet) -> OfferLines:
+        """Return what the admin has made of the offers as such lines."""
+        return cls(
+            made.opts,
+            made.formset,
+            made.fieldsets,
+            made.prepopulated_fields,
+            made.readonly_fields,
+            made.model_admin,
+            made.has_add_permission,
+            made.has_change_permission,
+            made.has_delete_permission,
+            made.has_view_permission,
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        for line in super().__iter__():
+            if "kind" in self.readonly_fields and line.original:
+                foreign = foreign_fields(line.form.instance).intersection(self.readonly_fields)
+                line.fieldsets = without(line.fieldsets, foreign)
+            yield line
+
+
+def foreign_fields(offer: Offer) -> set[str]:
+    """Return what stands for the fields of other kinds than this offer's, as long as they are as they came."""
+    blank, own = Offer(), KIND_FIELDS.get(offer.kind, [])
+    every = {name for names in KIND_FIELDS.values() for name in names}
+    return {TERMS[name] for name in every.difference(own) if getattr(offer, name) == getattr(blank, name)}
+
+
+def without(fieldsets: Iterable[tuple[Any, dict[str, Any]]], foreign: set[str]) -> list[tuple[Any, dict[str, Any]]]:
+    """Return a form's parts without these fields; a part that has no other is left out."""
+    found = []
+    for title, options in fieldsets:
+        rows = [(row,) if isinstance(row, str) else row for row in options["fields"]]
+        kept = [left for row in rows if (left := tuple(name for name in row if name not in foreign))]
+        if kept:
+            found.append((title, options if kept == rows else {**options, "fields": kept}))
+    return found
 
 
 def terms_are_fixed(campaign: Campaign | None) -> bool:

@@ -51,7 +51,7 @@ def parts(form: Any, formsets: Any, stored: Campaign | None, reach: str) -> list
 def _summaries(campaign: Campaign, reach: str) -> dict[str, str]:
     limit = gettext("no limit") if campaign.budget_minor is None else money(campaign.budget_minor, campaign.currency)
     facts = {
-        "goal": [f"{moments.starts(campaign)} – {moments.ends(campaign)}", campaign.goal],
+        "goal": [" – ".join(moments.span(campaign)), campaign.goal],
         "audience": [*audience.in_words(campaign.audience), reach],
         "budget": [limit, campaign.get_pacing_display()],
     }

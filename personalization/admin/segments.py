@@ -39,6 +39,14 @@ class ShopperSummaryAdmin(ReadOnlyAdmin):
     ordering = ("-pk",)
     change_list_template = "admin/personalization/shoppersummary/change_list.html"
 
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """All that is kept, its codes in words."""
+        in_words = {"segment": "segment_name", "cluster": "habit"}
+        return [in_words.get(column.name, column.name) for column in self.opts.concrete_fields]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.get_fields(request, obj)
+
     @admin.display(description=_("segment"), ordering="segment")
     def segment_name(self, summary: ShopperSummary) -> str:
         found = segments.BY_CODE.get(summary.segment)

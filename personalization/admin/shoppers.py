@@ -17,7 +17,7 @@ from personalization.admin.display import DASH, badge, json_block, masked
 from personalization.admin.masking import MASK, mask_attributes
 from personalization.admin.personal import PersonalAdmin, is_shown
 from personalization.admin.predictions import predictions_of
-from personalization.models import Campaign, ConsentRecord, Shopper, ShopperAlias
+from personalization.models import Campaign, ConsentRecord, Event, Shopper, ShopperAlias, names
 from personalization.tracking import sealing
 from personalization.tracking.checking import storable
 
@@ -105,13 +105,19 @@ class ShopperAdmin(PersonalAdmin[Shopper]):
                     for alias in shopper.aliases.order_by("pk")[:RECENT]
                 ],
                 predictions=predictions_of(shopper) if may_see else None,
-                events=shopper.events.select_related("offer").order_by("-occurred_at")[:RECENT] if may_see else [],
+                events=_events(shopper) if may_see else [],
                 decisions=shopper.decisions.defer("eligible", "excluded", "features").order_by("-at")[:RECENT]
                 if may_see
                 else [],
                 coupons=shopper.coupons.select_related("offer").order_by("-issued_at")[:RECENT],
             )
         return super().render_change_form(request, context, *args, **kwargs)
+
+
+def _events(shopper: Shopper) -> list[tuple[Event, str]]:
+    """Return the latest events, each with its type in words."""
+    latest = shopper.events.select_related("offer").order_by("-occurred_at")[:RECENT]
+    return [(event, names.event_type(event.type)) for event in latest]
 
 
 def _alias(alias: ShopperAlias, *, shown: bool) -> str:
@@ -121,11 +127,19 @@ def _alias(alias: ShopperAlias, *, shown: bool) -> str:
 
 @admin.register(ConsentRecord)
 class ConsentRecordAdmin(ReadOnlyAdmin):
-    list_display = ("at", "shopper", "purpose", "granted_badge", "wording_version", "source")
+    list_display = ("at", "shopper", "purpose_text", "granted_badge", "wording_version", "source_text")
     list_select_related = ("shopper",)
     list_filter = ("granted",)
-    fields = ("at", "shopper", "purpose", "granted_badge", "wording_version", "source")
+    fields = ("at", "shopper", "purpose_text", "granted_badge", "wording_version", "source_text")
 
     @admin.display(description=_("word"), ordering="granted")
     def granted_badge(self, record: ConsentRecord) -> Any:
-        return badge(_("agreed"), "live") if record.granted else badge(_("withdrawn"), "retired")
+        return badge(record.word, "live" if record.granted else "retired")
+
+    @admin.display(description=_("purpose"), ordering="purpose")
+    def purpose_text(self, record: ConsentRecord) -> str:
+        return record.purpose_name
+
+    @admin.display(description=_("given through"), ordering="source")
+    def source_text(self, record: ConsentRecord) -> str:
+        return record.source_name

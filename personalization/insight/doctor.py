@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from personalization import conf
 from personalization.campaigns import catalog
-from personalization.insight import monitoring, schema, transport
+from personalization.insight import monitoring, schema, transport, workers
 from personalization.insight.findings import BAD, GOOD, HINT, Finding
 from personalization.learning.readiness import readiness
 from personalization.learning.standing import Standing
@@ -142,7 +142,7 @@ def _worker() -> Iterator[Finding]:
         yield Finding(
             BAD,
             f"Job {waiting.pk} has waited since {waiting.created_at:%Y-%m-%d %H:%M}: no worker takes jobs. Start one: "
-            f"`{_worker_command()}`.",
+            f"`{workers.command()}`.",
         )
         if not (getattr(settings, "CELERY_BROKER_URL", "") or os.environ.get("CELERY_BROKER_URL")):
             yield Finding(
@@ -160,12 +160,6 @@ def _worker() -> Iterator[Finding]:
         yield Finding(BAD, f"{aside} jobs are set aside after three dead workers. See the admin's list of jobs.")
     if waiting is None and not overdue and not aside:
         yield Finding(GOOD, "Jobs: none waits too long.")
-
-
-def _worker_command() -> str:
-    module = os.environ.get("DJANGO_SETTINGS_MODULE", "")
-    named = "" if module == "shop.settings" else f"DJANGO_SETTINGS_MODULE={module} "
-    return f"{named}celery -A worker worker -B -Q default,gpu"
 
 
 def _bots() -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext, gettext_noop, override
 
 from personalization.features.labels import label
 from personalization.insight.findings import BAD, GOOD, HINT
-from personalization.learning.figures import date, is_number
+from personalization.learning.figures import date, is_number, signed
 from personalization.learning.sentences import Sentence
 
 
@@ -73,7 +73,7 @@ def _shown(name: str, value: Any) -> Any:
     if name == "week":
         return date(value)
     if name in SHARES and is_number(value):
-        return str(number_format(round(value * 100, 1), 1))
+        return signed(number_format(round(value * 100, 1), 1))
     if isinstance(value, float):
         decimals = 3 if abs(value) < 10 else 0
         return str(number_format(round(value, decimals), decimals))  # it cuts off and does not round
@@ -143,7 +143,7 @@ TEMPLATES = {
     "no_gap": gettext_noop(
         "%(comparisons)s comparisons between groups: in none is the difference both larger than %(tolerance)s "
         "percentage points and larger than chance explains. The largest: %(measure)s, %(attribute)s %(group)s, "
-        "%(value)s, interval %(low)s to %(high)s."
+        "%(value)s percentage points, interval %(low)s to %(high)s."
     ),
     "no_groups": gettext_noop("No group of the protected attributes has enough shoppers."),
 }

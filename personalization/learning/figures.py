@@ -32,6 +32,11 @@ def percent(share: Any, decimals: int = 0) -> str:
     return f"{number_format(round(share * 100, decimals), decimals)} %" if is_number(share) else DASH
 
 
+def signed(text: str) -> str:
+    """Return a number's text with a true minus sign in place of a hyphen."""
+    return text.replace("-", "−")
+
+
 def date(value: Any) -> str:
     """Return a moment, or ISO text, as a date of the page's language; a dash for what is none, or no date there."""
     found = moment(value)

@@ -107,6 +107,11 @@ def enqueue_alone(
         return None
 
 
+def at_work(rows: QuerySet[Job], now: datetime) -> QuerySet[Job]:
+    """Return those of these jobs that a worker is at: they run, and their lease is alive."""
+    return rows.filter(state=JobState.RUNNING.value, lease_expires_at__gt=now)
+
+
 def still_open(kind: JobKind) -> QuerySet[Job]:
     """Return the jobs of this kind that wait or run, the oldest first."""
     return Job.objects.filter(kind=kind.value, state__in=OPEN).order_by("created_at", "pk")

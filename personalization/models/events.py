@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from personalization.models import names
 from personalization.models.claims import EventClaim, EventQuerySet, claim_key
 from personalization.ports.moments import moment
 
@@ -76,7 +77,7 @@ class Event(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.type}, {moment(self.occurred_at)}"
+        return f"{names.event_type(self.type)}, {moment(self.occurred_at)}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Claim a new event before it is inserted; raises IntegrityError where it is known."""

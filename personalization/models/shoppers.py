@@ -7,8 +7,10 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from personalization.models import names
 from personalization.ports.moments import moment
 from personalization.types import Purpose
 
@@ -127,4 +129,19 @@ class ConsentRecord(models.Model):
         indexes = [models.Index(fields=["shopper", "purpose", "at"], name="pz_consent_latest")]
 
     def __str__(self) -> str:
-        return f"{self.purpose}={'yes' if self.granted else 'no'}"
+        return f"{self.purpose_name}: {self.word}"
+
+    @property
+    def purpose_name(self) -> str:
+        """What was agreed to, in words."""
+        return names.purpose(self.purpose)
+
+    @property
+    def word(self) -> str:
+        """The answer itself, in words."""
+        return gettext("agreed") if self.granted else gettext("withdrawn")
+
+    @property
+    def source_name(self) -> str:
+        """Through what it was given, in words."""
+        return names.given_through(self.source)

@@ -61,7 +61,7 @@ class ShopperSummary(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.shopper_id} {self.stage}"
+        return f"{self.shopper_id}: {self.get_stage_display()}"
 
 
 class ShopperInterest(models.Model):

@@ -86,6 +86,20 @@ def test_a_campaign_with_steps_by_keyboard_alone(open_page: OpenPage, live_shop:
     expect(page.get_by_role("heading", name=re.compile("Forecast and launch"))).to_be_in_viewport()
 
 
+def test_a_refused_form_puts_the_focus_on_the_first_error(open_page: OpenPage, live_shop: LiveShop) -> None:
+    page = open_page()
+    sign_in(page, live_shop)
+    page.goto(LIST + "add/")
+    expect(page.locator("#id_name")).to_be_focused()  # the control: while nothing is wrong, on the first field
+    fill_basics(page, "Refused campaign")
+    page.locator("#id_offers-0-name").fill("Too much off")
+    page.locator("#id_offers-0-kind").select_option("coupon")
+    page.locator("#id_offers-0-percent").fill("150")
+    page.locator('input[name="_continue"]').click()
+    expect(page.locator(".errornote")).to_be_visible()
+    expect(page.locator("#id_offers-0-percent")).to_be_focused()
+
+
 def test_the_check_list_follows_a_job_without_a_reload(open_page: OpenPage, live_shop: LiveShop) -> None:
     page = open_page()
     sign_in(page, live_shop)

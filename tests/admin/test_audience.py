@@ -51,7 +51,7 @@ def test_what_cannot_be_read_says_where(text, complaint):
 def test_a_rule_in_words():
     assert part_in_words(MORE) == "any of (Interest in tea: at least 0.3; not (Orders: at least 2))"
     viewed = {"event": "product_viewed", "category": "tea", "days": 9, "op": ">=", "value": 3}
-    assert part_in_words(viewed) == "product_viewed in tea within 9 days: at least 3"
+    assert part_in_words(viewed) == "product viewed in tea within 9 days: at least 3"
 
 
 def test_the_builder_offers_every_declared_field():

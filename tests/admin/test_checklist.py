@@ -44,12 +44,21 @@ def test_the_list_refreshes_itself_while_a_job_is_at_it_and_says_when_it_is_done
     polls, done = f'data-pz-poll="{address}"', "Nothing is open any more: it is ready for its launch."
     assert polls not in client.get(address).content.decode()  # nobody is at it
     job = Job.objects.create(kind="forecast", state="queued", params={"campaign": campaign.pk})
+    worked, waits = "A worker is at it", "No worker has taken it up yet. Where none runs, start one: "
     launch = reverse("admin:personalization_campaign_state", args=[campaign.pk, "running"])
     for page in (address, change_url(campaign), launch):
         html_of = client.get(page).content.decode()
         assert polls in html_of
         assert "A forecast is being computed" in html_of
         assert done not in html_of
+        assert waits in html_of
+        assert "celery -A worker worker" in html_of
+        assert worked not in html_of
+    for minutes, at_it in ((1, True), (-1, False)):  # a lease that is alive, and that of a worker who died
+        lease = timezone.now() + timedelta(minutes=minutes)
+        Job.objects.filter(pk=job.pk).update(state="running", lease_expires_at=lease)
+        told = client.get(address).content.decode()
+        assert (worked in told, waits in told) == (at_it, not at_it)
     Job.objects.filter(pk=job.pk).update(state="succeeded")
     make_forecast(campaign)
     for page in (address, change_url(campaign), launch):

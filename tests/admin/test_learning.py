@@ -79,7 +79,7 @@ def test_who_asked_for_a_job_is_told(client, operator):
 def test_starting_needs_a_post_and_the_permission(client, operator):
     url = reverse("admin:personalization_job_start", args=["train"])
     assert client.get(url).status_code == 405
-    assert client.post(reverse("admin:personalization_job_start", args=["forecast"])).status_code == 403
+    assert client.post(reverse("admin:personalization_job_start", args=["forecast"])).status_code == 404
     client.force_login(make_user("view_job"))
     assert client.post(url).status_code == 403
     assert "Train now" not in client.get(reverse(LIST)).content.decode()

@@ -52,6 +52,15 @@ def said(response: Any) -> str:
     return " ".join(str(message) for message in response.context["messages"])
 
 
+def test_a_word_that_is_no_state_leads_nowhere(client: Client) -> None:
+    sign_in(client, "launch_campaign", "run_job")
+    campaign = make_campaign()
+    assert client.get(reverse("admin:personalization_campaign_state", args=[campaign.pk, "foo"])).status_code == 404
+    assert client.post(reverse("admin:personalization_job_start", args=["foo"])).status_code == 404
+    archived = reverse("admin:personalization_campaign_state", args=[campaign.pk, "archived"])
+    assert client.get(archived).status_code == 403, "a state, and none of theirs"
+
+
 def test_the_revisions_say_who_changed_what(client: Client) -> None:
     sign_in(client)
     html = client.get(page("revisions", edited())).content.decode()

@@ -54,6 +54,16 @@ def test_every_page_tells_the_same_dates(client: Client, launcher: Any) -> None:
         assert UNTIL in html, name
 
 
+def test_both_ends_of_a_span_are_written_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime(2030, 11, 1, tzinfo=UTC)
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    around = make_campaign(starts_at=AHEAD["starts_at"], ends_at=datetime(2031, 1, 27, tzinfo=UTC))
+    assert moments.span(around) == (FROM, "Jan. 27, 2031, 00:00")
+    assert moments.span(make_campaign(**AHEAD)) == ("November 28, 00:00", "December 11, 00:00")
+    (row, _other) = rows_of(Campaign.objects.all(), date(2030, 12, 1))
+    assert row.words == f"{FROM} to Jan. 27, 2031, 00:00"
+
+
 def test_a_launched_campaign_says_from_when_on_every_page(client: Client, launcher: Any) -> None:
     for name, html in pages(client, make_campaign(status="running", **AHEAD)).items():
         assert f"running, from {FROM}" in html, name

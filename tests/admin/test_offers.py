@@ -9,7 +9,7 @@ import pytest
 from django.urls import reverse
 
 from personalization.admin.fields import from_zone
-from personalization.admin.offers import KIND_FIELDS
+from personalization.admin.offers import KIND_FIELDS, TERMS
 from personalization.models import Campaign, Offer
 from tests.admin.builders import make_campaign, make_offer, make_user
 from tests.admin.test_campaigns import MARKETER, change_url, new_campaign_data, posted
@@ -121,6 +121,48 @@ def test_the_page_tells_its_script_which_fields_a_kind_has(client):
     assert set(KIND_FIELDS) == {kind for kind, _label in Offer.KINDS}
     names = {name for fields in KIND_FIELDS.values() for name in fields}
     assert names <= set(inline.formset.forms[0].fields)
+
+
+def test_a_running_offer_shows_the_fields_of_its_kind_alone(client):
+    """Each offer by its own kind; what stands in another kind's field all the same is shown."""
+    campaign = make_campaign(status=Campaign.Status.RUNNING)
+    make_offer(campaign)
+    make_offer(campaign, name="Three for two", kind="n_for_m", percent=0, buy_quantity=3, pay_quantity=2)
+    make_offer(campaign, name="Odd", points=7)
+
+    def shown(line) -> set[str]:
+        return {name for part in line for row in part for name in row.fields} & set(map(TERMS.get, terms))
+
+    terms = {name for fields in KIND_FIELDS.values() for name in fields}
+    response = client.get(change_url(campaign))
+    coupon, pieces, odd = (set(shown(line)) for line in response.context["inline_admin_formsets"][0])
+    money_off = {"percent_text", "amount_text", "threshold_text", "max_discount_text"}
+    assert (coupon, pieces, odd) == (money_off, {"buy_quantity", "pay_quantity"}, {*money_off, "points"})
+    assert "Steps of a spend threshold" not in response.content.decode()
+    draft = make_campaign()
+    make_offer(draft)
+    (first, *_spare) = client.get(change_url(draft)).context["inline_admin_formsets"][0]
+    assert {name for part in first for row in part for name in row.fields} >= terms, "the script hides them while empty"
+
+
+def errors_of(response) -> dict[str, list[str]]:
+    return dict(response.context["inline_admin_formsets"][0].formset.errors[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "where"), [({"percent": "150"}, "percent"), ({"amount_minor": "many"}, "amount_minor")]
+)
+def test_what_is_wrong_is_said_once(client, given, where):
+    """The control: with nothing typed, what is missing is told."""
+    bare = {"offers-0-kind": "coupon", "offers-0-amount_minor": "", "offers-0-threshold_minor": ""}
+    data = {**new_campaign_data(), **bare}
+    assert errors_of(client.post(reverse(ADD), data)) == {"percent": ["Give a percentage or an amount."]}
+    found = errors_of(
+        client.post(reverse(ADD), {**data, **{f"offers-0-{name}": value for name, value in given.items()}})
+    )
+    assert list(found) == [where]
+    assert len(found[where]) == 1
+    assert "Give a percentage or an amount." not in found[where]
 
 
 def test_the_page_has_no_inline_script_or_style(client):

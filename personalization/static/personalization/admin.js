@@ -1,5 +1,5 @@
 // The admin's only script of ours: panels and job lists that refresh themselves, an audience counted while it is typed,
-// and tables that say that they scroll. Every page works without it.
+// tables that say that they scroll, and the focus on what is wrong. Every page works without it.
 "use strict";
 
 (function () {
@@ -145,6 +145,24 @@
     });
   }
 
+  // After a refused form the first field that is wrong has the focus; the admin's own script, which may run later than
+  // this one, gives it to the first field of all.
+  function focusError() {
+    const note = document.querySelector("#content-main .errornote");
+    if (!note) {
+      return;
+    }
+    const wrong = note.closest("form")?.querySelector('[aria-invalid="true"]:not([type="hidden"]):not(:disabled)');
+    for (let part = wrong?.closest("details"); part; part = part.parentElement.closest("details")) {
+      part.open = true;
+    }
+    if (!wrong) {
+      note.tabIndex = -1;
+    }
+    (wrong || note).focus();
+  }
+
+  window.addEventListener("load", focusError);
   document.addEventListener("DOMContentLoaded", function () {
     document.querySelectorAll("[data-pz-poll]").forEach(pollPanel);
     document.querySelectorAll("[data-pz-jobs]").forEach(pollJobs);

@@ -176,7 +176,7 @@
       if (kind === "interest") {
         ask("interest", words.category, "text", given.interest);
       } else if (kind === "event") {
-        extra.event = select(known.events.map((name) => [name, name]), given.event);
+        extra.event = select(known.events, given.event);
         place.append(labelled(words.event, extra.event));
         ask("category", words.category, "text", given.category);
         ask("days", words.days, "number", given.days === undefined ? 30 : given.days);

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 from django.apps import apps
 from django.conf import settings
@@ -20,7 +22,7 @@ from personalization.insight.findings import BAD, GOOD, HINT, Finding
 from personalization.learning.readiness import readiness
 from personalization.learning.standing import Standing
 from personalization.learning.standing import standings as standing_of_all
-from personalization.models import CatalogItem, Job, Reservation, ScoreSet, SessionVerdict
+from personalization.models import CatalogItem, Job, ModelVersion, Reservation, ScoreSet, SessionVerdict
 from personalization.privacy import rotation
 from personalization.tracking import audit, ledger_guard
 from personalization.types import JobState, ModelTask
@@ -113,8 +115,24 @@ def _artifacts() -> Iterator[Finding]:
         yield Finding(HINT, f"Models: {folder} does not exist yet; the first training makes it.")
     elif os.access(folder, os.R_OK | os.W_OK):
         yield Finding(GOOD, f"Models: {folder} can be written.")
+        yield from _unclaimed(folder)
     else:
         yield Finding(BAD, f"Models: {folder} cannot be written by this user.")
+
+
+def _unclaimed(folder: Path) -> Iterator[Finding]:
+    """What lies beside the models that this database knows is told, not removed: it may be another database's."""
+    known = set(ModelVersion.objects.exclude(path="").values_list("path", flat=True))
+    yesterday = time.time() - 24 * 3600
+    left = [each for each in folder.iterdir() if each.name not in known and each.stat().st_mtime < yesterday]
+    if left:
+        size = sum(file.stat().st_size for each in left for file in [each, *each.rglob("*")])
+        yield Finding(
+            HINT,
+            f"Models: {len(left)} folders ({size / 1e6:,.0f} MB) in {folder} belong to no version that this database "
+            f"knows, such as {min(each.name for each in left)}. Trainings that were killed leave them: remove them, "
+            "unless another database keeps its models here.",
+        )
 
 
 def _catalogue() -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from django.db.models import Count
 from django.utils import timezone
 
 from personalization import conf
+from personalization.campaigns import catalog
 from personalization.insight import monitoring, schema, transport, workers
 from personalization.insight.findings import BAD, GOOD, HINT, Finding
 from personalization.learning.readiness import readiness
@@ -142,6 +143,9 @@ def _catalogue() -> Iterator[Finding]:
         yield Finding(GOOD, f"Catalogue: {count:,} products copied.")
     else:
         yield Finding(HINT, "Catalogue: no product copied yet. Run `manage.py sync_catalog`.")
+    other = catalog.other_currency()
+    if other:
+        yield Finding(BAD, f"Catalogue: {other}")
     if not conf.get().slots:
         yield Finding(HINT, 'No slot is declared: name your places in PERSONALIZATION["SLOTS"].')
 

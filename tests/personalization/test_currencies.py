@@ -18,6 +18,8 @@ from personalization.admin.checklist import Check, further
 from personalization.campaigns import catalog, lifecycle
 from personalization.decisioning import candidates
 from personalization.exceptions import InvalidTerms
+from personalization.insight import doctor
+from personalization.insight.findings import BAD
 from personalization.models import Campaign, Decision, Offer, Shopper
 from personalization.types import OfferKind
 from tests.admin.builders import make_campaign, make_user
@@ -149,7 +151,7 @@ def test_an_offer_that_nobody_could_redeem_is_not_promised(shopper: Shopper) -> 
 # --- The setting and the shop -----------------------------------------------------------------------------------------
 
 
-def test_sync_catalog_tells_of_another_currency() -> None:
+def test_sync_catalog_and_doctor_tell_of_another_currency() -> None:
     host.PRODUCTS.append(host.product("p-1", currency="USD"))
     out, err = StringIO(), StringIO()
     call_command("sync_catalog", stdout=out, stderr=err)
@@ -158,6 +160,7 @@ def test_sync_catalog_tells_of_another_currency() -> None:
         "redeemed. Set it to USD."
     )
     assert err.getvalue().strip() == sentence
+    assert (BAD, f"Catalogue: {sentence}") in [(found.level, found.text) for found in doctor.examine()]
 
 
 def test_where_they_agree_nothing_is_told() -> None:
@@ -165,3 +168,4 @@ def test_where_they_agree_nothing_is_told() -> None:
     err = StringIO()
     call_command("sync_catalog", stdout=StringIO(), stderr=err)
     assert err.getvalue() == ""
+    assert not [found for found in doctor.examine() if "sold in" in found.text]

@@ -82,8 +82,9 @@ def building(monkeypatch: pytest.MonkeyPatch) -> ScoreSet:
     """A scoring that another worker leads, with two parts to take."""
     monkeypatch.setattr(shards, "WORTH_JOINING", 2)
     monkeypatch.setattr(tasks, "_left_alone", set())
-    job = jobs.enqueue(JobKind.SCORE)
-    jobs.lease("leader")
+    jobs.enqueue(JobKind.SCORE)
+    job = jobs.lease("leader")
+    assert job is not None
     made = publish.begin("shop", job, response=None, strategy=None, preference=None)
     shards.plan(made, [3, 5], 1)
     return made

@@ -11,7 +11,7 @@ class PersonalizationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from personalization import checks, url_checks  # noqa: F401
+        from personalization import checks  # noqa: F401
         from personalization.campaigns import (
             alerts,
             batches,

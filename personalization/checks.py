@@ -7,15 +7,15 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
 from personalization import conf
 from personalization.features.specification import TEXT_TOPICS
 from personalization.types import CONSENT_PURPOSES
-from personalization.value_checks import MAY_HOLD_SECRETS, check_values
+from personalization.value_checks import LEAST_KEY, MAY_HOLD_SECRETS, check_values
 
-LEAST_TOKEN = 24
 SECRETS = ("METRICS_TOKEN", "SECRET_KEYS", "WEBHOOK_SECRET", *MAY_HOLD_SECRETS)
 """Never repeated: what a check says is printed, and logged, at every start."""
 PROTECTED_PURPOSES = ("offers",)
@@ -303,8 +303,8 @@ def _check_monitoring(raw: dict[str, Any]) -> list[CheckMessage]:
             message = f'PERSONALIZATION["MONITORING"][{name!r}] is no threshold of 0 or more.'
             found.append(Error(message, hint=f"Thresholds: {', '.join(DEFAULTS)}.", id="personalization.E011"))
     token = raw.get("METRICS_TOKEN")
-    if isinstance(token, str) and token and len(token) < LEAST_TOKEN:
-        message = f'PERSONALIZATION["METRICS_TOKEN"] is shorter than {LEAST_TOKEN} characters: it could be guessed.'
+    if isinstance(token, str) and token and len(token) < LEAST_KEY:
+        message = f'PERSONALIZATION["METRICS_TOKEN"] is shorter than {LEAST_KEY} characters: it could be guessed.'
         hint = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
         found.append(Error(message, hint=hint, id="personalization.E012"))
     return found
@@ -337,3 +337,22 @@ def _check_middleware() -> list[CheckMessage]:
             id="personalization.W002",
         )
     ]
+
+
+@register(Tags.urls)
+def check_urls(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the app's URLs can be found: without them every page that uses a tag of the app ends in an error."""
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return []
+    try:
+        reverse("personalization:events")
+    except NoReverseMatch:
+        return [
+            Warning(
+                "The app's URLs are not included: pages with its tags answer with an error, and there is no REST API.",
+                hint='Add path("personalization/", include("personalization.urls")) to the urlpatterns of '
+                f"{settings.ROOT_URLCONF}.",
+                id="personalization.W005",
+            )
+        ]
+    return []

@@ -31,6 +31,7 @@ from personalization.campaigns import support
 from personalization.exceptions import ClaimRefused, PersonalizationError
 from personalization.models import Campaign, Coupon, GiftCard, Redemption, Shopper, SupportAction
 from personalization.ports.messages import explain
+from personalization.tracking import identity
 
 RECENT = 50
 REFUSALS = {
@@ -146,7 +147,7 @@ class SupportActionAdmin(ReadOnlyAdmin):
         return self._page(request, shopper)
 
     def _page(self, request: HttpRequest, shopper: Shopper, *, in_clear: bool = False, **more: Any) -> HttpResponse:
-        people = support.people_of(shopper)
+        people = identity.people_of(shopper.pk)
         coupons = Coupon.objects.select_related("offer__campaign").filter(shopper__in=people).order_by("-issued_at")
         redemptions = Redemption.objects.select_related("campaign", "offer").filter(shopper__in=people)
         allowance = support.allowance_of(request.user, conf.get().currency)
@@ -285,7 +286,7 @@ def _own(model: type[Coupon] | type[GiftCard], shopper: Shopper, key: str | None
         pk = uuid.UUID(str(key))
     except ValueError:
         return None
-    rows: Any = model._default_manager.filter(shopper__in=support.people_of(shopper), pk=pk)
+    rows: Any = model._default_manager.filter(shopper__in=identity.people_of(shopper.pk), pk=pk)
     return (rows.select_related("offer__campaign") if model is Coupon else rows).first()
 
 

@@ -89,11 +89,6 @@ def _known_as(text: str) -> Any:
     return ShopperAlias.objects.filter(guest | imported).values("shopper")
 
 
-def people_of(shopper: Shopper) -> list[int]:
-    """Return the shopper's key and those of the visitors merged into them: one person's rows."""
-    return [shopper.pk, *shopper.merged.order_by("pk").values_list("pk", flat=True)]
-
-
 # --- Re-issue ---------------------------------------------------------------------------------------------------------
 
 

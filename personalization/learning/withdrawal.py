@@ -11,6 +11,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from personalization.models import ExposurePrediction, Shopper, ShopperScores
+from personalization.tracking.identity import people_of
 from personalization.types import Purpose
 
 SHARED = " FOR SHARE"
@@ -23,11 +24,7 @@ def on_withdrawn(sender: object, *, shopper_id: int, purposes: frozenset[Purpose
     """
     if Purpose.PERSONALISATION not in purposes:
         return
-    people = newest = [shopper_id]
-    while newest:
-        newest = list(Shopper.objects.filter(merged_into__in=newest).values_list("pk", flat=True))
-        people = people + newest
-    ShopperScores.objects.filter(shopper__in=people)._raw_delete("default")
+    ShopperScores.objects.filter(shopper__in=people_of(shopper_id))._raw_delete("default")
     ExposurePrediction.objects.filter(exposure__shopper=shopper_id).delete()
 
 

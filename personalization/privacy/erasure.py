@@ -42,7 +42,7 @@ from personalization.models import (
 from personalization.ports.signals import events_rewritten
 from personalization.privacy.rooms import ANONYMISED, ERASED
 from personalization.tracking import audit
-from personalization.tracking.identity import batches, lock
+from personalization.tracking.identity import batches, lock, people_of
 from personalization.tracking.quarantine import payload_of
 from personalization.types import JobKind, JobState, Purpose
 
@@ -72,7 +72,7 @@ def _erase(shopper: Shopper, by: Any, why: str, reference: str) -> dict[str, int
     """Erase in one transaction. Raises IntegrityError where somebody wrote more about the shopper meanwhile."""
     counts: dict[str, int] = {}
     with rollups.held():  # nothing is counted about them while they go
-        people = people_of(shopper)
+        people = people_of(shopper.pk)
         lock(people)
         learnable = _learnable(people)
         _tell_rewritten(people)
@@ -113,16 +113,6 @@ def _refuse_leftovers() -> None:
     """
     if connection.vendor == "postgresql":
         connection.check_constraints()
-
-
-def people_of(shopper: Shopper) -> list[int]:
-    """Return the shopper's key and those of everybody merged into them, however many merges ago."""
-    people, newest = [shopper.pk], [shopper.pk]
-    while newest:
-        merged = Shopper.objects.filter(merged_into__in=newest).exclude(pk__in=people).order_by("pk")
-        newest = list(merged.values_list("pk", flat=True))
-        people += newest
-    return people
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from typing import Any
 from django.db import transaction
 
 from personalization.models import Shopper
-from personalization.privacy.erasure import people_of
 from personalization.privacy.rooms import EXPORTED, RELATED
 from personalization.tracking import audit, sealing
+from personalization.tracking.identity import people_of
 from personalization.types import CONSENT_PURPOSES
 
 
@@ -27,7 +27,7 @@ def export(shopper: Shopper, *, by: Any = None, why: str = audit.Why.REQUEST, re
         **{f"consent_{purpose.value}": shopper.allows(purpose) for purpose in CONSENT_PURPOSES},
     }
     kept: dict[str, Any] = {"profile": profile}
-    people = people_of(shopper)
+    people = people_of(shopper.pk)
     with transaction.atomic():
         for name, (model, fields) in EXPORTED.items():
             kept[name] = _rows(model, "shopper", people, fields)

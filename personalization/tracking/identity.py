@@ -120,6 +120,16 @@ def _session_shopper(request: HttpRequest) -> Shopper | None:
     return found
 
 
+def people_of(shopper: int) -> list[int]:
+    """Return a shopper's key and those of everybody merged into them, however many merges ago."""
+    people, newest = [shopper], [shopper]
+    while newest:
+        merged = Shopper.objects.filter(merged_into__in=newest).exclude(pk__in=people).order_by("pk")
+        newest = list(merged.values_list("pk", flat=True))
+        people += newest
+    return people
+
+
 def is_gone(shopper: Shopper) -> bool:
     """Return whether a shopper who was found before has been erased since."""
     return not Shopper.objects.filter(pk=shopper.pk).exists()

@@ -233,6 +233,10 @@ def _beside(ours: pl.DataFrame, peers: pl.DataFrame) -> dict[str, Any]:
         "probability",
     )
     both = peers.join(own, on=KEYS)
+    if both.is_empty():  # windows of three days and less have matured for the wave after it, which is judged then
+        raise ValueError(
+            f"The champion was not judged on the wave at {TEST_WAVE} h: choose a window of more than 72 h."
+        )
     resampler = metrics.Resampler(both["person"].rank("dense").cast(pl.Int64).to_numpy())
     y, p, q = (both[name].cast(pl.Float64).to_numpy() for name in ("y", "p", "probability"))
     figures = {name: metrics.interval(metrics.METRICS[name], p, y, resampler) for name in FIGURES}

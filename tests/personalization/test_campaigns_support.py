@@ -75,7 +75,7 @@ def test_a_merged_visitors_coupon_leads_to_the_account(customer: Shopper, offer:
     visitor = make_shopper(merged_into=customer)
     coupon = issued(offer, visitor)
     assert support.find(codes.reveal(coupon.code_ciphertext)).shoppers == [customer]
-    assert support.people_of(customer) == [customer.pk, visitor.pk]
+    assert identity.people_of(customer.pk) == [customer.pk, visitor.pk]
 
 
 # --- Re-issue ---------------------------------------------------------------------------------------------------------

@@ -108,3 +108,13 @@ def test_the_shops_own_page_links_to_it_and_shows_it(client: Client) -> None:
     url = reverse("shop:how-chosen")
     assert f'href="{url}"' in client.get(reverse("shop:privacy")).content.decode()
     assert "How often you buy" in client.get(url).content.decode()
+
+
+def test_a_withdrawal_is_confirmed_on_the_page() -> None:
+    client, page = Client(), reverse("personalization:how-chosen")
+    answered = client.post(
+        reverse("personalization:consent"), {"answer": "none", "confirm": "1", "next": page}, follow=True
+    )
+    assert answered.redirect_chain == [(page, 302)]
+    assert "there was no consent to withdraw" in words(answered.content.decode())
+    assert "there was no consent to withdraw" not in words(client.get(page).content.decode())

@@ -10,8 +10,8 @@ from django.http import HttpResponse
 from django.urls import path
 from pytest_django import Settings
 
+from personalization.checks import check_urls
 from personalization.insight import doctor
-from personalization.url_checks import check_urls
 
 
 @pytest.fixture

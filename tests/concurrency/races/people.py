@@ -10,7 +10,7 @@ from functools import partial
 from unittest import mock
 from uuid import UUID, uuid4
 
-from django.db import IntegrityError, OperationalError
+from django.db import IntegrityError
 from django.utils import timezone
 
 from personalization import api
@@ -25,13 +25,14 @@ from personalization.tracking import consent, identity, merging
 from personalization.tracking.ingest import store_events
 from personalization.types import EventData
 from tests.concurrency import arena
+from tests.concurrency.races.rings import RingRace
 from tests.support import build
 
 WITHIN_SECONDS = 0.03
 """At some moment of these the checkouts are left: what they meet takes about as long."""
 
 
-class Erased(arena.Race):
+class Erased(RingRace):
     """A shopper with several baskets leaves them all and is erased meanwhile: nobody waits in a ring."""
 
     threads = 7
@@ -40,7 +41,7 @@ class Erased(arena.Race):
     baskets: list[list[UUID]]
 
     def prepare(self) -> None:
-        self.rings: list[str] = []
+        super().prepare()
         self.shopper, campaign = build.shopper(), build.campaign()
         held = []
         for _ in range(12):
@@ -52,7 +53,10 @@ class Erased(arena.Race):
         self.baskets = [keys[at : at + 2] for at in range(0, len(keys), 2)]
 
     def contenders(self) -> Sequence[Callable[[], object]]:
-        return [partial(self._try, self.leave), *[partial(self._try, self._release, keys) for keys in self.baskets]]
+        return [
+            partial(self.attempt, self.leave),
+            *[partial(self.attempt, self._release, keys) for keys in self.baskets],
+        ]
 
     def leave(self) -> None:
         api.erase(self.shopper)
@@ -60,17 +64,6 @@ class Erased(arena.Race):
     def _release(self, keys: list[UUID]) -> None:
         time.sleep(random.uniform(0, self.within_seconds))
         release_all(keys)
-
-    def _try(self, act: Callable[..., object], *given: object) -> None:
-        try:
-            act(*given)
-        except OperationalError as error:
-            if "deadlock" not in str(error):
-                raise
-            self.rings.append(str(error)[:100])
-
-    def overruns(self) -> list[str]:
-        return self.rings
 
     def faults(self) -> list[str]:
         if self.rings:

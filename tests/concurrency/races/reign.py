@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 from uuid import uuid4
 
-from django.db import OperationalError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -17,6 +17,7 @@ from personalization.learning import publish, registry, rollback
 from personalization.models import ModelVersion, ScoreSet, Shopper, ShopperScores
 from personalization.types import ModelTask
 from tests.concurrency import arena
+from tests.concurrency.races.rings import RingRace
 
 
 def register(population: str, estimator: str, task: ModelTask = ModelTask.RESPONSE) -> ModelVersion:
@@ -128,14 +129,14 @@ class FirstReadPublishedLast(arena.Race):
             yield
 
 
-class BegunWhileTrained(arena.Race):
+class BegunWhileTrained(RingRace):
     """Trainings promote in several tasks while scorings begin, which refer to versions of all of them: no ring."""
 
     tasks = (ModelTask.RESPONSE, ModelTask.PREFERENCE, ModelTask.STRATEGY, ModelTask.INTENT)
 
     def prepare(self) -> None:
         self.population = uuid4().hex[:20]
-        self.rings: list[str] = []
+        super().prepare()
         for task in self.tasks:
             registry.promote(register(self.population, "old", task))
         ModelVersion.objects.filter(population=self.population).update(card={"intent_days": 7})
@@ -143,7 +144,7 @@ class BegunWhileTrained(arena.Race):
 
     def contenders(self) -> Sequence[Callable[[], object]]:
         half = self.threads // 2
-        return [partial(self._try, act) for act in [*[self._train] * half, *[self._begin] * half]]
+        return [partial(self.attempt, act) for act in [*[self._train] * half, *[self._begin] * half]]
 
     def _train(self) -> None:
         with transaction.atomic():
@@ -157,17 +158,6 @@ class BegunWhileTrained(arena.Race):
             publish.begin(
                 self.population, None, response=response, preference=preference, strategy=strategy, intent=intent
             )
-
-    def _try(self, act: Callable[[], object]) -> None:
-        try:
-            act()
-        except OperationalError as error:
-            if "deadlock" not in str(error):
-                raise
-            self.rings.append(str(error)[:100])
-
-    def overruns(self) -> list[str]:
-        return self.rings
 
     def faults(self) -> list[str]:
         new = registry.champions(self.population)
